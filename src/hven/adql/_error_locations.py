@@ -1,6 +1,6 @@
-"""Where in a query a value could not be computed.
+"""Locate the expression of a query whose evaluation failed.
 
-Engines say what failed, not where, so the expressions that may fail so are looked for.
+An engine says what failed, but not where. This module searches the query for the expressions that can fail in this way.
 """
 
 from __future__ import annotations
@@ -36,31 +36,32 @@ _CALL_PATTERNS: Final = (
     (re.compile(r"logarithm"), ("LOG", "LOG10", "LN")),
     (re.compile(r"regular expression|missing [)\]]|invalid escape|no argument for repetition", re.IGNORECASE), ()),
 )
-ANY_EXPRESSION: Final = format_message("expressions")  # where nothing tells which kind of them
-_MAX_NAMED_LOCATIONS: Final = 4  # that are named at most
+# the kind of suspect expressions if the engine's message does not tell it
+ANY_EXPRESSION: Final = format_message("expressions")
+_MAX_NAMED_LOCATIONS: Final = 4
 
 
 def locate_evaluation_error(
     error: EvaluationError, query_text: str, bound_query: Query | None = None
 ) -> EvaluationError:
-    """Locate the expression of a query that an evaluation failed in.
+    """Locate the expression of a query whose evaluation failed.
 
-    If several may have, the first one, and all of them are named.
+    If several expressions may have failed, the error points to the first one and its message names the others.
 
     Parameters
     ----------
     error
-        As the engine raised it.
+        The error as the engine raised it.
     query_text
-        The query as it was sent.
+        The query as the client sent it.
     bound_query
-        The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is
-        read.
+        The same query after binding, with the views that it reads. A failure inside a view is located where the query
+        reads the view.
 
     Returns
     -------
     error
-        With its place in the text; the same object where nothing is found.
+        An error with its place in the text; the same object if no expression is suspect.
     """
     if error.text or not query_text:
         return error
@@ -69,29 +70,22 @@ def locate_evaluation_error(
     except HvenError:
         return error
     suspect_kind, text_offsets = _find_suspects(error.message, tree)
-    in_views = [
-        (view.text_offset, *_find_suspects(error.message, view.query))
-        for view in ([] if bound_query is None else _list_view_references(bound_query))
-    ]
     has_exact_kind = bool(text_offsets) and suspect_kind != ANY_EXPRESSION
-    suspect_views = [
-        (text_offset, kind)
-        for text_offset, kind, places in in_views
-        if places and (kind != ANY_EXPRESSION or not has_exact_kind)
-    ]
-    if suspect_views and has_exact_kind:  # the view or the text: neither is blamed alone
+    view_offsets = _find_suspect_views(error.message, bound_query, exact_kind_only=has_exact_kind)
+    if view_offsets and has_exact_kind:  # the view or the text may have failed: point to neither of them alone
         locations = _format_locations(query_text, text_offsets)
+        view_location = _format_location(query_text, view_offsets[0])
         message = format_message(
             "{message} (in one of the {what} at {shown}, or in the view that is read at {place})",
             error.message,
             suspect_kind,
             locations,
-            _format_location(query_text, suspect_views[0][0]),
+            view_location,
         )
         return EvaluationError(message, remedy=error.remedy)
-    if suspect_views:
+    if view_offsets:
         message = format_message("{message} (in the view that is read here)", error.message)
-        return EvaluationError(message, text=query_text, offset=suspect_views[0][0], remedy=error.remedy)
+        return EvaluationError(message, text=query_text, offset=view_offsets[0], remedy=error.remedy)
     if not text_offsets:
         return error
     message = format_message(error.message)
@@ -103,8 +97,24 @@ def locate_evaluation_error(
     return EvaluationError(message, text=query_text, offset=text_offsets[0], remedy=error.remedy)
 
 
+def _find_suspect_views(message: str, bound_query: Query | None, *, exact_kind_only: bool) -> list[int]:
+    """Return the text offsets of the views in which the evaluation may have failed.
+
+    With `exact_kind_only`, a view counts only if the message fits the kind of one of its expressions.
+    """
+    if bound_query is None:
+        return []
+    view_offsets: list[int] = []
+    for view in _list_view_references(bound_query):
+        kind, expression_offsets = _find_suspects(message, view.query)
+        is_suspect = kind != ANY_EXPRESSION or not exact_kind_only
+        if expression_offsets and is_suspect:
+            view_offsets.append(view.text_offset)
+    return view_offsets
+
+
 def _list_view_references(bound_query: Query) -> list[DerivedTable]:
-    """Return the views that a query reads itself: each is a derived table with a text of its own."""
+    """Return the views that a query reads directly: each is a derived table with a text of its own."""
     views: list[DerivedTable] = []
     nested_ids: set[int] = set()
     for node in walk_tree(bound_query):
@@ -118,8 +128,8 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     """Return the kind of expressions that may have failed, in the plural, and their offsets."""
     nodes = list(walk_tree(tree))
     if "several rows" in message:
-        choices = {id(node.choices) for node in nodes if isinstance(node, InPredicate)}
-        subqueries = [node for node in nodes if isinstance(node, Subquery) and id(node) not in choices]
+        choice_ids = {id(node.choices) for node in nodes if isinstance(node, InPredicate)}
+        subqueries = [node for node in nodes if isinstance(node, Subquery) and id(node) not in choice_ids]
         return format_message("subqueries"), _collect_offsets(subqueries, lambda _: True)
     arithmetic_match = _ARITHMETIC_PATTERN.search(message)
     if arithmetic_match is not None:
@@ -139,7 +149,7 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
 
 
 def _find_suspect_casts(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
-    """Return the CASTs, or calls that convert, that may have failed; any expression if there is none."""
+    """Return the CASTs or converting calls that may have failed; every expression if there are none."""
     cast_match = _CAST_TARGET_PATTERN.search(message)
     if cast_match is not None:
         target_type = cast_match[1]
@@ -147,19 +157,20 @@ def _find_suspect_casts(message: str, nodes: list[Any]) -> tuple[str, list[int]]
         target_type = "TIMESTAMP"
     else:
         target_type = ""
-    casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast) and node.target == target_type)
-    if casts and target_type:
-        return format_message("CASTs"), casts
-    converting_calls = _collect_offsets(
-        nodes, lambda node: isinstance(node, FunctionCall) and node.name in _CONVERTING_FUNCTIONS
-    )
-    if converting_calls and cast_match is not None:
-        return format_message("calls"), converting_calls
-    casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast))
-    if casts and (target_type or "cast" in message.lower() or "convert" in message.lower()):
-        return format_message("CASTs"), casts
-    offsets = _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
-    return ANY_EXPRESSION, offsets
+    casts = [node for node in nodes if isinstance(node, Cast)]
+    matching_cast_offsets = _collect_offsets(casts, lambda cast: cast.target == target_type)
+    if matching_cast_offsets and target_type:
+        return format_message("CASTs"), matching_cast_offsets
+    calls = [node for node in nodes if isinstance(node, FunctionCall)]
+    converting_call_offsets = _collect_offsets(calls, lambda call: call.name in _CONVERTING_FUNCTIONS)
+    if converting_call_offsets and cast_match is not None:
+        return format_message("calls"), converting_call_offsets
+    cast_offsets = _collect_offsets(casts, lambda _: True)
+    is_conversion = target_type or "cast" in message.lower() or "convert" in message.lower()
+    if cast_offsets and is_conversion:
+        return format_message("CASTs"), cast_offsets
+    expression_offsets = _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
+    return ANY_EXPRESSION, expression_offsets
 
 
 _CONVERTING_FUNCTIONS: Final = {"SUM", "ROUND", "TRUNCATE", "FLOOR", "CEILING", "POWER", "EXP", "TIMESTAMP"}
@@ -190,7 +201,7 @@ def _format_locations(query_text: str, text_offsets: Sequence[int]) -> str:
 
 
 def _format_location(query_text: str, text_offset: int) -> str:
-    before = query_text[:text_offset]
-    return format_message(
-        "line {line}, column {column}", before.count(chr(10)) + 1, text_offset - before.rfind(chr(10))
-    )
+    text_before = query_text[:text_offset]
+    line = text_before.count("\n") + 1
+    column = text_offset - text_before.rfind("\n")
+    return format_message("line {line}, column {column}", line, column)

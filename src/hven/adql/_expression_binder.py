@@ -1,9 +1,10 @@
-"""Bind expressions: every value and condition gets its type, unit and UCD, and errors name the place."""
+"""Bind expressions: give every value and condition its type, unit and UCD, and report errors with their place."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import value_kinds
 from hven.adql._query_limits import MAX_TEXT_BYTES
@@ -63,7 +64,7 @@ from hven.model.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hven.adql.scope import NameScope
     from hven.model.table import Column
@@ -96,27 +97,26 @@ CAST_TARGET_TYPES: dict[str, Type] = {
     "CIRCLE": CIRCLE,
     "POLYGON": POLYGON,
 }
-MAX_CAST_CHARACTERS = {"CHAR": MAX_TEXT_BYTES, "VARCHAR": 2**31 - 1}  # characters; CHAR is filled up to them
+# an engine pads a CHAR with blanks to its length, so a long CHAR takes memory in each row
+MAX_CAST_CHARACTERS = {"CHAR": MAX_TEXT_BYTES, "VARCHAR": 2**31 - 1}
 PREDICATE_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS"})
+_ELEMENT_REMEDIES = {"point": "write COORD1(p) or COORD2(p)", "text": "use SPLIT_PART or REGEXP_EXTRACT"}
 
 
 class ExpressionBinder(WindowBinder, ABC):
-    """Binds expressions; one object per query, which keeps what is found on the way."""
-
-    # --- to be given by the binder of queries
+    """Binds expressions. There is one object for each query, which collects what the whole query needs."""
 
     @abstractmethod
     def bind_subquery(self, query: Query, scope: NameScope) -> tuple[Query, tuple[Column, ...]]:
-        """Bind a subquery inside `scope`."""
-
-    # --- the door
+        """Bind a subquery inside `scope`; return it with its columns."""
 
     def bind_expression(self, node: Expr, scope: NameScope) -> Expr:
         """Bind a value expression or a condition."""
         self.count_term(node.text_offset)
         method = BINDER_METHODS.get(type(node))
         if method is None:
-            self.raise_bind_error(format_message("{name} cannot stand here", type(node).__name__), node.text_offset)
+            message = format_message("{name} cannot stand here", type(node).__name__)
+            self.raise_bind_error(message, node.text_offset)
         return method(self, node, scope)
 
     def bind_condition(self, node: Expr, scope: NameScope) -> Expr:
@@ -124,19 +124,16 @@ class ExpressionBinder(WindowBinder, ABC):
         bound = self.bind_expression(node, scope)
         if isinstance(bound, CONDITION_NODES) or require_meta(bound).type.is_boolean:
             return bound
-        remedy = (
-            format_message("compare it with 1: {name}(..) = 1", bound.name)
-            if isinstance(bound, FunctionCall) and bound.name in PREDICATE_FUNCTIONS
-            else "compare it with something"
-        )
-        raise self.build_bind_error(
-            format_message("{value} is no condition", self.describe_expression(bound)), node.text_offset, remedy
-        )
+        remedy = "compare it with something"
+        if isinstance(bound, FunctionCall) and bound.name in PREDICATE_FUNCTIONS:
+            remedy = format_message("compare it with 1: {name}(..) = 1", bound.name)
+        message = format_message("{value} is no condition", self.describe_expression(bound))
+        raise self.build_bind_error(message, node.text_offset, remedy)
 
     # --- leaves
 
     def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002  (one signature for all methods)
-        """Type a literal and note its slot."""
+        """Give a literal its type, and record the value of its slot."""
         value = node.value
         slot = node.slot
         if self.inline_depth:
@@ -157,44 +154,29 @@ class ExpressionBinder(WindowBinder, ABC):
         """Bind ``-x``, ``+x``, ``~x``."""
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
-        self.require_number(operand, "integer" if node.op == "~" else "number", node.op, node.text_offset)
-        if operand_meta.type.datatype == "unsignedByte":
-            type_ = INT16
-        else:
-            type_ = operand_meta.type
-        if not operand_meta.type.is_numeric:  # -NULL
+        required_kind = "integer" if node.op == "~" else "number"
+        self.require_number(operand, required_kind, node.op, node.text_offset)
+        type_ = operand_meta.type
+        if not type_.is_numeric:  # -NULL
             type_ = INT32
-        meta = ValueMetadata(
-            type_,
-            operand_meta.unit,
-            operand_meta.ucd,
-            None,
-            None,
-            None,
-            operand_meta.nullable,
-            operand_meta.constant,
-            operand_meta.aggregate,
-            operand_meta.origins,
-        )
-        return UnaryOperation(
-            node.op,
-            operand,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        elif type_.datatype == "unsignedByte":  # -x does not fit
+            type_ = INT16
+        meta = derive_meta((operand_meta,), type_, operand_meta.unit, operand_meta.ucd)
+        return UnaryOperation(node.op, operand, text_offset=node.text_offset, meta=meta)
 
     def bind_binary(self, node: BinaryOperation, scope: NameScope) -> Expr:
-        """Bind ``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
+        """Bind arithmetic, bitwise operators and ``||``, in a loop: a chain may have a thousand links."""
         first, links = split_chain(node, BinaryOperation)
         bound = self.bind_expression(first, scope)
         for link in links:
-            bound = self.bind_operation(link, bound, self.bind_expression(link.right, scope))
+            right_operand = self.bind_expression(link.right, scope)
+            bound = self.bind_operation(link, bound, right_operand)
         if node.op == "||":
             self.count_text_operation(node.text_offset)
         return bound
 
     def bind_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
-        """Combine two bound operands."""
+        """Build the bound node of an operator from its bound operands."""
         op = node.op
         left_meta = require_meta(left_operand)
         right_meta = require_meta(right_operand)
@@ -207,10 +189,12 @@ class ExpressionBinder(WindowBinder, ABC):
                 type_ = UNICODE_STRING
         else:
             required_kind = "integer" if op in {"&", "|", "^"} else "number"
-            for side in (left_operand, right_operand):
-                self.require_number(side, required_kind, op, side.text_offset)
-            types = [side.type for side in (left_meta, right_meta) if side.type.is_numeric] or [INT32]
-            type_ = value_kinds.derive_arithmetic_type(op, types[0], types[-1])
+            for operand in (left_operand, right_operand):
+                self.require_number(operand, required_kind, op, operand.text_offset)
+            number_types = [meta.type for meta in (left_meta, right_meta) if meta.type.is_numeric]
+            if not number_types:  # NULL + NULL
+                number_types = [INT32]
+            type_ = value_kinds.derive_arithmetic_type(op, number_types[0], number_types[-1])
             if op in {"+", "-"}:
                 unit, ucd = derive_sum_units(left_meta, right_meta)
             elif op == "*":
@@ -220,214 +204,155 @@ class ExpressionBinder(WindowBinder, ABC):
             elif op == "%":
                 unit = left_meta.unit
         meta = derive_meta((left_meta, right_meta), type_, unit, ucd)
-        return BinaryOperation(
-            op,
-            left_operand,
-            right_operand,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return BinaryOperation(op, left_operand, right_operand, text_offset=node.text_offset, meta=meta)
 
     def _check_texts(self, *operands: Expr) -> None:
-        """Refuse operands of || that are no texts."""
+        """Refuse operands of || that are not strings."""
         for operand in operands:
             if classify_value(operand) not in {"text", "null"}:
-                self.raise_bind_error(
-                    format_message("operator || joins strings, and {value}", self.describe_expression(operand)),
-                    operand.text_offset,
-                    self.suggest_text_cast(operand),
-                )
+                message = format_message("operator || joins strings, and {value}", self.describe_expression(operand))
+                self.raise_bind_error(message, operand.text_offset, self.suggest_text_cast(operand))
 
     def bind_cast(self, node: Cast, scope: NameScope) -> Expr:
         """Bind ``CAST(x AS type)``."""
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
         target = " ".join(node.target.upper().split())
-        if target not in CAST_TARGET_TYPES:
-            self.raise_bind_error(
-                format_message("no type {target} to cast to", node.target),
-                node.text_offset,
-                format_message(
-                    "there are {names}",
-                    ", ".join(name for name in CAST_TARGET_TYPES if name not in {"INT", "FLOAT", "DOUBLE"}),
-                ),
-            )
-        type_ = CAST_TARGET_TYPES[target]
-        if node.length is not None:
-            if type_ is not STRING:
-                self.raise_bind_error(format_message("{target} takes no length", target), node.text_offset)
-            if node.length < 1:
-                self.raise_bind_error(
-                    format_message("{target}({length}) has no room", target, node.length),
-                    node.text_offset,
-                    "the length is at least 1",
-                )
-            if node.length > MAX_CAST_CHARACTERS[target]:
-                self.raise_bind_error(
-                    format_message("{target}({length}) is too long", target, node.length),
-                    node.text_offset,
-                    format_message("the length is at most {most}", MAX_CAST_CHARACTERS[target]),
-                )
-            if target == "CHAR":
-                self.padded_character_count += node.length * (not self.inline_depth)
-                self.check_count(
-                    self.padded_character_count,
-                    MAX_TEXT_BYTES,
-                    "characters in all its CHARs",
-                    node.text_offset,
-                    "CAST to VARCHAR: it is not filled up",
-                )
-            type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
+        type_ = self._find_cast_type(node, target)
         actual_kind = classify_value(operand)
         target_kind = value_kinds.classify_type(type_)
-        if not (
+        is_castable = (
             actual_kind in {"text", "null", target_kind}
             or target_kind == "text"
             or {actual_kind, target_kind} == {"number", "boolean"}
-        ):
-            self.raise_bind_error(
-                format_message("{value} and cannot be cast to {target}", self.describe_expression(operand), target),
-                node.text_offset,
-            )
+        )
+        if not is_castable:
+            operand_phrase = self.describe_expression(operand)
+            message = format_message("{value} and cannot be cast to {target}", operand_phrase, target)
+            self.raise_bind_error(message, node.text_offset)
         unit = operand_meta.unit if target_kind == actual_kind else None
         if target_kind == "time" and actual_kind == "text" and isinstance(operand, Literal):
             operand = self.normalize_time_literal(operand)
-        meta = ValueMetadata(
-            type_,
-            unit,
-            operand_meta.ucd,
-            None,
-            operand_meta.description,
-            None,
-            operand_meta.nullable,
-            operand_meta.constant,
-            operand_meta.aggregate,
-            operand_meta.origins,
+        meta = replace(operand_meta, type=type_, unit=unit, utype=None, column=None)
+        return Cast(operand, target, node.length, text_offset=node.text_offset, meta=meta)
+
+    def _find_cast_type(self, node: Cast, target: str) -> Type:
+        """Return the type that a CAST makes; check its name and its length."""
+        type_ = CAST_TARGET_TYPES.get(target)
+        if type_ is None:
+            message = format_message("no type {target} to cast to", node.target)
+            type_names = ", ".join(name for name in CAST_TARGET_TYPES if name not in {"INT", "FLOAT", "DOUBLE"})
+            self.raise_bind_error(message, node.text_offset, format_message("there are {names}", type_names))
+        length = node.length
+        if length is None:
+            return type_
+        if type_ is not STRING:
+            self.raise_bind_error(format_message("{target} takes no length", target), node.text_offset)
+        if length < 1:
+            message = format_message("{target}({length}) has no room", target, length)
+            self.raise_bind_error(message, node.text_offset, "the length is at least 1")
+        max_length = MAX_CAST_CHARACTERS[target]
+        if length > max_length:
+            message = format_message("{target}({length}) is too long", target, length)
+            remedy = format_message("the length is at most {most}", max_length)
+            self.raise_bind_error(message, node.text_offset, remedy)
+        if target == "VARCHAR":
+            return Type("char", f"{length}*")
+        if not self.inline_depth:
+            self.padded_character_count += length
+        self.check_count(
+            self.padded_character_count,
+            MAX_TEXT_BYTES,
+            "characters in all its CHARs",
+            node.text_offset,
+            "CAST to VARCHAR: it is not filled up",
         )
-        return Cast(
-            operand,
-            target,
-            node.length,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return Type("char", f"{length}")
 
     def bind_case(self, node: Case, scope: NameScope) -> Expr:
         """Bind ``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
-        if node.operand is None:
-            operand = None
-        else:
+        operand = None
+        if node.operand is not None:
             operand = self.bind_expression(node.operand, scope)
-        whens: list[tuple[Expr, Expr]] = []
+        tests: list[Expr] = []
+        results: list[Expr] = []
         for when, then in node.whens:
-            if operand is None:
-                test = self.bind_condition(when, scope)
-            else:
-                left_operand, right_operand = self.make_comparable(
-                    operand, self.bind_expression(when, scope), "CASE", when.text_offset
-                )
-                meta = derive_condition_meta(left_operand, right_operand)
-                test = Comparison(
-                    "=",
-                    left_operand,
-                    right_operand,
-                    text_offset=when.text_offset,
-                    meta=meta,
-                )
-            whens.append((test, self.bind_expression(then, scope)))
-        if node.otherwise is None:
-            otherwise = None
-        else:
-            otherwise = self.bind_expression(node.otherwise, scope)
-        results = [then for _, then in whens] + ([otherwise] if otherwise is not None else [])
+            tests.append(self._bind_case_test(when, operand, scope))
+            results.append(self.bind_expression(then, scope))
+        if node.otherwise is not None:
+            results.append(self.bind_expression(node.otherwise, scope))
         results, type_ = self.unify_types(results, "CASE")
-        for index, (test, _) in enumerate(whens):
-            whens[index] = (test, results[index])
-        if otherwise is not None:
-            otherwise = results[-1]
-        parts = [require_meta(item) for item in results]
-        tests = [test.meta for test, _ in whens if test.meta is not None]
-        units = {item.unit for item in parts if item.unit is not None or not item.constant}
-        result_meta = derive_meta(
-            (*parts, *tests), type_, units.pop() if len(units) == 1 else None, find_common_ucd(parts)
-        )
-        return Case(None, tuple(whens), otherwise, text_offset=node.text_offset, meta=result_meta)
+        whens = tuple(zip(tests, results, strict=False))  # the last result is that of ELSE, if there is one
+        otherwise = None if node.otherwise is None else results[-1]
+        result_metas = [require_meta(result) for result in results]
+        test_metas = [test.meta for test in tests if test.meta is not None]
+        result_units = {meta.unit for meta in result_metas if meta.unit is not None or not meta.constant}
+        unit = result_units.pop() if len(result_units) == 1 else None
+        meta = derive_meta((*result_metas, *test_metas), type_, unit, find_common_ucd(result_metas))
+        return Case(None, whens, otherwise, text_offset=node.text_offset, meta=meta)
 
-    def bind_scalar_subquery(self, node: Subquery, scope: NameScope) -> Expr:
-        """Bind a subquery as a value: it must have one column."""
+    def _bind_case_test(self, when: Expr, operand: Expr | None, scope: NameScope) -> Expr:
+        """Bind what stands after WHEN: a condition, or a value that is compared with the operand of CASE."""
+        if operand is None:
+            return self.bind_condition(when, scope)
+        bound_when = self.bind_expression(when, scope)
+        left_operand, right_operand = self.make_comparable(operand, bound_when, "CASE", when.text_offset)
+        meta = derive_condition_meta(left_operand, right_operand)
+        return Comparison("=", left_operand, right_operand, text_offset=when.text_offset, meta=meta)
+
+    def bind_scalar_subquery(self, node: Subquery, scope: NameScope) -> Subquery:
+        """Bind a subquery that stands for a value: it must have one column."""
         query, columns = self.bind_subquery(node.query, scope)
         if len(columns) != 1:
-            self.raise_bind_error(
-                format_message(
-                    "a subquery that stands for a value has one column, and this one has {count}", len(columns)
-                ),
-                node.text_offset,
+            message = format_message(
+                "a subquery that stands for a value has one column, and this one has {count}", len(columns)
             )
+            self.raise_bind_error(message, node.text_offset)
         column = columns[0]
         meta = ValueMetadata(column.type, column.unit, column.ucd, None, column.description)
-        return Subquery(
-            query,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return Subquery(query, text_offset=node.text_offset, meta=meta)
 
     def bind_element(self, node: ArrayElement, scope: NameScope) -> Expr:
-        """Bind ``array[n]``, ``array[i, j]``: NULL where there is none."""
+        """Bind ``array[n]``, ``array[i, j]``; an element outside of the array is NULL."""
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
+        array_type = operand_meta.type
         actual_kind = classify_value(operand)
-        if actual_kind not in {"array", "interval"} or operand_meta.type.datatype.endswith("Complex"):
-            remedy = {"point": "write COORD1(p) or COORD2(p)", "text": "use SPLIT_PART or REGEXP_EXTRACT"}.get(
-                actual_kind, ""
-            )
-            self.raise_bind_error(
-                format_message("{value} and has no elements", self.describe_expression(operand)),
-                node.text_offset,
-                remedy,
-            )
-        axes = operand_meta.type.shape
-        type_ = Type(operand_meta.type.datatype)
-        if operand_meta.type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
-            type_ = Type(operand_meta.type.datatype, (operand_meta.type.arraysize or "").split("x")[0])
+        if actual_kind not in {"array", "interval"} or array_type.datatype.endswith("Complex"):
+            message = format_message("{value} and has no elements", self.describe_expression(operand))
+            self.raise_bind_error(message, node.text_offset, _ELEMENT_REMEDIES.get(actual_kind, ""))
+        axes = array_type.shape
+        type_ = Type(array_type.datatype)
+        if array_type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
+            string_length = (array_type.arraysize or "").split("x")[0]
+            type_ = Type(array_type.datatype, string_length)
             axes = axes[1:]
         if len(node.indexes) != len(axes):
-            index_letters = ", ".join("ijklmnopq"[: len(axes)])
-            self.raise_bind_error(
-                format_message(
-                    "{value} has {count} axis ({size}), and {given}"
-                    if len(axes) == 1
-                    else "{value} has {count} axes ({size}), and {given}",
-                    self.describe_expression(operand, name_only=True),
-                    len(axes),
-                    operand_meta.type.arraysize,
-                    self.describe_argument_count(node.indexes),
-                ),
-                node.indexes[0].text_offset,
-                format_message("write [{wanted}], the axes in this order", index_letters),
-            )
+            self._raise_axis_count_error(node, operand, len(axes))
         indexes = tuple([self.bind_expression(index, scope) for index in node.indexes])
         for index in indexes:
             self.require_number(index, "integer", "the number of an element", index.text_offset)
-        parts = [operand_meta, *[require_meta(index) for index in indexes]]
-        result_meta = derive_meta(parts, type_, operand_meta.unit, operand_meta.ucd)
-        meta = ValueMetadata(
-            type_,
-            operand_meta.unit,
-            operand_meta.ucd,
-            None,
-            operand_meta.description,
-            None,
-            True,
-            result_meta.constant,
-            result_meta.aggregate,
-            result_meta.origins,
+        part_metas = [operand_meta, *[require_meta(index) for index in indexes]]
+        derived_meta = derive_meta(part_metas, type_, operand_meta.unit, operand_meta.ucd)
+        meta = replace(derived_meta, description=operand_meta.description, nullable=True)
+        return ArrayElement(operand, indexes, text_offset=node.text_offset, meta=meta)
+
+    def _raise_axis_count_error(self, node: ArrayElement, operand: Expr, axis_count: int) -> NoReturn:
+        """Refuse brackets with more or fewer indexes than the array has axes."""
+        if axis_count == 1:
+            template = "{value} has {count} axis ({size}), and {given}"
+        else:
+            template = "{value} has {count} axes ({size}), and {given}"
+        message = format_message(
+            template,
+            self.describe_expression(operand, name_only=True),
+            axis_count,
+            require_meta(operand).type.arraysize,
+            self.describe_argument_count(node.indexes),
         )
-        return ArrayElement(
-            operand,
-            indexes,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        index_letters = ", ".join("ijklmnopq"[:axis_count])
+        remedy = format_message("write [{wanted}], the axes in this order", index_letters)
+        self.raise_bind_error(message, node.indexes[0].text_offset, remedy)
 
     # --- conditions
 
@@ -436,21 +361,12 @@ class ExpressionBinder(WindowBinder, ABC):
         left_operand = self.bind_expression(node.left, scope)
         right_operand = self.bind_expression(node.right, scope)
         left_operand, right_operand = self.make_comparable(left_operand, right_operand, node.op, node.text_offset)
-        for predicate_side, literal_side in ((left_operand, right_operand), (right_operand, left_operand)):
-            if (
-                isinstance(predicate_side, FunctionCall)
-                and predicate_side.name in PREDICATE_FUNCTIONS
-                and isinstance(literal_side, Literal)
-            ):
-                self.fixed_slots.add(literal_side.slot)  # 1 or 0 decides which condition is written
+        for operand, other_operand in ((left_operand, right_operand), (right_operand, left_operand)):
+            is_predicate = isinstance(operand, FunctionCall) and operand.name in PREDICATE_FUNCTIONS
+            if is_predicate and isinstance(other_operand, Literal):
+                self.fixed_slots.add(other_operand.slot)  # 1 or 0 decides which condition the SQL gets
         meta = derive_condition_meta(left_operand, right_operand)
-        return Comparison(
-            node.op,
-            left_operand,
-            right_operand,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return Comparison(node.op, left_operand, right_operand, text_offset=node.text_offset, meta=meta)
 
     def bind_conjunction(self, node: Conjunction, scope: NameScope) -> Expr:
         """Bind ``a AND b``."""
@@ -472,68 +388,65 @@ class ExpressionBinder(WindowBinder, ABC):
         operand = self.bind_expression(node.operand, scope)
         low = self.bind_expression(node.low, scope)
         high = self.bind_expression(node.high, scope)
-        for _ in range(2):  # what became a number, or a time, beside one of them is so beside the other
+        # the second turn: a conversion beside `high` (to a number or a time) must also apply beside `low`
+        for _ in range(2):
             operand, low = self.make_comparable(operand, low, "BETWEEN", node.low.text_offset)
             operand, high = self.make_comparable(operand, high, "BETWEEN", node.high.text_offset)
-        if classify_value(operand) == "null":  # it fits both, and they must fit each other
+        if classify_value(operand) == "null":  # NULL fits both limits, but they must fit each other
             low, high = self.make_comparable(low, high, "BETWEEN", node.high.text_offset)
         meta = derive_condition_meta(operand, low, high)
-        return BetweenPredicate(
-            operand,
-            low,
-            high,
-            node.negated,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return BetweenPredicate(operand, low, high, node.negated, text_offset=node.text_offset, meta=meta)
 
     def bind_in(self, node: InPredicate, scope: NameScope) -> Expr:
         """Bind ``x IN (..)``."""
         operand = self.bind_expression(node.operand, scope)
+        choices: tuple[Expr, ...] | LiteralList | Subquery
         if isinstance(node.choices, Subquery):
-            choices = self.bind_scalar_subquery(node.choices, scope)
-            operand, converted_operand = self.make_comparable(operand, choices, "IN", node.choices.text_offset)
-            if converted_operand is not choices:
-                self.raise_bind_error(
-                    format_message(
-                        "IN compares {value} with booleans", self.describe_expression(operand, name_only=True)
-                    ),
-                    node.choices.text_offset,
-                    "write SELECT CAST(.. AS INTEGER)",
-                )
-            return InPredicate(
-                operand,
-                choices,  # type: ignore[arg-type]
-                node.negated,
-                text_offset=node.text_offset,
-                meta=derive_condition_meta(operand),
-            )
+            operand, choices = self._bind_in_subquery(operand, node.choices, scope)
+            meta = derive_condition_meta(operand)
+            return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)
         if isinstance(node.choices, LiteralList):
-            typed_list = node.choices.with_meta(build_literal_meta)
-            samples = typed_list.sample_literals
-            converted_pairs = [self.make_comparable(operand, sample, "IN", sample.text_offset) for sample in samples]
-            if all(
-                fitted_operand is operand and fitted_sample is sample
-                for (fitted_operand, fitted_sample), sample in zip(converted_pairs, samples, strict=True)
-            ):
+            choices = node.choices.with_meta(build_literal_meta)
+            samples = choices.sample_literals
+            if self._are_comparable_unchanged(operand, samples):
                 meta = derive_condition_meta(operand, *samples)
-                return InPredicate(
-                    operand,
-                    typed_list,
-                    node.negated,
-                    text_offset=node.text_offset,
-                    meta=meta,
-                )
+                return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)
+        operand, choices = self._bind_in_choices(operand, node.choices, scope)
+        meta = derive_condition_meta(operand, *choices)
+        return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)
+
+    def _bind_in_subquery(self, operand: Expr, subquery: Subquery, scope: NameScope) -> tuple[Expr, Subquery]:
+        """Bind the subquery of IN; return the converted operand and the subquery."""
+        bound_subquery = self.bind_scalar_subquery(subquery, scope)
+        operand, converted_subquery = self.make_comparable(operand, bound_subquery, "IN", subquery.text_offset)
+        if converted_subquery is not bound_subquery:
+            operand_name = self.describe_expression(operand, name_only=True)
+            message = format_message("IN compares {value} with booleans", operand_name)
+            self.raise_bind_error(message, subquery.text_offset, "write SELECT CAST(.. AS INTEGER)")
+        return operand, bound_subquery
+
+    def _are_comparable_unchanged(self, operand: Expr, choices: Sequence[Expr]) -> bool:
+        """Return whether an operand can be compared with these choices without a conversion."""
+        pairs = [self.make_comparable(operand, choice, "IN", choice.text_offset) for choice in choices]
+        for (converted_operand, converted_choice), choice in zip(pairs, choices, strict=True):
+            if converted_operand is not operand or converted_choice is not choice:
+                return False
+        return True
+
+    def _bind_in_choices(
+        self, operand: Expr, choices: Sequence[Expr], scope: NameScope
+    ) -> tuple[Expr, tuple[Expr, ...]]:
+        """Bind the choices of IN; return the converted operand and the bound choices."""
         bound_choices: list[Expr] = []
-        first_typed_choice: Expr | None = None  # the first choice of a kind, where a NULL is looked for
-        literal_types: set[type] = set()  # Python types of literals that are compared as they are: lists may be long
-        for choice in node.choices:
-            if type(choice) is Literal and type(choice.value) in literal_types:
+        first_typed_choice: Expr | None = None  # if the operand is NULL, the choices must fit each other
+        # Python types of literals that need no conversion: a list may be long, so each type is checked once
+        unchanged_types: set[type] = set()
+        for choice in choices:
+            if type(choice) is Literal and type(choice.value) in unchanged_types:
                 bound_choices.append(self.bind_literal(choice, scope))
                 continue
-            converted_operand, bound = self.make_comparable(
-                operand, self.bind_expression(choice, scope), "IN", choice.text_offset
-            )
+            bound = self.bind_expression(choice, scope)
+            converted_operand, bound = self.make_comparable(operand, bound, "IN", choice.text_offset)
             if classify_value(operand) == "null" and classify_value(bound) != "null":
                 if first_typed_choice is None:
                     first_typed_choice = bound
@@ -541,24 +454,19 @@ class ExpressionBinder(WindowBinder, ABC):
                     first_typed_choice, bound = self.make_comparable(
                         first_typed_choice, bound, "IN", choice.text_offset
                     )
-            if converted_operand is not operand:
-                literal_types.clear()
+            if converted_operand is not operand:  # it became a number or a time: convert the earlier choices too
+                unchanged_types.clear()
                 operand = converted_operand
-                # it became a number, or a time
-                bound_choices = [
-                    self.make_comparable(operand, earlier_choice, "IN", earlier_choice.text_offset)[1]
-                    for earlier_choice in bound_choices
-                ]
+                bound_choices = [self._convert_choice(operand, earlier_choice) for earlier_choice in bound_choices]
             elif isinstance(choice, Literal) and isinstance(bound, Literal) and bound.value is choice.value:
-                literal_types.add(type(choice.value))
+                unchanged_types.add(type(choice.value))
             bound_choices.append(bound)
-        return InPredicate(
-            operand,
-            tuple(bound_choices),
-            node.negated,
-            text_offset=node.text_offset,
-            meta=derive_condition_meta(operand, *bound_choices),
-        )
+        return operand, tuple(bound_choices)
+
+    def _convert_choice(self, operand: Expr, choice: Expr) -> Expr:
+        """Return a choice of IN in the type of the operand."""
+        _, converted_choice = self.make_comparable(operand, choice, "IN", choice.text_offset)
+        return converted_choice
 
     def bind_like(self, node: LikePredicate, scope: NameScope) -> Expr:
         """Bind ``s LIKE pattern``."""
@@ -567,20 +475,11 @@ class ExpressionBinder(WindowBinder, ABC):
         word = "ILIKE" if node.ignore_case else "LIKE"
         for side in (operand, pattern):
             if classify_value(side) not in {"text", "null"}:
-                self.raise_bind_error(
-                    format_message("{word} compares strings, and {value}", word, self.describe_expression(side)),
-                    side.text_offset,
-                    self.suggest_text_cast(side),
-                )
+                side_phrase = self.describe_expression(side)
+                message = format_message("{word} compares strings, and {value}", word, side_phrase)
+                self.raise_bind_error(message, side.text_offset, self.suggest_text_cast(side))
         meta = derive_condition_meta(operand, pattern)
-        return LikePredicate(
-            operand,
-            pattern,
-            node.negated,
-            node.ignore_case,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return LikePredicate(operand, pattern, node.negated, node.ignore_case, text_offset=node.text_offset, meta=meta)
 
     def bind_is_null(self, node: NullPredicate, scope: NameScope) -> Expr:
         """Bind ``x IS NULL``."""

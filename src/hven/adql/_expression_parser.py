@@ -1,7 +1,7 @@
-"""Values and conditions of ADQL: the part of the parser that queries and mapping expressions share.
+"""Parse values and conditions of ADQL: the part of the parser that queries and mapping expressions share.
 
-Recursive descent without backtracking: one function per nesting level of the grammar, loops where the grammar repeats,
-so that only parentheses, functions and subqueries nest, and these are counted.
+The parser is a recursive descent without backtracking. It has one function for each nesting level of the grammar, and
+loops where the grammar repeats. So only parentheses, functions and subqueries nest, and the parser limits their depth.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import format_message, join_messages
 
-Operand = tuple[Expr, bool, int]
+Operand = tuple[Expr, bool, int]  # a value, whether it stands in parentheses, the index of its first token
 
 CONDITION_NODES: Final = (
     Comparison,
@@ -64,7 +64,7 @@ CONDITION_NODES: Final = (
 )
 _COMPARISON_OPERATORS: Final = frozenset(("=", "<>", "<", ">", "<=", ">="))
 _PREDICATE_KEYWORDS: Final = frozenset(("BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NOT"))
-# How tightly a binary operator binds; `||` never meets the others without parentheses (BNF `concatenation`).
+# `||` never stands beside other operators without parentheses (BNF `concatenation`)
 _OPERATOR_PRECEDENCE: Final = {"||": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _EXTENSION_OPERATORS: Final = frozenset("|^&%~")
 _QUERY_CONTINUATION_TOKENS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT", "ORDER", "OFFSET"))
@@ -84,35 +84,31 @@ _TYPE_REMEDIES: Final = {
 
 
 class ExpressionParser(WindowParser, ABC):
-    """Reads values and conditions from the words of one text."""
+    """Parses values and conditions from the tokens of one text."""
 
     __slots__ = ()
 
     # --- conditions ------------------------------------------------------------------------------------------
 
     def parse_condition(self) -> Expr:
-        """Read a search condition."""
-        i = self.token_index
+        """Parse a search condition."""
+        first_index = self.token_index
         node = self.parse_expression()
         if not isinstance(node, CONDITION_NODES):
-            self.raise_not_condition(node, i)
+            self.raise_not_condition(node, first_index)
         return node
 
     def raise_not_condition(self, node: Expr, token_index: int) -> NoReturn:
-        """Refuse a value where a condition must stand; `token_index` is its first word."""
+        """Refuse a value where a condition must stand; `token_index` is its first token."""
+        text_offset = self.text_offsets[token_index]
         if isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS"}:
-            self.raise_parse_error(
-                format_message("{name} gives a number, not a condition", node.name),
-                format_message("compare it: 1 = {name}(...)", node.name),
-                text_offset=self.text_offsets[token_index],
-            )
+            message = format_message("{name} gives a number, not a condition", node.name)
+            remedy = format_message("compare it: 1 = {name}(...)", node.name)
+            self.raise_parse_error(message, remedy, text_offset=text_offset)
         tag = self.tags[self.token_index]
         if isinstance(node, FunctionCall) and node.name in FOREIGN_FUNCTION_REMEDIES and not self.is_mapping:
-            self.raise_parse_error(
-                format_message("no function {name}", node.name),
-                FOREIGN_FUNCTION_REMEDIES[node.name],
-                text_offset=self.text_offsets[token_index],
-            )
+            message = format_message("no function {name}", node.name)
+            self.raise_parse_error(message, FOREIGN_FUNCTION_REMEDIES[node.name], text_offset=text_offset)
         if tag == "~":
             self.raise_parse_error(
                 "ADQL has no ~ operator between two values",
@@ -132,75 +128,66 @@ class ExpressionParser(WindowParser, ABC):
         self.raise_parse_error(
             "expected a condition, found a value",
             "compare it with something (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)",
-            text_offset=self.text_offsets[token_index],
+            text_offset=text_offset,
         )
 
     def parse_expression(self) -> Expr:
-        """Read conditions joined by AND and OR, or a value where there are none: parentheses hold both."""
-        first_i = self.token_index
-        text_offset = self.text_offsets[first_i]
-        tags = self.tags
+        """Parse conditions joined with AND and OR, or a value if there is none: parentheses may hold either."""
+        first_index = self.token_index
         first = self.parse_predicate()
-        tag = tags[self.token_index]
-        if tag not in {"AND", "OR"}:
+        if self.tags[self.token_index] not in {"AND", "OR"}:
             return first
         if not isinstance(first, CONDITION_NODES):
-            self.raise_not_condition(first, first_i)
-        ands: list[Expr] = [first]
-        ors: list[Expr] = []
-        and_at = text_offset
-        while True:
-            if tag == "OR":
-                ors.append(ands[0] if len(ands) == 1 else Conjunction(tuple(ands), text_offset=and_at))
-                ands = []
-            elif tag != "AND":
-                break
+            self.raise_not_condition(first, first_index)
+        text_offset = self.text_offsets[first_index]
+        alternatives: list[Expr] = []
+        conjuncts = [first]
+        conjunction_offset = text_offset
+        while (operator := self.tags[self.token_index]) in {"AND", "OR"}:
             self.token_index += 1
-            i = self.token_index
-            if tag == "OR":
-                and_at = self.text_offsets[i]
-            part = self.parse_predicate()
-            if not isinstance(part, CONDITION_NODES):
-                self.raise_not_condition(part, i)
-            ands.append(part)
-            tag = tags[self.token_index]
-        if len(ands) == 1:
-            last = ands[0]
-        else:
-            last = Conjunction(tuple(ands), text_offset=and_at)
-        if not ors:
-            return last
-        ors.append(last)
-        return Disjunction(tuple(ors), text_offset=text_offset)
+            predicate_index = self.token_index
+            if operator == "OR":
+                alternatives.append(_build_conjunction(conjuncts, conjunction_offset))
+                conjuncts = []
+                conjunction_offset = self.text_offsets[predicate_index]
+            predicate = self.parse_predicate()
+            if not isinstance(predicate, CONDITION_NODES):
+                self.raise_not_condition(predicate, predicate_index)
+            conjuncts.append(predicate)
+        alternatives.append(_build_conjunction(conjuncts, conjunction_offset))
+        if len(alternatives) == 1:
+            return alternatives[0]
+        return Disjunction(tuple(alternatives), text_offset=text_offset)
 
     def parse_negation(self) -> Expr:
-        """Read ``NOT predicate``."""
-        i = self.token_index
+        """Parse ``NOT predicate``."""
+        text_offset = self.text_offsets[self.token_index]
         self.add_depth()
         self.token_index += 1
         if self.tags[self.token_index] == "NOT":
             self.raise_parse_error("NOT stands twice", "leave both out, or use parentheses: NOT (NOT ...)")
+        operand_index = self.token_index
         operand = self.parse_predicate()
         if not isinstance(operand, CONDITION_NODES):
-            self.raise_not_condition(operand, i + 1)
+            self.raise_not_condition(operand, operand_index)
         self.depth -= 1
-        return Negation(operand, text_offset=self.text_offsets[i])
+        return Negation(operand, text_offset=text_offset)
 
     def parse_predicate(self) -> Expr:
-        """Read ``[NOT] predicate``, a value, or a condition in parentheses."""
-        i = self.token_index
-        text_offset = self.text_offsets[i]
+        """Parse ``[NOT] predicate``, a value, or a condition in parentheses."""
+        first_index = self.token_index
+        text_offset = self.text_offsets[first_index]
         tags = self.tags
-        if tags[i] == "NOT":
+        if tags[first_index] == "NOT":
             return self.parse_negation()
-        if tags[i] == "EXISTS":
+        if tags[first_index] == "EXISTS":
             self.token_index += 1
             return ExistsPredicate(self.parse_subquery("EXISTS"), text_offset=text_offset)
         left_operand = self.parse_value()
         tag = tags[self.token_index]
         if tag not in _COMPARISON_OPERATORS and tag not in _PREDICATE_KEYWORDS:
             return left_operand
-        self.check_is_value(left_operand, i)
+        self.check_is_value(left_operand, first_index)
         if tag in _COMPARISON_OPERATORS:
             return self._parse_comparison(left_operand, text_offset)
         if tag == "IS":
@@ -256,23 +243,22 @@ class ExpressionParser(WindowParser, ABC):
         if tag == "LIKE" or (tag == "ILIKE" and not self.is_adql_2_0):
             self.token_index += 1
             self.check_text_operand(left_operand, text_offset, tag)
-            pattern_at = self.text_offsets[self.token_index]
+            pattern_offset = self.text_offsets[self.token_index]
             pattern = self.parse_operand()
-            self.check_text_operand(pattern, pattern_at, tag)
+            self.check_text_operand(pattern, pattern_offset, tag)
             if tags[self.token_index] == "ESCAPE":
                 self.raise_parse_error(*FOREIGN_KEYWORDS["ESCAPE"])
             return LikePredicate(left_operand, pattern, negated, tag == "ILIKE", text_offset=text_offset)
         return self.raise_unexpected_token("BETWEEN, IN, LIKE or ILIKE after NOT", "BETWEEN", "IN", "LIKE", "ILIKE")
 
     def check_text_operand(self, node: Expr, text_offset: int, operator: str) -> None:
-        """Refuse what can never be a string beside LIKE."""
+        """Refuse an operand of LIKE that can never be a string."""
         letter = classify_syntax(node)
-        if letter and letter != "s" and not (isinstance(node, Literal) or node is self.last_parenthesized):
-            self.raise_parse_error(
-                format_message("{word} needs a string here, found {said}", operator, name_value_kind(letter)),
-                "turn it into a string with CAST(x AS VARCHAR)",
-                text_offset=text_offset,
-            )
+        if isinstance(node, Literal) or node is self.last_parenthesized:
+            return
+        if letter and letter != "s":
+            message = format_message("{word} needs a string here, found {said}", operator, name_value_kind(letter))
+            self.raise_parse_error(message, "turn it into a string with CAST(x AS VARCHAR)", text_offset=text_offset)
 
     def check_is_value(self, node: Expr, token_index: int) -> None:
         """Refuse a condition where a value must stand."""
@@ -284,9 +270,10 @@ class ExpressionParser(WindowParser, ABC):
             )
 
     def parse_in_choices(self) -> tuple[Expr, ...] | LiteralList | Subquery:
-        """Read the right side of IN."""
+        """Parse the right side of IN."""
         text_offset = self.text_offsets[self.token_index]
-        if self.is_mapping and str(self.values[self.token_index]).lower() == "groups":  # of a policy: 'spica' in groups
+        word = str(self.values[self.token_index]).lower()
+        if self.is_mapping and word == "groups":  # a row policy: 'spica' in groups
             return (self.parse_operand(),)
         self.expect_token("(", "a list in parentheses or a subquery after IN")
         self.add_depth()
@@ -299,142 +286,138 @@ class ExpressionParser(WindowParser, ABC):
             return Subquery(query, text_offset=text_offset)
         if tags[self.token_index] == ")":
             self.raise_parse_error("the list of IN is empty", "write at least one value")
-        value = values[self.token_index]
-        if isinstance(value, LiteralList):
-            self.token_index += 2  # the lexer has seen the closing parenthesis
+        literal_list = values[self.token_index]
+        if isinstance(literal_list, LiteralList):
+            self.token_index += 2  # the lexer has checked the closing parenthesis
             self.depth -= 1
-            return value
-        items: list[Expr] = []
-        while True:
-            i = self.token_index
-            value = values[i]
-            if isinstance(value, Literal) and tags[i + 1] in {",", ")"}:  # lists can be long
-                items.append(value)
-                self.token_index = i + 1
-            else:
-                items.append(self.parse_operand())
-            tag = tags[self.token_index]
-            if tag == ",":
-                self.token_index += 1
-                continue
-            single_item = items[0]
-            if (
-                len(items) == 1
-                and isinstance(single_item, Subquery)
-                and single_item is self.last_parenthesized
-                and (tag == ")" or tag in _QUERY_CONTINUATION_TOKENS)
-            ):
-                if tag != ")":
-                    query = self.parse_nested_query(single_item.query)
-                else:
-                    query = single_item.query
-                self.expect_token(")", "a closing parenthesis")
-                self.depth -= 1
-                return Subquery(query, text_offset=text_offset)
-            if tag != ")":
-                self.raise_unexpected_token("a comma or a closing parenthesis in the list of IN")
+            return literal_list
+        choices = [self._parse_in_choice()]
+        while tags[self.token_index] == ",":
             self.token_index += 1
+            choices.append(self._parse_in_choice())
+        tag = tags[self.token_index]
+        first_choice = choices[0]
+        if (
+            len(choices) == 1
+            and isinstance(first_choice, Subquery)
+            and first_choice is self.last_parenthesized
+            and (tag == ")" or tag in _QUERY_CONTINUATION_TOKENS)
+        ):
+            query = first_choice.query
+            if tag != ")":
+                query = self.parse_nested_query(query)
+            self.expect_token(")", "a closing parenthesis")
             self.depth -= 1
-            return tuple(items)
+            return Subquery(query, text_offset=text_offset)
+        if tag != ")":
+            self.raise_unexpected_token("a comma or a closing parenthesis in the list of IN")
+        self.token_index += 1
+        self.depth -= 1
+        return tuple(choices)
+
+    def _parse_in_choice(self) -> Expr:
+        """Parse one choice of IN; take a plain literal as it is, because lists can be long."""
+        value = self.values[self.token_index]
+        if isinstance(value, Literal) and self.tags[self.token_index + 1] in {",", ")"}:
+            self.token_index += 1
+            return value
+        return self.parse_operand()
 
     # --- values ----------------------------------------------------------------------------------------------
 
     def parse_operand(self) -> Expr:
-        """Read a value that is no condition."""
-        i = self.token_index
+        """Parse a value; refuse a condition."""
+        first_index = self.token_index
         node = self.parse_value()
         if isinstance(node, CONDITION_NODES):
-            self.check_is_value(node, i)
+            self.check_is_value(node, first_index)
         return node
 
     def parse_value(self) -> Expr:
-        """Read a value expression; operators by their binding, all left-associative, in one loop."""
+        """Parse a value expression in one loop over its operators, which are all left-associative."""
         tags = self.tags
-        i = self.token_index
-        left_operand = self.parse_primary()
-        op = tags[self.token_index]
-        if op not in _OPERATOR_PRECEDENCE:
-            return left_operand
-        current_operand = (
-            left_operand,
-            left_operand is self.last_parenthesized,
-            i,
-        )  # value, whether in parentheses, its first word
-        pending: list[tuple[Operand, str]] = []  # left operands that wait, with their operators
+        first_index = self.token_index
+        node = self.parse_primary()
+        operator = tags[self.token_index]
+        if operator not in _OPERATOR_PRECEDENCE:
+            return node
+        operand: Operand = (node, node is self.last_parenthesized, first_index)
+        pending: list[tuple[Operand, str]] = []  # left operands with their operators, of rising precedence
         while True:
-            precedence = _OPERATOR_PRECEDENCE.get(op, 0)
+            precedence = _OPERATOR_PRECEDENCE.get(operator, 0)
             while pending and _OPERATOR_PRECEDENCE[pending[-1][1]] >= precedence:
-                earlier_operand, earlier_operator = pending.pop()
-                binary = self.build_binary(earlier_operator, earlier_operand, current_operand)
-                current_operand = (
-                    binary,
-                    False,
-                    earlier_operand[2],
-                )
+                left_operand, left_operator = pending.pop()
+                binary = self.build_binary(left_operator, left_operand, operand)
+                operand = (binary, False, left_operand[2])
             if not precedence:
-                return current_operand[0]
-            if op in _EXTENSION_OPERATORS and self.is_adql_2_0:
+                return operand[0]
+            if operator in _EXTENSION_OPERATORS and self.is_adql_2_0:
                 self.raise_unexpected_token("another operator (ADQL 2.0)")
-            pending.append((current_operand, op))
+            pending.append((operand, operator))
             self.token_index += 1
-            i = self.token_index
-            right = self.parse_primary()
-            current_operand = (right, right is self.last_parenthesized, i)
-            op = tags[self.token_index]
+            first_index = self.token_index
+            node = self.parse_primary()
+            operand = (node, node is self.last_parenthesized, first_index)
+            operator = tags[self.token_index]
 
     def build_binary(self, operator: str, left_operand: Operand, right_operand: Operand) -> Expr:
-        """Make the node of a binary operator, if its operands can be right."""
-        for node, is_parenthesized, i in (left_operand, right_operand):
-            self.check_is_value(node, i)
-            letter = classify_syntax(node)
-            if operator == "||":
-                is_concatenation = node is left_operand[0] and isinstance(node, BinaryOperation) and node.op == "||"
-                if not (is_parenthesized or is_concatenation or is_character_factor(node)):
-                    self.raise_parse_error(
-                        format_message("|| joins strings; this is {said}", name_value_kind(letter))
-                        if letter
-                        else "|| joins strings",
-                        "turn it into a string with CAST(x AS VARCHAR)" if letter == "n" else "",
-                        text_offset=self.text_offsets[i],
-                    )
-            elif letter and letter != "n":
-                if letter == "s" and operator == "+":
-                    remedy = "strings are joined with ||"
-                else:
-                    remedy = ""
-                self.raise_parse_error(
-                    format_message("{op} needs numbers; this is {said}", operator, name_value_kind(letter)),
-                    remedy,
-                    text_offset=self.text_offsets[i],
-                )
-        return BinaryOperation(
-            operator, left_operand[0], right_operand[0], text_offset=self.text_offsets[left_operand[2]]
+        """Build the node of a binary operator; refuse operands that can never fit it."""
+        left_node, left_is_parenthesized, first_index = left_operand
+        right_node, right_is_parenthesized, right_index = right_operand
+        text_offset = self.text_offsets[first_index]
+        self.check_is_value(left_node, first_index)
+        is_concatenation = isinstance(left_node, BinaryOperation) and left_node.op == "||"
+        self._check_binary_operand(
+            operator, left_node, text_offset, is_string_operand=left_is_parenthesized or is_concatenation
         )
+        self.check_is_value(right_node, right_index)
+        right_offset = self.text_offsets[right_index]
+        self._check_binary_operand(operator, right_node, right_offset, is_string_operand=right_is_parenthesized)
+        return BinaryOperation(operator, left_node, right_node, text_offset=text_offset)
+
+    def _check_binary_operand(self, operator: str, node: Expr, text_offset: int, *, is_string_operand: bool) -> None:
+        """Refuse an operand of a kind that the operator can never take.
+
+        `is_string_operand` says that the grammar allows the operand beside ``||``, whatever its kind.
+        """
+        letter = classify_syntax(node)
+        if operator == "||":
+            if is_string_operand or is_character_factor(node):
+                return
+            message = "|| joins strings"
+            if letter:
+                message = format_message("|| joins strings; this is {said}", name_value_kind(letter))
+            remedy = "turn it into a string with CAST(x AS VARCHAR)" if letter == "n" else ""
+            self.raise_parse_error(message, remedy, text_offset=text_offset)
+        if letter and letter != "n":
+            message = format_message("{op} needs numbers; this is {said}", operator, name_value_kind(letter))
+            remedy = "strings are joined with ||" if letter == "s" and operator == "+" else ""
+            self.raise_parse_error(message, remedy, text_offset=text_offset)
 
     def parse_primary(self) -> Expr:
-        """Read a literal, a column, a call, something in parentheses, or one of these with a sign."""
-        i = self.token_index
-        if i > self.next_clock_check:
+        """Parse a literal, a column, a call, an expression in parentheses, or one of these with a sign."""
+        first_index = self.token_index
+        if first_index > self.next_clock_check:
             self.check_clock()
-        tag = self.tags[i]
+        tag = self.tags[first_index]
         if tag in {NAME, QUOTED}:
-            if self.tags[i + 1] == "(" and tag == NAME:
+            if self.tags[first_index + 1] == "(" and tag == NAME:
                 node = self.parse_call()
             else:
                 node = self.parse_column()
-            return self._parse_optional_element(node, i)
-        value = self.values[i]
-        if isinstance(value, Literal):
-            self.token_index = i + 1
-            return value
+            return self._parse_optional_element(node, first_index)
+        literal = self.values[first_index]
+        if isinstance(literal, Literal):
+            self.token_index = first_index + 1
+            return literal
         if tag == "(":
-            return self._parse_optional_element(self.parse_parenthesis(), i)
-        if tag in STANDARD_FUNCTION_NAMES and self.tags[i + 1] == "(":
-            return self._parse_optional_element(self.parse_call(), i)
+            return self._parse_optional_element(self.parse_parenthesis(), first_index)
+        if tag in STANDARD_FUNCTION_NAMES and self.tags[first_index + 1] == "(":
+            return self._parse_optional_element(self.parse_call(), first_index)
         return self._parse_keyword_value(tag)
 
     def _parse_optional_element(self, node: Expr, token_index: int) -> Expr:
-        """Parse the brackets that may follow an array, whose first word is `token_index`."""
+        """Parse the brackets that may follow an array, whose first token is `token_index`."""
         if self.tags[self.token_index] == "[":
             return self.parse_element(node, token_index)
         return node
@@ -463,8 +446,7 @@ class ExpressionParser(WindowParser, ABC):
         return self._raise_not_value(tag)
 
     def _raise_not_value(self, tag: str) -> NoReturn:
-        """Refuse a word that cannot begin a value."""
-        i = self.token_index
+        """Refuse a token that cannot begin a value."""
         if tag == "SELECT":
             self.raise_parse_error("a subquery must stand in parentheses", "write (SELECT ...)")
         if tag in {"EXISTS", "NOT"}:
@@ -473,18 +455,18 @@ class ExpressionParser(WindowParser, ABC):
                 "combine conditions with AND, OR and NOT, or write CASE WHEN ... END",
             )
         if tag in STANDARD_FUNCTION_NAMES:
-            self.raise_parse_error(
-                format_message(
-                    "{word} is the name of a function of ADQL: its arguments in parentheses are missing", self.values[i]
-                ),
-                format_message('write {word}(...); a column of that name is written "{name}"', tag, self.values[i]),
+            word = self.values[self.token_index]
+            message = format_message(
+                "{word} is the name of a function of ADQL: its arguments in parentheses are missing", word
             )
-        if tag == "*" and i and self.tags[i - 1] == "(":
+            remedy = format_message('write {word}(...); a column of that name is written "{name}"', tag, word)
+            self.raise_parse_error(message, remedy)
+        if tag == "*" and self.token_index and self.tags[self.token_index - 1] == "(":
             self.raise_parse_error("only COUNT can have * as its argument", "write a column or an expression")
         self.raise_unexpected_token("a value")
 
     def parse_element(self, node: Expr, token_index: int) -> Expr:
-        """Read ``[n]`` or ``[i, j]`` behind an array, whose first word is `token_index`."""
+        """Parse ``[n]`` or ``[i, j]`` after an array, whose first token is `token_index`."""
         self.check_is_value(node, token_index)
         if self.is_adql_2_0:
             self.raise_parse_error("ADQL 2.0 has no elements of arrays", "ask for version 2.1")
@@ -505,7 +487,7 @@ class ExpressionParser(WindowParser, ABC):
         return ArrayElement(node, tuple(indexes), text_offset=self.text_offsets[token_index])
 
     def parse_signed(self) -> Expr:
-        """Read ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
+        """Parse ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
         self.add_depth()
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
@@ -517,22 +499,21 @@ class ExpressionParser(WindowParser, ABC):
             if len(signs) > MAX_NESTING_DEPTH:
                 self.raise_parse_error("too many operators in a row", "write ~~x as x")
             self.token_index += 1
-        i = self.token_index
+        operand_index = self.token_index
         node = self.parse_primary()
-        self.check_is_value(node, i)
+        self.check_is_value(node, operand_index)
         letter = classify_syntax(node)
         if letter and letter != "n":
-            self.raise_parse_error(
-                format_message("{op} needs a number; this is {said}", signs[-1][0], name_value_kind(letter)),
-                text_offset=self.text_offsets[i],
-            )
+            last_sign, _ = signs[-1]
+            message = format_message("{op} needs a number; this is {said}", last_sign, name_value_kind(letter))
+            self.raise_parse_error(message, text_offset=self.text_offsets[operand_index])
         for sign, text_offset in reversed(signs):
             node = UnaryOperation(sign, node, text_offset=text_offset)
         self.depth -= 1
         return node
 
     def parse_parenthesis(self) -> Expr:
-        """Read what stands in parentheses: a value, a condition or a subquery."""
+        """Parse a value, a condition or a subquery in parentheses."""
         text_offset = self.text_offsets[self.token_index]
         self.add_depth()
         self.token_index += 1
@@ -559,13 +540,14 @@ class ExpressionParser(WindowParser, ABC):
         return node
 
     def parse_column(self) -> ColumnRef:
-        """Read a column name with its qualifiers."""
+        """Parse a column name with its qualifiers."""
         i = self.token_index
         text_offset = self.text_offsets[i]
         tags = self.tags
         if tags[i + 1] != ".":
             self.token_index = i + 1
-            return ColumnRef(Ident(str(self.values[i]), tags[i] == QUOTED), text_offset=text_offset)
+            identifier = Ident(str(self.values[i]), tags[i] == QUOTED)
+            return ColumnRef(identifier, text_offset=text_offset)
         *qualifier, name = self.parse_dotted_name()
         if len(qualifier) > 3:
             self.raise_parse_error(
@@ -578,7 +560,7 @@ class ExpressionParser(WindowParser, ABC):
         return ColumnRef(name, tuple(qualifier), text_offset=text_offset)
 
     def parse_call(self) -> Expr:
-        """Read a function call; the current word is its name, the next one the parenthesis."""
+        """Parse a function call; the current token is its name, the next one the parenthesis."""
         i = self.token_index
         text_offset = self.text_offsets[i]
         word = str(self.values[i])
@@ -586,23 +568,27 @@ class ExpressionParser(WindowParser, ABC):
         self.add_depth()
         self.token_index = i + 2
         tags = self.tags
-        distinct = False
-        if name in AGGREGATE_NAMES:
-            if name == "COUNT" and tags[self.token_index] == "*":
-                self.token_index += 1
-                self.expect_token(")", "a closing parenthesis")
-                self.depth -= 1
-                return self.parse_over(FunctionCall(name, star=True, text_offset=text_offset))
-            if tags[self.token_index] in {"DISTINCT", "ALL"}:
-                distinct = tags[self.token_index] == "DISTINCT"
-                self.token_index += 1
-        elif tags[self.token_index] in {"DISTINCT", "ALL"}:
-            self.raise_parse_error(
-                format_message(
-                    "{word} can only stand in {names}", tags[self.token_index], ", ".join(sorted(AGGREGATE_NAMES))
-                ),
-                "leave it out",
-            )
+        if name == "COUNT" and tags[self.token_index] == "*":
+            self.token_index += 1
+            self.expect_token(")", "a closing parenthesis")
+            self.depth -= 1
+            return self.parse_over(FunctionCall(name, star=True, text_offset=text_offset))
+        quantifier = tags[self.token_index]
+        if quantifier in {"DISTINCT", "ALL"}:
+            if name not in AGGREGATE_NAMES:
+                aggregate_list = ", ".join(sorted(AGGREGATE_NAMES))
+                message = format_message("{word} can only stand in {names}", quantifier, aggregate_list)
+                self.raise_parse_error(message, "leave it out")
+            self.token_index += 1
+        arguments = self._parse_arguments(word)
+        self.depth -= 1
+        self._check_call_syntax(name, arguments, text_offset)
+        is_distinct = quantifier == "DISTINCT"
+        return self.parse_over(FunctionCall(name, arguments, is_distinct, text_offset=text_offset))
+
+    def _parse_arguments(self, function_word: str) -> tuple[Expr, ...]:
+        """Parse the arguments of a call and the closing parenthesis."""
+        tags = self.tags
         args: list[Expr] = []
         if tags[self.token_index] != ")":
             args.append(self.parse_operand())
@@ -610,64 +596,78 @@ class ExpressionParser(WindowParser, ABC):
                 self.token_index += 1
                 args.append(self.parse_operand())
             if tags[self.token_index] != ")":
-                self.raise_unexpected_token(format_message("a comma or a closing parenthesis in {word}(...)", word))
+                expected = format_message("a comma or a closing parenthesis in {word}(...)", function_word)
+                self.raise_unexpected_token(expected)
         self.token_index += 1
-        self.depth -= 1
-        arguments = tuple(args)
-        if name in STANDARD_FUNCTION_NAMES:
-            if name in AGGREGATE_NAMES:
-                if len(args) != 1:
-                    self.raise_parse_error(
-                        format_message("{name} takes 1 argument, not {count}", name, len(args)),
-                        format_message("write {name}(expression)", name),
-                        text_offset=text_offset,
-                    )
-            elif call_fault := find_call_fault(name, arguments, "2.0" if self.is_adql_2_0 else "2.1"):
-                message, arg, remedy = call_fault
-                self.raise_parse_error(message, remedy, text_offset=text_offset if arg is None else arg.text_offset)
-        return self.parse_over(FunctionCall(name, arguments, distinct, text_offset=text_offset))
+        return tuple(args)
+
+    def _check_call_syntax(self, name: str, arguments: tuple[Expr, ...], text_offset: int) -> None:
+        """Refuse arguments that a function of ADQL can never take."""
+        if name not in STANDARD_FUNCTION_NAMES:
+            return
+        if name in AGGREGATE_NAMES:
+            if len(arguments) != 1:
+                message = format_message("{name} takes 1 argument, not {count}", name, len(arguments))
+                remedy = format_message("write {name}(expression)", name)
+                self.raise_parse_error(message, remedy, text_offset=text_offset)
+            return
+        version = "2.0" if self.is_adql_2_0 else "2.1"
+        call_fault = find_call_fault(name, arguments, version)
+        if call_fault is not None:
+            message, argument, remedy = call_fault
+            fault_offset = text_offset if argument is None else argument.text_offset
+            self.raise_parse_error(message, remedy, text_offset=fault_offset)
 
     def parse_cast(self) -> Expr:
-        """Read ``CAST(x AS type)``."""
+        """Parse ``CAST(x AS type)``."""
         text_offset = self.text_offsets[self.token_index]
         self.add_depth()
         self.token_index += 1
         self.expect_token("(", "an opening parenthesis after CAST")
         node = self.parse_operand()
         self.expect_token("AS", "AS and a type")
-        i = self.token_index
-        tag = self.tags[i]
-        word = str(self.values[i]).upper()
-        length = None
-        if tag in TYPE_NAMES:
-            self.token_index += 1
-            target = tag
-        elif tag in {"CHAR", "VARCHAR"}:
-            self.token_index += 1
-            target = tag
-            if self.tags[self.token_index] == "(":
-                self.token_index += 1
-                length = self.parse_integer("a length")
-                self.expect_token(")", "a closing parenthesis")
-        elif tag == "DOUBLE" and self.tags[i + 1] == "PRECISION":
-            self.token_index += 2
-            target = "DOUBLE PRECISION"
-        else:
-            hint = _TYPE_REMEDIES.get(word) or find_nearest_keyword(word, (*TYPE_NAMES, "CHAR", "VARCHAR"))
-            self.raise_parse_error(
-                format_message(
-                    "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, "
-                    "TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
-                    self.describe_token(i),
-                ),
-                format_message("write {type}", join_messages("{one} or {other}", hint.split(" or "))) if hint else "",
-            )
+        target, length = self._parse_cast_type()
         self.expect_token(")", "a closing parenthesis after the type")
         self.depth -= 1
         return Cast(node, target, length, text_offset=text_offset)
 
+    def _parse_cast_type(self) -> tuple[str, int | None]:
+        """Parse the type of a CAST; return its name and its length, if there is one."""
+        i = self.token_index
+        tag = self.tags[i]
+        if tag in TYPE_NAMES:
+            self.token_index += 1
+            return tag, None
+        if tag == "DOUBLE" and self.tags[i + 1] == "PRECISION":
+            self.token_index += 2
+            return "DOUBLE PRECISION", None
+        if tag not in {"CHAR", "VARCHAR"}:
+            self._raise_not_type()
+        self.token_index += 1
+        if self.tags[self.token_index] != "(":
+            return tag, None
+        self.token_index += 1
+        length = self.parse_integer("a length")
+        self.expect_token(")", "a closing parenthesis")
+        return tag, length
+
+    def _raise_not_type(self) -> NoReturn:
+        """Refuse what is not the name of a type."""
+        message = format_message(
+            "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, "
+            "TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
+            self.describe_token(self.token_index),
+        )
+        word = str(self.values[self.token_index]).upper()
+        type_names = _TYPE_REMEDIES.get(word) or find_nearest_keyword(word, (*TYPE_NAMES, "CHAR", "VARCHAR"))
+        remedy = ""
+        if type_names:
+            type_list = join_messages("{one} or {other}", type_names.split(" or "))
+            remedy = format_message("write {type}", type_list)
+        self.raise_parse_error(message, remedy)
+
     def parse_case(self) -> Expr:
-        """Read ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
+        """Parse ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
         text_offset = self.text_offsets[self.token_index]
         self.add_depth(2)
         self.token_index += 1
@@ -695,15 +695,22 @@ class ExpressionParser(WindowParser, ABC):
         self.depth -= 2
         return Case(operand, tuple(whens), otherwise, text_offset=text_offset)
 
-    # --- what the query parser adds --------------------------------------------------------------------------
+    # --- defined by the parser of queries --------------------------------------------------------------------
 
     @abstractmethod
     def parse_subquery(self, keyword: str) -> Query:
-        """Read a subquery in parentheses."""
+        """Parse a subquery in parentheses."""
 
     @abstractmethod
     def parse_nested_query(self, first_operand: Query | None) -> Query:
-        """Read a subquery up to its closing parenthesis.
+        """Parse a subquery up to its closing parenthesis.
 
-        `first_operand` is its first operand, if it was read already.
+        `first_operand` is the first operand of UNION and the like, if it was parsed already.
         """
+
+
+def _build_conjunction(conditions: list[Expr], text_offset: int) -> Expr:
+    """Join conditions with AND; return a single one as it is."""
+    if len(conditions) == 1:
+        return conditions[0]
+    return Conjunction(tuple(conditions), text_offset=text_offset)

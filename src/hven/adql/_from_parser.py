@@ -1,4 +1,4 @@
-"""FROM of ADQL: tables, subqueries, joins of every kind, parentheses."""
+"""Parse the FROM clause of ADQL: tables, subqueries, joins and parentheses."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ JOIN_KEYWORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NAT
 SET_KEYWORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
 
 JoinHead = tuple[str, bool, FromItem]  # kind, natural, the table on the right
-Condition = tuple[Expr | None, tuple[Ident, ...]]  # ON, or USING
+Condition = tuple[Expr | None, tuple[Ident, ...]]  # the condition of ON, the names of USING
 
 
 class FromParser(ExpressionParser):
-    """Reads what stands in FROM."""
+    """Parses the FROM clause."""
 
     __slots__ = ()
 
     def parse_from_list(self) -> FromItem:
-        """Read the tables of FROM; a comma is a CROSS join."""
+        """Parse the tables of FROM; a comma is a CROSS join."""
         left_item = self.parse_joins(None)
         while self.tags[self.token_index] == ",":
             self.token_index += 1
-            joins = self.parse_joins(None)
-            left_item = Join(left_item, joins, "CROSS", text_offset=left_item.text_offset)
+            right_item = self.parse_joins(None)
+            left_item = Join(left_item, right_item, "CROSS", text_offset=left_item.text_offset)
         return left_item
 
     def parse_joins(self, first_item: FromItem | None) -> FromItem:
-        """Read a table and what is joined to it; `first_item` is the first operand, if it was read already.
+        """Parse a table and its joins; `first_item` is the first table, if it was parsed already.
 
-        The condition may follow its join, or several may follow several joins: ``a JOIN b JOIN c ON .. ON ..``.
+        A condition may stand directly after its join, or after several joins: ``a JOIN b JOIN c ON .. ON ..``.
         """
         tags = self.tags
         first_item = first_item or self.parse_table()
@@ -60,42 +60,39 @@ class FromParser(ExpressionParser):
     def raise_condition_without_join(self, joins: list[JoinHead]) -> NoReturn:
         """Refuse a condition that has no join."""
         tag = self.tags[self.token_index]
-        if joins and joins[-1][1]:
-            self.raise_parse_error(
-                format_message("a NATURAL join takes no {word}", tag),
-                format_message("leave NATURAL or {word} out", tag),
-            )
-        if joins and joins[-1][0] == "CROSS":
-            self.raise_parse_error(
-                format_message("a CROSS JOIN takes no {word}", tag), "write JOIN in place of CROSS JOIN"
-            )
-        self.raise_parse_error(
-            format_message("there is no JOIN for this {word}", tag),
-            "write JOIN in place of the comma, or move the condition to WHERE",
-        )
+        if joins:
+            last_kind, last_is_natural, _ = joins[-1]
+            if last_is_natural:
+                message = format_message("a NATURAL join takes no {word}", tag)
+                self.raise_parse_error(message, format_message("leave NATURAL or {word} out", tag))
+            if last_kind == "CROSS":
+                message = format_message("a CROSS JOIN takes no {word}", tag)
+                self.raise_parse_error(message, "write JOIN in place of CROSS JOIN")
+        message = format_message("there is no JOIN for this {word}", tag)
+        self.raise_parse_error(message, "write JOIN in place of the comma, or move the condition to WHERE")
 
     def parse_join_kind(self) -> tuple[str, bool]:
-        """Read ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]] JOIN``."""
+        """Parse ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]|CROSS] JOIN``; return the kind, and True if NATURAL."""
         tags = self.tags
         natural = tags[self.token_index] == "NATURAL"
         if natural:
             self.token_index += 1
         kind = "INNER"
         tag = tags[self.token_index]
-        if tag in {"INNER", "LEFT", "RIGHT", "FULL"} or (tag == "CROSS" and not natural and not self.is_adql_2_0):
+        is_cross_allowed = not natural and not self.is_adql_2_0
+        if tag in {"INNER", "LEFT", "RIGHT", "FULL"} or (tag == "CROSS" and is_cross_allowed):
             kind = tag
             self.token_index += 1
             if tags[self.token_index] == "OUTER":
                 if tag in {"INNER", "CROSS"}:
-                    self.raise_parse_error(
-                        format_message("{word} OUTER is a contradiction", tag), "leave one of them out"
-                    )
+                    message = format_message("{word} OUTER is a contradiction", tag)
+                    self.raise_parse_error(message, "leave one of them out")
                 self.token_index += 1
         self.expect_token("JOIN")
         return kind, natural
 
     def parse_join_condition(self) -> Condition:
-        """Read ``ON condition`` or ``USING (a, b)``."""
+        """Parse ``ON condition`` or ``USING (a, b)``."""
         tags = self.tags
         self.token_index += 1
         if tags[self.token_index - 1] == "ON":
@@ -111,10 +108,9 @@ class FromParser(ExpressionParser):
         return None, tuple(names)
 
     def parse_table(self) -> FromItem:
-        """Read one table, subquery, or joined tables in parentheses."""
-        i = self.token_index
-        text_offset = self.text_offsets[i]
-        tag = self.tags[i]
+        """Parse one table, one subquery, or joined tables in parentheses."""
+        text_offset = self.text_offsets[self.token_index]
+        tag = self.tags[self.token_index]
         if tag == "(":
             inner = self.parse_from_parenthesis()
             if not isinstance(inner, FromItem):
@@ -133,15 +129,15 @@ class FromParser(ExpressionParser):
             self.raise_parse_error("ADQL has no functions in FROM", "name a table", text_offset=text_offset)
         alias = self.parse_alias()
         if self.tags[self.token_index] == "(":
-            if alias is not None and alias.name.upper() in FOREIGN_KEYWORDS:
-                self.raise_parse_error(
-                    *FOREIGN_KEYWORDS[alias.name.upper()], text_offset=self.text_offsets[self.token_index - 1]
-                )
+            alias_word = "" if alias is None else alias.name.upper()
+            if alias_word in FOREIGN_KEYWORDS:
+                message, remedy = FOREIGN_KEYWORDS[alias_word]
+                self.raise_parse_error(message, remedy, text_offset=self.text_offsets[self.token_index - 1])
             self.raise_parse_error("ADQL has no list of column names here", "name the columns in a subquery, with AS")
         return TableRef(tuple(parts), alias, text_offset=text_offset)
 
     def parse_alias(self) -> Ident | None:
-        """Read ``[AS] alias``."""
+        """Parse ``[AS] alias``."""
         tag = self.tags[self.token_index]
         if tag == "AS":
             self.token_index += 1
@@ -151,7 +147,7 @@ class FromParser(ExpressionParser):
         return None
 
     def parse_derived_table(self, query: Query, text_offset: int) -> DerivedTable:
-        """Read the alias that a subquery in FROM must have."""
+        """Parse the alias that a subquery in FROM must have."""
         alias = self.parse_alias()
         if alias is None:
             self.raise_parse_error("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
@@ -166,14 +162,11 @@ class FromParser(ExpressionParser):
         alias = self.parse_alias()
         if alias is None:
             return item
-        return DerivedTable(
-            Query(Select((Star(text_offset=text_offset),), item, text_offset=text_offset), text_offset=text_offset),
-            alias,
-            text_offset=text_offset,
-        )
+        query = _select_all_columns(item, text_offset)
+        return DerivedTable(query, alias, text_offset=text_offset)
 
     def parse_from_parenthesis(self) -> FromItem | Query:
-        """Read a parenthesis in FROM: a query, or joined tables."""
+        """Parse a parenthesis in FROM: a query, or joined tables."""
         text_offset = self.text_offsets[self.token_index]
         self.add_depth(2)
         self.token_index += 1
@@ -182,14 +175,7 @@ class FromParser(ExpressionParser):
         if tag in {"SELECT", "WITH"}:
             result = self.parse_nested_query(None)
         elif tag == "(":
-            inner_at = self.text_offsets[self.token_index]
-            inner = self.parse_from_parenthesis()
-            if isinstance(inner, FromItem):
-                result = self.parse_joins(self.parse_optional_alias(inner, inner_at))
-            elif self.tags[self.token_index] in {")", "ORDER", "OFFSET", *SET_KEYWORDS}:
-                result = self.parse_nested_query(inner)
-            else:
-                result = self.parse_joins(self.parse_derived_table(inner, inner_at))
+            result = self._parse_inner_parenthesis()
         else:
             result = self.parse_joins(None)
             if isinstance(result, TableRef) and self.tags[self.token_index] == ")":
@@ -200,43 +186,57 @@ class FromParser(ExpressionParser):
         self.depth -= 2
         return result
 
+    def _parse_inner_parenthesis(self) -> FromItem | Query:
+        """Parse what begins with a second parenthesis: joins, or a query that continues after the parenthesis."""
+        inner_offset = self.text_offsets[self.token_index]
+        inner = self.parse_from_parenthesis()
+        if isinstance(inner, FromItem):
+            first_item = self.parse_optional_alias(inner, inner_offset)
+            return self.parse_joins(first_item)
+        if self.tags[self.token_index] in {")", "ORDER", "OFFSET", *SET_KEYWORDS}:
+            return self.parse_nested_query(inner)
+        derived_table = self.parse_derived_table(inner, inner_offset)
+        return self.parse_joins(derived_table)
+
     def parse_joined_query(self) -> Query:
-        """Read a query, or joined tables as one (all their columns), in parentheses."""
+        """Parse a query in parentheses; joined tables become a query of all their columns."""
         text_offset = self.text_offsets[self.token_index]
-        from_item = self.parse_from_parenthesis()
-        if isinstance(from_item, FromItem):
-            return Query(
-                Select((Star(text_offset=text_offset),), from_item, text_offset=text_offset), text_offset=text_offset
-            )
-        return from_item
+        content = self.parse_from_parenthesis()
+        if isinstance(content, FromItem):
+            return _select_all_columns(content, text_offset)
+        return content
+
+
+def _select_all_columns(item: FromItem, text_offset: int) -> Query:
+    """Build ``SELECT * FROM item``."""
+    star = Star(text_offset=text_offset)
+    select = Select((star,), item, text_offset=text_offset)
+    return Query(select, text_offset=text_offset)
 
 
 def build_join_tree(
     first_item: FromItem, joins: list[JoinHead], conditions: list[list[Condition]], *, lacks_conditions: bool
 ) -> FromItem:
-    """Make the tree of joins that stand one behind the other.
+    """Build the tree of a sequence of joins.
 
     Parameters
     ----------
+    first_item
+        The table before the first join.
+    joins
+        The joins in text order.
     conditions
-        What was read behind the table of each join.
+        The conditions that stand after the table of each join.
     lacks_conditions
-        Some joins have no condition, as the grammar permits: then they go from left to right, if that is possible.
+        Whether some joins have no condition, as the grammar permits. Then the joins go from left to right, if possible.
     """
-    has_nested_conditions = any(len(join_conditions) > 1 for join_conditions in conditions) or any(
-        join_conditions and (natural or kind == "CROSS")
-        for (kind, natural, _), join_conditions in zip(joins, conditions, strict=True)
-    )
     joined_item = first_item
-    if lacks_conditions and not has_nested_conditions:
+    if lacks_conditions and not _has_nested_conditions(joins, conditions):
         for (kind, natural, right), join_conditions in zip(joins, conditions, strict=True):
-            if join_conditions:
-                on, using = join_conditions[0]
-            else:
-                on, using = (None, ())
+            on, using = join_conditions[0] if join_conditions else (None, ())
             joined_item = Join(joined_item, right, kind, natural, on, using, text_offset=joined_item.text_offset)
         return joined_item
-    pending_joins: list[tuple[FromItem, str]] = []
+    pending_joins: list[tuple[FromItem, str]] = []  # joins whose condition comes later: the left item and the kind
     for (kind, natural, right), join_conditions in zip(joins, conditions, strict=True):
         if natural or kind == "CROSS":
             joined_item = Join(joined_item, right, kind, natural, text_offset=joined_item.text_offset)
@@ -251,3 +251,13 @@ def build_join_tree(
     for left_item, pending_kind in reversed(pending_joins):
         joined_item = Join(left_item, joined_item, pending_kind, text_offset=left_item.text_offset)
     return joined_item
+
+
+def _has_nested_conditions(joins: list[JoinHead], conditions: list[list[Condition]]) -> bool:
+    """Return whether a condition belongs to another join than the one directly before it."""
+    for (kind, natural, _), join_conditions in zip(joins, conditions, strict=True):
+        if len(join_conditions) > 1:
+            return True
+        if join_conditions and (natural or kind == "CROSS"):
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""Function calls: the signature that fits, what comes out, and the functions that become something else when bound."""
+"""Bind function calls: choose the signature, derive the result, and rewrite the functions that need no engine."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 MAX_HISTOGRAM_BINS = 100_000
 
+# type word of a parameter -> the type that a NULL is cast to, since engines choose functions by type
 _NULL_CASTS = {
     "NUMERIC": ("DOUBLE PRECISION", FLOAT64),
     "REAL": ("DOUBLE PRECISION", FLOAT64),
@@ -79,20 +80,21 @@ _NULL_CASTS = {
 
 
 class FunctionBinder(TypeChecker, ABC):
-    """Binds calls.
+    """Binds function calls.
 
     Attributes
     ----------
     clause
-        The clause that is being bound; aggregates are legal in some only.
+        The clause that is being bound; aggregates may stand only in some.
     slot_bounds
-        Free slots, with the lowest and the highest value that may stand there.
+        Free slots with the minimum and the maximum of their values.
     tables
-        Those that are read, by their qualified names.
+        The tables that the query reads, by their qualified names.
     volatile
-        True once a function was met that may answer differently over the same rows.
+        True if the query calls a function that may give another result for the same rows.
     resolve_position
-        Gives the position (ICRS, degrees) of an object by its name; None: names are not resolved here.
+        A function that returns the position of an object by its name: longitude and latitude in ICRS, in degrees.
+        None: this service does not resolve names.
     """
 
     def __init__(self, text: str, functions: FunctionSet) -> None:
@@ -110,81 +112,72 @@ class FunctionBinder(TypeChecker, ABC):
         """Bind an argument."""
 
     def bind_function(self, node: FunctionCall, scope: NameScope) -> Expr:
-        """Find the function, choose the signature that fits, and return what comes out."""
+        """Bind a call: find the function, choose the signature, and derive the result."""
         name = node.name.upper()
         entry = self.functions.find_function(name)
         if entry is None and name in NAME_RESOLVING_FUNCTIONS:
             return self.rewrite_object_position(node, scope)
         if entry is None or (name in WINDOW_FUNCTIONS and not entry.mapping):
-            if name in WINDOW_FUNCTIONS:
-                self.raise_bind_error(
-                    format_message("{name} is a window function", name),
-                    node.text_offset,
-                    format_message("write {name}(..) OVER (ORDER BY ..)", name),
-                )
-            near = FOREIGN_FUNCTION_REMEDIES.get(name) or suggest_spelling(
-                name, self.functions.names, min_similarity=0.75
-            )
-            self.raise_bind_error(
-                format_message("no function {name}", node.name),
-                node.text_offset,
-                near or "see the functions of this service in /tap/capabilities",
-            )
+            self._raise_unknown_function(node)
         if entry.aggregate:
             return self.bind_aggregate(node, entry, scope)
-        if (
-            entry.name == "HEADER"
-            and len(node.args) == 1
-            and isinstance(node.args[0], Literal)
-            and isinstance(node.args[0].value, str)
-        ):
-            return self.bind_header_card(node.args[0].value, node.text_offset, scope)
-        if node.distinct or node.star:
-            self.raise_bind_error(
-                format_message(
-                    "{what} belongs to aggregate functions, and {name} is none",
-                    "DISTINCT" if node.distinct else "*",
-                    name,
-                ),
-                node.text_offset,
-            )
+        if entry.name == "HEADER" and len(node.args) == 1:
+            card_literal = node.args[0]
+            if isinstance(card_literal, Literal) and isinstance(card_literal.value, str):
+                return self.bind_header_card(card_literal.value, node.text_offset, scope)
+        self.check_no_quantifier(node, name)
         self.volatile = self.volatile or entry.volatile
         if name in TEXT_FUNCTIONS:
             self.count_text_operation(node.text_offset)
-        return self.bind_call(node, entry, [self.bind_expression(arg, scope) for arg in node.args])
+        args = [self.bind_expression(arg, scope) for arg in node.args]
+        return self.bind_call(node, entry, args)
+
+    def _raise_unknown_function(self, node: FunctionCall) -> NoReturn:
+        """Refuse a function that this service does not have, or that needs OVER."""
+        name = node.name.upper()
+        if name in WINDOW_FUNCTIONS:
+            message = format_message("{name} is a window function", name)
+            remedy = format_message("write {name}(..) OVER (ORDER BY ..)", name)
+            self.raise_bind_error(message, node.text_offset, remedy)
+        remedy = FOREIGN_FUNCTION_REMEDIES.get(name, "")
+        remedy = remedy or suggest_spelling(name, self.functions.names, min_similarity=0.75)
+        remedy = remedy or "see the functions of this service in /tap/capabilities"
+        self.raise_bind_error(format_message("no function {name}", node.name), node.text_offset, remedy)
+
+    def check_no_quantifier(self, node: FunctionCall, function_name: str) -> None:
+        """Refuse DISTINCT and * in a call of a function that is not an aggregate."""
+        if node.distinct or node.star:
+            quantifier = "DISTINCT" if node.distinct else "*"
+            message = format_message(
+                "{what} belongs to aggregate functions, and {name} is none", quantifier, function_name
+            )
+            self.raise_bind_error(message, node.text_offset)
 
     def bind_header_card(self, card_name: str, text_offset: int, scope: NameScope) -> Expr:
-        """Read ``header('DATE-OBS')``: the column of that very name."""
+        """Bind ``header('DATE-OBS')`` to the column with exactly this name."""
+        card_column = ColumnRef(Ident(card_name, quoted=True), text_offset=text_offset)
         try:
-            return scope.resolve_column(ColumnRef(Ident(card_name, quoted=True), text_offset=text_offset), self.text)
+            return scope.resolve_column(card_column, self.text)
         except BindError as error:
-            remedy_message = format_message(error.remedy)  # the name stands in a string here
-            values = (value.replace('"', "'") for value in remedy_message.values.values())
-            self.raise_bind_error(
-                error.message, text_offset, format_message(remedy_message.template.replace('"', "'"), *values)
-            )
+            remedy_message = format_message(error.remedy)  # it quotes a name, which stands in a string here
+            template = remedy_message.template.replace('"', "'")
+            values = [value.replace('"', "'") for value in remedy_message.values.values()]
+            self.raise_bind_error(error.message, text_offset, format_message(template, *values))
 
     def bind_aggregate(self, node: FunctionCall, entry: FunctionDefinition, scope: NameScope) -> Expr:
-        """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
+        """Bind an aggregate; refuse it in WHERE, ON and GROUP BY, and inside another aggregate."""
         if self.clause not in {"SELECT", "HAVING", "ORDER BY", "a window"}:
-            remedy = "use HAVING" if self.clause == "WHERE" else ""
-            self.raise_bind_error(
-                format_message("{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause),
-                node.text_offset,
-                remedy,
+            message = format_message(
+                "{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause
             )
+            remedy = "use HAVING" if self.clause == "WHERE" else ""
+            self.raise_bind_error(message, node.text_offset, remedy)
         if node.star:
             if entry.name != "COUNT":
-                self.raise_bind_error(
-                    format_message("{name}(*) means nothing", entry.name), node.text_offset, "only COUNT takes *"
-                )
+                message = format_message("{name}(*) means nothing", entry.name)
+                self.raise_bind_error(message, node.text_offset, "only COUNT takes *")
             meta = ValueMetadata(INT64, None, "meta.number", nullable=False, aggregate=True)
-            return FunctionCall(
-                "COUNT",
-                star=True,
-                text_offset=node.text_offset,
-                meta=meta,
-            )
+            return FunctionCall("COUNT", star=True, text_offset=node.text_offset, meta=meta)
         clause = self.clause
         self.clause = format_message("the argument of {name}", entry.name)
         args = [self.bind_expression(arg, scope) for arg in node.args]
@@ -193,24 +186,22 @@ class FunctionBinder(TypeChecker, ABC):
         return self.bind_call(node, entry, args)
 
     def check_aggregate_scope(self, node: FunctionCall, args: Sequence[Expr], scope: NameScope) -> None:
-        """Check that an aggregate in a subquery reads a column of it.
+        """Refuse an aggregate in a subquery that reads only columns of the outer query.
 
-        SQL counts one that reads only columns around it as one of the query around.
+        By the SQL standard, such an aggregate would belong to the outer query.
         """
-        read_sources = {item.source for item in walk_tree(tuple(args)) if isinstance(item, ColumnRef)}
-        outer_sources = set()
+        read_sources = {child.source for child in walk_tree(tuple(args)) if isinstance(child, ColumnRef)}
+        own_sources = {source.number for source in scope.visible_columns.sources}
+        outer_sources: set[int] = set()
         outer_scope = scope.outer_scope
         while outer_scope is not None:
             outer_sources |= {source.number for source in outer_scope.visible_columns.sources}
             outer_scope = outer_scope.outer_scope
-        if read_sources & outer_sources and not read_sources & {
-            source.number for source in scope.visible_columns.sources
-        }:
-            self.raise_bind_error(
-                format_message("{name} reads only columns of the query around this subquery", node.name.upper()),
-                node.text_offset,
-                "write it in that query, or name a column of this subquery's FROM in it",
-            )
+        if read_sources & outer_sources and not read_sources & own_sources:
+            function_name = node.name.upper()
+            message = format_message("{name} reads only columns of the query around this subquery", function_name)
+            remedy = "write it in that query, or name a column of this subquery's FROM in it"
+            self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_call(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
         """Choose the signature of a call, and derive the metadata of its result."""
@@ -222,17 +213,17 @@ class FunctionBinder(TypeChecker, ABC):
         for index, arg in enumerate(args):
             args[index] = self._convert_argument(arg, signature.find_parameter(index))
         args = convert_arguments(self, node, signature, args)
-        special = SPECIAL_BINDERS.get(entry.name)
-        if special is not None:
-            rewritten = special(self, node, args)
+        bind_special = SPECIAL_BINDERS.get(entry.name)
+        if bind_special is not None:
+            rewritten = bind_special(self, node, args)
             if rewritten is not None:
                 return rewritten
-        result = signature.type
-        if result is None and signature.result == "COMMON":
-            args, result = self.unify_types(args, entry.name)
-        elif result is None:
-            result = _derive_result_type(signature, args)
-        result_meta = self._derive_result_meta(entry, args, result)
+        result_type = signature.type
+        if result_type is None and signature.result == "COMMON":
+            args, result_type = self.unify_types(args, entry.name)
+        elif result_type is None:
+            result_type = _derive_result_type(signature, args)
+        result_meta = self._derive_result_meta(entry, args, result_type)
         return FunctionCall(
             entry.name,
             tuple(args),
@@ -253,7 +244,7 @@ class FunctionBinder(TypeChecker, ABC):
         return self.raise_misuse(node, entry, args, reason)
 
     def _convert_argument(self, arg: Expr, parameter: FunctionParameter) -> Expr:
-        """Give NULL a type, for engines choose functions by type, and convert texts to times."""
+        """Cast NULL to the type of its parameter, and convert strings to times."""
         if parameter.must_be_literal and isinstance(arg, Literal):
             self.mark_literal_fixed(arg)
         kind = classify_value(arg)
@@ -270,16 +261,18 @@ class FunctionBinder(TypeChecker, ABC):
         return Cast(arg, "TIMESTAMP", text_offset=arg.text_offset, meta=time_meta)
 
     def _derive_result_meta(self, entry: FunctionDefinition, args: Sequence[Expr], result_type: Type) -> ValueMetadata:
-        """Derive unit, UCD and further metadata of the result of a call."""
+        """Derive the unit, UCD and further metadata of the result of a call."""
         argument_metas = tuple(require_meta(arg) for arg in args)
-        first = argument_metas[0] if argument_metas else None
+        first_meta = argument_metas[0] if argument_metas else None
+        first_unit = first_meta.unit if first_meta is not None else None
         unit = entry.unit or None
         if entry.unit == "same":
-            unit = first.unit if first is not None else None
-        if entry.name in {"POWER", "SQRT"} and first is not None and first.unit:
+            unit = first_unit
+        if entry.name in {"POWER", "SQRT"} and first_unit:
             exponent = 0.5 if entry.name == "SQRT" else self.read_exponent(args[1])
-            unit = units.raise_to_power(first.unit, exponent)
-        meta = derive_meta(argument_metas, result_type, unit, derive_result_ucd(entry.ucd, first))
+            unit = units.raise_to_power(first_unit, exponent)
+        ucd = derive_result_ucd(entry.ucd, first_meta)
+        meta = derive_meta(argument_metas, result_type, unit, ucd)
         if entry.aggregate:
             may_be_null = entry.name != "COUNT"
             return ValueMetadata(
@@ -292,103 +285,58 @@ class FunctionBinder(TypeChecker, ABC):
         return meta
 
     def explain_mismatch(self, signature: Signature, args: Sequence[Expr]) -> str | None:
-        """Return why arguments do not fit a signature, or None."""
-        if len(args) < signature.min_argument_count or (
-            signature.max_argument_count is not None and len(args) > signature.max_argument_count
-        ):
+        """Return why arguments do not fit a signature (``count``, or a message), or None if they fit."""
+        max_count = signature.max_argument_count
+        if len(args) < signature.min_argument_count or (max_count is not None and len(args) > max_count):
             return "count"
         for index, arg in enumerate(args):
             parameter = signature.find_parameter(index)
-            actual_kind = classify_value(arg)
             if parameter.must_be_literal and not isinstance(arg, Literal):
                 return format_message(
                     "argument {number} ({name}) must be written as a literal", index + 1, parameter.name
                 )
-            accepted = ACCEPTED_KINDS[parameter.type_word]
-            if (
-                actual_kind in accepted
-                or "any" in accepted
-                or (actual_kind == "null" and not parameter.must_be_literal)
-            ):
-                continue
-            if "numbers" in accepted and actual_kind in NUMBER_ARRAY_KINDS and require_meta(arg).type.scalar.rank > 0:
-                continue
-            if "integer" in accepted and actual_kind == "number" and require_meta(arg).type.is_integer:
-                continue
-            return format_message(
-                "argument {number} ({name}) must be {wanted}, and {value}",
-                index + 1,
-                parameter.name,
-                _describe_accepted(parameter.type_word),
-                self.describe_expression(arg),
-            )
+            if not _is_accepted(arg, parameter):
+                return format_message(
+                    "argument {number} ({name}) must be {wanted}, and {value}",
+                    index + 1,
+                    parameter.name,
+                    _describe_accepted(parameter.type_word),
+                    self.describe_expression(arg),
+                )
         return None
 
     def raise_misuse(
         self, node: FunctionCall, entry: FunctionDefinition, args: Sequence[Expr], reason: str
     ) -> NoReturn:
-        """Fail because of how a function is called, and say how it is called."""
-        forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(
-            entry.signatures
-        )
-        call_forms = join_messages(
-            "{one} or {other}", dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms)
-        )
-        reasons = [
-            mismatch
-            for signature in forms
-            if (mismatch := self.explain_mismatch(signature, args)) not in {None, "count"}
-        ]
-        if reasons:
-            self.raise_bind_error(
-                format_message("{name}: {message}", entry.name, reasons[0]),
-                node.text_offset,
-                format_message("it is {shown}", call_forms),
-            )
-        if reason not in {"", "count"}:
-            self.raise_bind_error(
-                format_message("{name}: {message}", entry.name, reason),
-                node.text_offset,
-                format_message("it is {shown}", call_forms),
-            )
-        counts = sorted(
-            {
-                count
-                for signature in forms
-                for count in range(
-                    signature.min_argument_count, (signature.max_argument_count or signature.min_argument_count) + 1
-                )
-            }
-        )
-        expected_counts = join_messages("{one} or {other}", map(str, counts))
-        if any(signature.max_argument_count is None for signature in forms):
-            expected_counts = format_message("at least {count}", counts[0])
+        """Refuse a call whose arguments fit no signature, and show how the function is called."""
+        signatures = [signature for signature in entry.signatures if "coordsys" not in signature.text]
+        signatures = signatures or list(entry.signatures)
+        call_forms = dict.fromkeys(signature.text.partition(" ->")[0] for signature in signatures)
+        remedy = format_message("it is {shown}", join_messages("{one} or {other}", call_forms))
+        mismatches = [self.explain_mismatch(signature, args) for signature in signatures]
+        for mismatch in (*mismatches, reason):
+            if mismatch and mismatch != "count":
+                message = format_message("{name}: {message}", entry.name, mismatch)
+                self.raise_bind_error(message, node.text_offset, remedy)
+        expected_counts = _describe_argument_counts(signatures)
         if expected_counts in {"1", "at least 1"}:
-            message = "{name} takes {wants} argument, and {given}"
+            template = "{name} takes {wants} argument, and {given}"
         else:
-            message = "{name} takes {wants} arguments, and {given}"
-        self.raise_bind_error(
-            format_message(message, entry.name, expected_counts, self.describe_argument_count(args)),
-            node.text_offset,
-            format_message("it is {shown}", call_forms),
-        )
+            template = "{name} takes {wants} arguments, and {given}"
+        message = format_message(template, entry.name, expected_counts, self.describe_argument_count(args))
+        self.raise_bind_error(message, node.text_offset, remedy)
 
-    # --- functions that become something else
+    # --- functions with a binder of their own
 
     def rewrite_in_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
-        """``IN_UNIT(x, 'unit')`` becomes a product with the factor (ADQL 2.1 section 4.7)."""
+        """Rewrite ``IN_UNIT(x, 'unit')`` as a product with the conversion factor (ADQL 2.1 section 4.7)."""
         value, target = args
         value_meta = require_meta(value)
-        if isinstance(target, Literal):
-            target_unit = str(target.value)
-        else:
-            target_unit = ""
         if value_meta.unit is None:
-            self.raise_bind_error(
-                format_message("IN_UNIT: {value} has no unit", self.describe_expression(value, name_only=True)),
-                node.text_offset,
-                "only values whose unit is known can be converted",
-            )
+            value_phrase = self.describe_expression(value, name_only=True)
+            message = format_message("IN_UNIT: {value} has no unit", value_phrase)
+            self.raise_bind_error(message, node.text_offset, "only values whose unit is known can be converted")
+        target_unit = _get_literal_text(target)
         try:
             factor = units.compute_factor(value_meta.unit, target_unit)
         except ValueError as error:
@@ -400,48 +348,34 @@ class FunctionBinder(TypeChecker, ABC):
                     "write a unit that {unit} can be converted to, as VOUnits has it", value_meta.unit
                 )
             self.raise_bind_error(format_message("{name}: {message}", "IN_UNIT", error), target.text_offset, remedy)
-        # descriptors are read kindly, queries by the standard
+        # descriptors may use other spellings of a unit, but the standard of ADQL asks for those of VOUnits
         standard_unit = units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)
         if standard_unit != target_unit:
-            self.raise_bind_error(
-                format_message("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target_unit),
-                target.text_offset,
-                format_message("write {unit!r}", standard_unit),
-            )
-        result_meta = derive_meta((value_meta,), FLOAT64, target_unit, value_meta.ucd)
+            message = format_message("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target_unit)
+            self.raise_bind_error(message, target.text_offset, format_message("write {unit!r}", standard_unit))
+        meta = derive_meta((value_meta,), FLOAT64, target_unit, value_meta.ucd)
         if factor == 1:
-            return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=result_meta)
-        meta = ValueMetadata(FLOAT64, constant=True, nullable=False)
-        return BinaryOperation(
-            "*",
-            value,
-            Literal(factor, meta=meta),
-            text_offset=node.text_offset,
-            meta=result_meta,
-        )
+            return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
+        factor_literal = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
+        return BinaryOperation("*", value, factor_literal, text_offset=node.text_offset, meta=meta)
 
     def read_exponent(self, arg: Expr) -> float:
-        """Parse a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
-        if isinstance(arg, UnaryOperation) and arg.op == "-":
-            sign, number = (-1, arg.operand)
-        else:
-            sign, number = (1, arg)
+        """Return the value of a number literal, or NaN: the unit of a power is part of the query's shape."""
+        sign, number = _split_sign(arg)
         if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
             return math.nan
         self.mark_literal_fixed(number)
         return sign * float(number.value)
 
     def rewrite_without_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
-        """``WITHOUT_UNIT(x)`` is x."""
-        return Cast(
-            args[0],
-            "DOUBLE PRECISION",
-            text_offset=node.text_offset,
-            meta=derive_meta((require_meta(args[0]),), FLOAT64, None, require_meta(args[0]).ucd),
-        )
+        """Rewrite ``WITHOUT_UNIT(x)`` as x."""
+        value = args[0]
+        value_meta = require_meta(value)
+        meta = derive_meta((value_meta,), FLOAT64, None, value_meta.ucd)
+        return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
 
     def rewrite_shape(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """Shapes lose the coordinate system, and points written in place are taken apart into their numbers."""
+        """Remove the coordinate system of a shape, and replace each POINT call in it by its two numbers."""
         if args and classify_value(args[0]) == "text":
             args = args[1:]
         coordinates: list[Expr] = []
@@ -450,320 +384,251 @@ class FunctionBinder(TypeChecker, ABC):
                 coordinates.extend(arg.args)
             else:
                 coordinates.append(arg)
-        if node.name.upper() == "POLYGON" and all(classify_value(arg) in {"number", "null"} for arg in coordinates):
-            if len(coordinates) % 2:
-                self.raise_bind_error(
-                    format_message("POLYGON has {count} coordinates: one is missing", len(coordinates)),
-                    node.text_offset,
-                    "give longitude and latitude of each corner",
-                )
-        elif node.name.upper() == "POLYGON":
-            coordinates = args
         name = node.name.upper()
+        if name == "POLYGON":
+            if not all(classify_value(arg) in {"number", "null"} for arg in coordinates):
+                coordinates = args  # some corners are point values: the others must stay points too
+            elif len(coordinates) % 2:
+                message = format_message("POLYGON has {count} coordinates: one is missing", len(coordinates))
+                self.raise_bind_error(message, node.text_offset, "give longitude and latitude of each corner")
         if len(coordinates) >= 2 and all(classify_value(arg) != "point" for arg in coordinates):
-            for latitude in coordinates[1 : 2 if name in {"CIRCLE", "BOX"} else None : 2]:
-                self.check_bounds(
-                    latitude,
-                    -90.0,
-                    90.0,
-                    format_message("the latitude of a {name}", name),
-                    "latitudes go from -90 to 90 degrees",
-                )
-            if name == "CIRCLE" and len(coordinates) == 3:
-                self.check_bounds(
-                    coordinates[2],
-                    0.0,
-                    math.inf,
-                    format_message("the radius of a CIRCLE"),
-                    "a radius is 0 or more, in degrees",
-                )
+            self._check_coordinates(name, coordinates)
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
-        result_meta = derive_meta(
-            tuple(require_meta(arg) for arg in coordinates), type_, "deg", "pos.eq" if name == "POINT" else None
-        )
-        return FunctionCall(name, tuple(coordinates), text_offset=node.text_offset, meta=result_meta)
+        ucd = "pos.eq" if name == "POINT" else None
+        coordinate_metas = [require_meta(coordinate) for coordinate in coordinates]
+        meta = derive_meta(coordinate_metas, type_, "deg", ucd)
+        return FunctionCall(name, tuple(coordinates), text_offset=node.text_offset, meta=meta)
+
+    def _check_coordinates(self, shape_name: str, coordinates: list[Expr]) -> None:
+        """Check the latitudes of a shape, and the radius of a circle."""
+        latitudes = coordinates[1::2]
+        if shape_name in {"CIRCLE", "BOX"}:
+            latitudes = coordinates[1:2]
+        latitude_name = format_message("the latitude of a {name}", shape_name)
+        for latitude in latitudes:
+            self.check_bounds(latitude, -90.0, 90.0, latitude_name, "latitudes go from -90 to 90 degrees")
+        if shape_name == "CIRCLE" and len(coordinates) == 3:
+            radius_name = format_message("the radius of a CIRCLE")
+            self.check_bounds(coordinates[2], 0.0, math.inf, radius_name, "a radius is 0 or more, in degrees")
 
     def check_region(self, _node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """Bind REGION: a text that is no region is refused, and a plan is not used again with another text."""
-        if isinstance(args[0], Literal) and isinstance(args[0].value, str):
-            reason = explain_invalid_literal(args[0].value)
+        """Check the literal of REGION; its text is part of the query's shape."""
+        literal = args[0]
+        if isinstance(literal, Literal) and isinstance(literal.value, str):
+            reason = explain_invalid_literal(literal.value)
             if reason:
-                self.raise_bind_error(
-                    format_message("{text!r:.80} is no region: {reason}", args[0].value, reason),
-                    args[0].text_offset,
-                    "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2",
-                )
-            self.mark_literal_fixed(args[0])
+                message = format_message("{text!r:.80} is no region: {reason}", literal.value, reason)
+                remedy = "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2"
+                self.raise_bind_error(message, literal.text_offset, remedy)
+            self.mark_literal_fixed(literal)
         return None
 
     def check_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
-        """Refuse a number written in place that lies outside of its bounds.
-
-        A plan may be used again with others that lie within.
-        """
-        if isinstance(arg, UnaryOperation) and arg.op == "-":
-            sign, number = (-1, arg.operand)
-        else:
-            sign, number = (1, arg)
-        if (
-            not isinstance(number, Literal)
-            or isinstance(number.value, bool)
-            or not isinstance(number.value, int | float)
-        ):
+        """Refuse a number literal outside of its bounds; a plan can be reused with other values within them."""
+        sign, number = _split_sign(arg)
+        if not isinstance(number, Literal):
             return
-        if not minimum <= sign * number.value <= maximum:
-            self.raise_bind_error(
-                format_message("{name} is {value}", quantity_name, sign * number.value), arg.text_offset, remedy
-            )
+        if isinstance(number.value, bool) or not isinstance(number.value, int | float):
+            return
+        signed_value = sign * number.value
+        if not minimum <= signed_value <= maximum:
+            message = format_message("{name} is {value}", quantity_name, signed_value)
+            self.raise_bind_error(message, arg.text_offset, remedy)
         if number.slot >= 0:
-            self.slot_bounds.append((number.slot, *((minimum, maximum) if sign > 0 else (-maximum, -minimum))))
+            if sign < 0:  # the slot holds the number without its sign
+                minimum, maximum = -maximum, -minimum
+            self.slot_bounds.append((number.slot, minimum, maximum))
 
     def rewrite_distance(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """``DISTANCE(p1, p2)``: points written in place are taken apart."""
-        if all(isinstance(arg, FunctionCall) and arg.name == "POINT" for arg in args):
-            args = [coordinate for arg in args for coordinate in arg.args]  # type: ignore[attr-defined]
-        result_meta = derive_meta(tuple(require_meta(arg) for arg in args), FLOAT64, "deg", "pos.angDistance")
-        return FunctionCall("DISTANCE", tuple(args), text_offset=node.text_offset, meta=result_meta)
+        """Replace the POINT calls in ``DISTANCE(POINT(..), POINT(..))`` by their numbers."""
+        point_calls = [arg for arg in args if isinstance(arg, FunctionCall) and arg.name == "POINT"]
+        if len(point_calls) == len(args):
+            args = [coordinate for point_call in point_calls for coordinate in point_call.args]
+        argument_metas = [require_meta(arg) for arg in args]
+        meta = derive_meta(argument_metas, FLOAT64, "deg", "pos.angDistance")
+        return FunctionCall("DISTANCE", tuple(args), text_offset=node.text_offset, meta=meta)
 
     def rewrite_intersects(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """INTERSECTS with a point is CONTAINS (ADQL 2.1 section 4.2.14)."""
-        result_meta = derive_meta((require_meta(args[0]), require_meta(args[1])), INT32, None, None)
-        if classify_value(args[0]) == "point":
-            return FunctionCall("CONTAINS", tuple(args), text_offset=node.text_offset, meta=result_meta)
-        if classify_value(args[1]) == "point":
-            return FunctionCall("CONTAINS", (args[1], args[0]), text_offset=node.text_offset, meta=result_meta)
+        """Rewrite INTERSECTS with a point as CONTAINS (ADQL 2.1 section 4.2.14)."""
+        first, second = args[:2]
+        meta = derive_meta((require_meta(first), require_meta(second)), INT32, None, None)
+        if classify_value(first) == "point":
+            return FunctionCall("CONTAINS", tuple(args), text_offset=node.text_offset, meta=meta)
+        if classify_value(second) == "point":
+            return FunctionCall("CONTAINS", (second, first), text_offset=node.text_offset, meta=meta)
         return None
 
     def rewrite_coordinate(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """``COORD1(POINT(a, b))`` is a."""
+        """Rewrite ``COORD1(POINT(a, b))`` as a, and ``COORD2(POINT(a, b))`` as b."""
         point = args[0]
-        if isinstance(point, FunctionCall) and point.name == "POINT":
-            value = point.args[0 if node.name.upper() == "COORD1" else 1]
-            meta = derive_meta(
-                (require_meta(value),), FLOAT64, require_meta(value).unit or "deg", require_meta(value).ucd
-            )
-            return Cast(
-                value,
-                "DOUBLE PRECISION",
-                text_offset=node.text_offset,
-                meta=meta,
-            )
-        return None
+        if not isinstance(point, FunctionCall) or point.name != "POINT":
+            return None
+        coordinate = point.args[0 if node.name.upper() == "COORD1" else 1]
+        coordinate_meta = require_meta(coordinate)
+        meta = derive_meta((coordinate_meta,), FLOAT64, coordinate_meta.unit or "deg", coordinate_meta.ucd)
+        return Cast(coordinate, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
 
     def rewrite_coordsys(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """COORDSYS is known when the query is bound."""
-        shape = node.args[0]
-        name = "UNKNOWNFRAME"
-        if (
-            isinstance(shape, FunctionCall)
-            and shape.args
-            and isinstance(shape.args[0], Literal)
-            and isinstance(shape.args[0].value, str)
-        ):
-            name = shape.args[0].value or name
-        elif (column := require_meta(args[0]).column) is not None and column.frame:
+        """Rewrite COORDSYS as a literal, since the coordinate system does not depend on the row."""
+        system = _find_written_coordsys(node.args[0])
+        column = require_meta(args[0]).column
+        if system is None and column is not None and column.frame:
             tables_of_column = [table for table in self.tables.values() if column in table.columns]
-            systems = {frame.system for table in tables_of_column for frame in table.frames if frame.id == column.frame}
-            name = (systems.pop() if len(systems) == 1 else None) or name
+            frames_of_tables = [frame for table in tables_of_column for frame in table.frames]
+            systems = {frame.system for frame in frames_of_tables if frame.id == column.frame}
+            if len(systems) == 1:
+                system = systems.pop()
         meta = ValueMetadata(STRING, constant=True, nullable=False)
-        return Literal(name, text_offset=node.text_offset, meta=meta)
+        return Literal(system or "UNKNOWNFRAME", text_offset=node.text_offset, meta=meta)
 
     def rewrite_object_position(self, node: FunctionCall, scope: NameScope) -> Expr:
-        """``IVO_SIMBADPOINT('M 31')`` becomes a POINT of two numbers: the position index serves what is around it."""
+        """Rewrite ``IVO_SIMBADPOINT('M 31')`` as a POINT of two numbers, so that the position index can be used."""
         name = node.name.upper()
         if self.resolve_position is None:
-            self.raise_bind_error(
-                format_message("{name}: names of objects are not resolved here", name),
-                node.text_offset,
-                "give the position: POINT(ra, dec)",
-            )
+            message = format_message("{name}: names of objects are not resolved here", name)
+            self.raise_bind_error(message, node.text_offset, "give the position: POINT(ra, dec)")
         args = [self.bind_expression(arg, scope) for arg in node.args]
         if len(args) == 1 and not isinstance(args[0], Literal) and classify_value(args[0]) in {"text", "null"}:
+            message = format_message(
+                "{name} is computed once, before the query runs, so it cannot take {value}",
+                name,
+                self.describe_expression(args[0], name_only=True),
+            )
             remedy = format_message(
                 "write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it",
                 name,
             )
-            self.raise_bind_error(
-                format_message(
-                    "{name} is computed once, before the query runs, so it cannot take {value}",
-                    name,
-                    self.describe_expression(args[0], name_only=True),
-                ),
-                node.text_offset,
-                remedy,
-            )
-        mismatch = self.explain_mismatch(NAME_RESOLVING_FUNCTIONS[name].signatures[0], args)
+            self.raise_bind_error(message, node.text_offset, remedy)
+        entry = NAME_RESOLVING_FUNCTIONS[name]
+        mismatch = self.explain_mismatch(entry.signatures[0], args)
         if mismatch is not None or node.distinct or node.star:
-            self.raise_misuse(node, NAME_RESOLVING_FUNCTIONS[name], args, mismatch or "")
+            self.raise_misuse(node, entry, args, mismatch or "")
         name_argument = args[0]
+        object_name = ""
         if isinstance(name_argument, Literal):
             object_name = str(self.mark_literal_fixed(name_argument))
-        else:
-            object_name = ""
         try:
-            coordinates = self.resolve_position(object_name)
+            position = self.resolve_position(object_name)
         except UserError as error:
-            self.raise_bind_error(
-                format_message("{name}: {message}", name, error.message), name_argument.text_offset, error.remedy
-            )
-        # what a name stands for may be another place tomorrow: no answer is remembered by the query's text
+            message = format_message("{name}: {message}", name, error.message)
+            self.raise_bind_error(message, name_argument.text_offset, error.remedy)
+        # the position of a name may change, so no cache may keep the answer by the query's text
         self.volatile = True
         coordinate_meta = ValueMetadata(FLOAT64, "deg", constant=True, nullable=False)
-        point = FunctionCall("POINT", text_offset=node.text_offset)
-        return (
-            self.rewrite_shape(
-                point,
-                [Literal(value, text_offset=name_argument.text_offset, meta=coordinate_meta) for value in coordinates],
-            )
-            or point
-        )
+        coordinates: list[Expr] = [
+            Literal(coordinate, text_offset=name_argument.text_offset, meta=coordinate_meta) for coordinate in position
+        ]
+        point_call = FunctionCall("POINT", text_offset=node.text_offset)
+        return self.rewrite_shape(point_call, coordinates) or point_call
 
     def check_transform(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``: frames that are known, in the vocabulary's case."""
+        """Check the frames of ``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``, in the vocabulary's case."""
         for arg in args[:2]:
-            if isinstance(arg, Literal):
-                name = arg.value
-            else:
-                name = None
-            if name not in frames.ROTATION_FRAMES:
-                self.raise_bind_error(
-                    format_message("{name}: no frame {frame!r}", node.name, name),
-                    arg.text_offset,
-                    suggest_spelling(str(name), frames.ROTATION_FRAMES)
-                    or format_message("known: {names}", ", ".join(frames.ROTATION_FRAMES)),
-                )
+            frame_name = arg.value if isinstance(arg, Literal) else None
+            if frame_name not in frames.ROTATION_FRAMES:
+                message = format_message("{name}: no frame {frame!r}", node.name, frame_name)
+                remedy = suggest_spelling(str(frame_name), frames.ROTATION_FRAMES)
+                remedy = remedy or format_message("known: {names}", ", ".join(frames.ROTATION_FRAMES))
+                self.raise_bind_error(message, arg.text_offset, remedy)
         return None
 
     def check_histogram(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and some bins."""
-        for arg in args[1:3]:
-            if not require_meta(arg).constant:
-                self.raise_bind_error(
-                    format_message("{name}: the bounds are the same in every row, and this one is not", node.name),
-                    arg.text_offset,
-                )
-        if isinstance(args[3], Literal):
-            number = args[3].value
-        else:
-            number = None
-        if not isinstance(number, int) or not 1 <= number <= MAX_HISTOGRAM_BINS:
-            self.raise_bind_error(
-                format_message("{name}: there cannot be {number} bins", node.name, number),
-                args[3].text_offset,
-                format_message("1 to {most}", MAX_HISTOGRAM_BINS),
-            )
+        """Check ``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and the number of bins."""
+        for bound in args[1:3]:
+            if not require_meta(bound).constant:
+                message = format_message("{name}: the bounds are the same in every row, and this one is not", node.name)
+                self.raise_bind_error(message, bound.text_offset)
+        bin_argument = args[3]
+        bin_count = bin_argument.value if isinstance(bin_argument, Literal) else None
+        if not isinstance(bin_count, int) or not 1 <= bin_count <= MAX_HISTOGRAM_BINS:
+            message = format_message("{name}: there cannot be {number} bins", node.name, bin_count)
+            self.raise_bind_error(message, bin_argument.text_offset, format_message("1 to {most}", MAX_HISTOGRAM_BINS))
         return None
 
     def convert_spectral(self, node: FunctionCall, args: list[Expr]) -> Expr:
-        """``GAVO_SPECCONV(x, ['from',] 'to')`` becomes a product or a quotient with one factor."""
+        """Rewrite ``GAVO_SPECCONV(x, ['from',] 'to')`` as a product or a quotient with one factor."""
         value = args[0]
         target = args[-1]
         value_meta = require_meta(value)
+        source_unit: object = value_meta.unit
         if len(args) == 3 and isinstance(args[1], Literal):
             source_unit = args[1].value
-        else:
-            source_unit = value_meta.unit
         if source_unit is None:
-            self.raise_bind_error(
-                format_message(
-                    "{name}: {value} has no unit", node.name, self.describe_expression(value, name_only=True)
-                ),
-                node.text_offset,
-                "name it: GAVO_SPECCONV(x, 'nm', 'GHz')",
-            )
-        if isinstance(target, Literal):
-            target_unit = str(target.value)
-        else:
-            target_unit = ""
+            value_phrase = self.describe_expression(value, name_only=True)
+            message = format_message("{name}: {value} has no unit", node.name, value_phrase)
+            self.raise_bind_error(message, node.text_offset, "name it: GAVO_SPECCONV(x, 'nm', 'GHz')")
+        target_unit = _get_literal_text(target)
         try:
-            factor, inverse = units.compute_spectral_conversion(str(source_unit), target_unit)
+            factor, is_inverse = units.compute_spectral_conversion(str(source_unit), target_unit)
         except ValueError as error:
             self.raise_bind_error(format_message("{name}: {message}", node.name, error), target.text_offset)
-        result_meta = derive_meta((value_meta,), FLOAT64, target_unit, None)
-        meta = ValueMetadata(FLOAT64, constant=True, nullable=False)
-        number = Literal(factor, meta=meta)
-        if inverse:
-            return BinaryOperation("/", number, value, text_offset=node.text_offset, meta=result_meta)
-        return BinaryOperation("*", value, number, text_offset=node.text_offset, meta=result_meta)
+        meta = derive_meta((value_meta,), FLOAT64, target_unit, None)
+        factor_literal = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
+        if is_inverse:
+            return BinaryOperation("/", factor_literal, value, text_offset=node.text_offset, meta=meta)
+        return BinaryOperation("*", value, factor_literal, text_offset=node.text_offset, meta=meta)
 
     def rewrite_vocabulary_match(self, node: FunctionCall, args: list[Expr]) -> Expr:
-        """``GAVO_VOCMATCH('product-type', 'image', x)`` becomes ``x IN (the terms)``."""
-        name, term = (str(arg.value) if isinstance(arg, Literal) else "" for arg in args[:2])
+        """Rewrite ``GAVO_VOCMATCH('product-type', 'image', x)`` as 1 or 0 by ``x IN (the term and narrower ones)``."""
+        vocabulary_argument, term_argument, value = args
+        vocabulary = _get_literal_text(vocabulary_argument)
         terms_by_vocabulary = load_vocabularies()
-        if name not in terms_by_vocabulary:
-            remedy = suggest_spelling(name, terms_by_vocabulary) or format_message(
+        if vocabulary not in terms_by_vocabulary:
+            message = format_message("{name}: no vocabulary {vocabulary!r} here", node.name, vocabulary)
+            remedy = suggest_spelling(vocabulary, terms_by_vocabulary) or format_message(
                 "known: {known}; of others write the terms: x IN ('a', 'b')", ", ".join(terms_by_vocabulary)
             )
-            self.raise_bind_error(
-                format_message("{name}: no vocabulary {vocabulary!r} here", node.name, name),
-                args[0].text_offset,
-                remedy,
+            self.raise_bind_error(message, vocabulary_argument.text_offset, remedy)
+        written_term = _get_literal_text(term_argument)
+        term = written_term.removeprefix("#")
+        known_terms = terms_by_vocabulary[vocabulary]
+        if term not in known_terms:
+            message = format_message(
+                "{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, written_term, vocabulary
             )
-        term_name = term.removeprefix("#")
-        if term_name not in terms_by_vocabulary[name]:
-            remedy = suggest_spelling(term_name, terms_by_vocabulary[name]) or format_message(
-                "it has {known} ..", ", ".join(list(terms_by_vocabulary[name])[:MAX_NAMED_COLUMNS])
-            )
-            self.raise_bind_error(
-                format_message("{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, term, name),
-                args[1].text_offset,
-                remedy,
-            )
-        value = args[2]
-        text = ValueMetadata(STRING, constant=True, nullable=False)
-        terms = tuple(
-            Literal(f"{mark}{item}", meta=text) for item in list_narrower_terms(name, term_name) for mark in ("", "#")
-        )
-        term_predicate = InPredicate(value, terms, text_offset=node.text_offset, meta=derive_condition_meta(value))
-        not_null_predicate = NullPredicate(
-            value, negated=True, text_offset=node.text_offset, meta=derive_condition_meta(value)
-        )
-        true_literal, false_literal = (
-            Literal(number, meta=ValueMetadata(INT32, constant=True, nullable=False)) for number in (1, 0)
-        )
+            first_terms = ", ".join(list(known_terms)[:MAX_NAMED_COLUMNS])
+            remedy = suggest_spelling(term, known_terms) or format_message("it has {known} ..", first_terms)
+            self.raise_bind_error(message, term_argument.text_offset, remedy)
+        text_meta = ValueMetadata(STRING, constant=True, nullable=False)
+        term_literals: list[Literal] = []
+        for narrower_term in list_narrower_terms(vocabulary, term):
+            term_literals.append(Literal(narrower_term, meta=text_meta))
+            term_literals.append(Literal(f"#{narrower_term}", meta=text_meta))
+        condition_meta = derive_condition_meta(value)
+        is_term = InPredicate(value, tuple(term_literals), text_offset=node.text_offset, meta=condition_meta)
+        is_not_null = NullPredicate(value, negated=True, text_offset=node.text_offset, meta=condition_meta)
+        number_meta = ValueMetadata(INT32, constant=True, nullable=False)
+        whens = ((is_term, Literal(1, meta=number_meta)), (is_not_null, Literal(0, meta=number_meta)))
         meta = derive_meta((require_meta(value),), INT32, None, None)
-        return Case(
-            None,
-            ((term_predicate, true_literal), (not_null_predicate, false_literal)),
-            None,
-            text_offset=node.text_offset,
-            meta=meta,
-        )
+        return Case(None, whens, None, text_offset=node.text_offset, meta=meta)
 
     def check_delimiter(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
-        """``IVO_STRING_AGG(x, ', ')``: one delimiter for all rows."""
-        if not require_meta(args[1]).constant:
-            remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
-            self.raise_bind_error(
-                format_message(
-                    "{name}: the delimiter is the same in every row, and this one is not", node.name.upper()
-                ),
-                args[1].text_offset,
-                remedy,
+        """Check the delimiter of ``IVO_STRING_AGG(x, ', ')``: it must be the same in every row."""
+        delimiter = args[1]
+        if not require_meta(delimiter).constant:
+            message = format_message(
+                "{name}: the delimiter is the same in every row, and this one is not", node.name.upper()
             )
+            remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
+            self.raise_bind_error(message, delimiter.text_offset, remedy)
         return None
 
     def check_moc(self, node: FunctionCall, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
-        """``MOC('6/1 2-4')`` and ``MOC(6, geo)``: what is written in place is checked now."""
-        first = args[0]
-        if not isinstance(first, Literal):
+        """Check the literal in ``MOC('6/1 2-4')`` or the order in ``MOC(6, geo)``."""
+        literal = args[0]
+        if not isinstance(literal, Literal):
             return None
-        if isinstance(first.value, str):
-            self.mark_literal_fixed(first)
+        if isinstance(literal.value, str):
+            self.mark_literal_fixed(literal)
             try:
-                Moc.parse(first.value)
+                Moc.parse(literal.value)
             except ValueError as error:
-                self.raise_bind_error(
-                    format_message("{name}: {message}", "MOC", error),
-                    first.text_offset,
-                    "a MOC looks like '6/1 2-4 7/20'",
-                )
-        elif isinstance(first.value, int) and not 0 <= first.value <= healpix.MAX_ORDER:
-            self.raise_bind_error(
-                format_message("MOC: there is no order {value}", first.value),
-                first.text_offset,
-                format_message("orders are 0 to {order}", healpix.MAX_ORDER),
-            )
+                message = format_message("{name}: {message}", "MOC", error)
+                self.raise_bind_error(message, literal.text_offset, "a MOC looks like '6/1 2-4 7/20'")
+        elif isinstance(literal.value, int) and not 0 <= literal.value <= healpix.MAX_ORDER:
+            message = format_message("MOC: there is no order {value}", literal.value)
+            remedy = format_message("orders are 0 to {order}", healpix.MAX_ORDER)
+            self.raise_bind_error(message, literal.text_offset, remedy)
         return None
 
 
@@ -810,21 +675,75 @@ SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], 
 
 
 def _derive_result_type(signature: Signature, args: Sequence[Expr]) -> Type:
-    """Derive the type of a result that depends on the arguments."""
+    """Derive the type of a result that depends on the first argument."""
+    first_type = require_meta(args[0]).type
     if signature.result in {"SUM", "TOTAL"}:
-        return INT64 if Type(require_meta(args[0]).type.datatype).is_integer else FLOAT64
+        return INT64 if Type(first_type.datatype).is_integer else FLOAT64
     if signature.result == "ELEMENT":
-        return Type(require_meta(args[0]).type.datatype)
+        return Type(first_type.datatype)
     if classify_value(args[0]) != "null":
-        return require_meta(args[0]).type
+        return first_type
     if signature.parameters[0].type_word == "NUMERIC":
         return FLOAT64
     return STRING
 
 
+def _is_accepted(arg: Expr, parameter: FunctionParameter) -> bool:
+    """Return whether a parameter takes an argument of this kind."""
+    actual_kind = classify_value(arg)
+    accepted_kinds = ACCEPTED_KINDS[parameter.type_word]
+    if actual_kind in accepted_kinds or "any" in accepted_kinds:
+        return True
+    if actual_kind == "null":
+        return not parameter.must_be_literal
+    if "numbers" in accepted_kinds and actual_kind in NUMBER_ARRAY_KINDS:
+        return require_meta(arg).type.scalar.rank > 0
+    if "integer" in accepted_kinds and actual_kind == "number":
+        return require_meta(arg).type.is_integer
+    return False
+
+
 def _describe_accepted(type_word: str) -> str:
+    """Return a phrase for the values that a parameter takes."""
     if type_word == "ORDERED":
         return format_message("a number, a string or a timestamp")
-    return value_kinds.KIND_PHRASES[
-        {"GEOMETRY": "geometry", "TIMESTAMP": "time"}.get(type_word) or next(iter(ACCEPTED_KINDS[type_word]))
-    ]
+    kind = {"GEOMETRY": "geometry", "TIMESTAMP": "time"}.get(type_word)
+    if kind is None:
+        kind = next(iter(ACCEPTED_KINDS[type_word]))
+    return value_kinds.KIND_PHRASES[kind]
+
+
+def _describe_argument_counts(signatures: Sequence[Signature]) -> str:
+    """Return a phrase for the numbers of arguments that some signatures take: ``2 or 3``, ``at least 1``."""
+    counts: set[int] = set()
+    for signature in signatures:
+        min_count = signature.min_argument_count
+        max_count = signature.max_argument_count or min_count
+        counts.update(range(min_count, max_count + 1))
+    if any(signature.max_argument_count is None for signature in signatures):
+        return format_message("at least {count}", min(counts))
+    return join_messages("{one} or {other}", map(str, sorted(counts)))
+
+
+def _split_sign(arg: Expr) -> tuple[int, Expr]:
+    """Split ``-x`` into -1 and x; the sign of other values is 1."""
+    if isinstance(arg, UnaryOperation) and arg.op == "-":
+        return -1, arg.operand
+    return 1, arg
+
+
+def _get_literal_text(arg: Expr) -> str:
+    """Return the value of a literal as a text; empty for other arguments."""
+    if isinstance(arg, Literal):
+        return str(arg.value)
+    return ""
+
+
+def _find_written_coordsys(shape: Expr) -> str | None:
+    """Return the coordinate system that the call of a shape names as its first argument, if there is one."""
+    if not isinstance(shape, FunctionCall) or not shape.args:
+        return None
+    coordsys = shape.args[0]
+    if isinstance(coordsys, Literal) and isinstance(coordsys.value, str):
+        return coordsys.value
+    return None

@@ -1,4 +1,4 @@
-"""Names of outputs that the query gives none: the columns and operations of the expression, in its own order."""
+"""Names for output columns that the query does not name: the columns and operations of the expression, in its order."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ from hven.adql.value_kinds import require_meta
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_NAME_CHARACTERS = 40  # characters
-_MAX_NAMED_DIGITS = (
-    4  # figures of a number that belongs to a name; longer ones (positions, epochs) vary from query to query
-)
+MAX_NAME_CHARACTERS = 40
+# longer numbers (positions, epochs) vary from query to query, so a name does not contain them
+_MAX_NAMED_DIGITS = 4
 _OPERATOR_WORDS = {
     "+": "plus",
     "-": "minus",
@@ -51,13 +50,13 @@ _NON_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9]+")
 def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     """Make a name for an unnamed expression: ``ra_plus_1``, ``count_all``, ``max_ra``, ``ra`` of ``CAST(ra AS REAL)``.
 
-    It follows from the expression alone, wherever it stands and however it is written, is a regular identifier, and has
-    at most `MAX_NAME_CHARACTERS` characters.
+    The name depends on the expression alone, not on its place or spelling. It is a regular identifier of at most
+    `MAX_NAME_CHARACTERS` characters.
 
     Returns
     -------
     tuple
-        The name, and the literals that it tells of: another value would give another name.
+        The name, and the literals whose values it contains.
     """
     inner = expr
     while isinstance(inner, Cast):
@@ -67,19 +66,19 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     named_literals: list[Literal] = []
     name = ""
     for word in _iterate_words(inner, named_literals, in_arguments=False):
-        if name:
-            extended_name = f"{name}_{word}"
-        else:
-            extended_name = word
+        extended_name = f"{name}_{word}" if name else word
         if len(extended_name) > MAX_NAME_CHARACTERS:
             name = name or extended_name[:MAX_NAME_CHARACTERS].rstrip("_")
             break
         name = extended_name
     if not name:
-        return "text" if isinstance(inner, Literal) and isinstance(inner.value, str) else "number", named_literals
+        is_string = isinstance(inner, Literal) and isinstance(inner.value, str)
+        return ("text" if is_string else "number"), named_literals
     if not name[0].isalpha():
         name = f"number_{name}"
-    return (f"{name}_value" if name.upper() in RESERVED_WORDS else name), named_literals
+    if name.upper() in RESERVED_WORDS:
+        name = f"{name}_value"
+    return name, named_literals
 
 
 def _get_column_name(node: ColumnRef) -> str:
@@ -89,15 +88,16 @@ def _get_column_name(node: ColumnRef) -> str:
 
 
 def _clean_name(text: str) -> Iterator[str]:
-    cleaned = _NON_NAME_CHARACTERS.sub("_", text).strip("_")
-    if cleaned:
-        yield cleaned
+    """Yield a text as a part of a regular identifier; yield nothing if no character of it can stand in one."""
+    name = _NON_NAME_CHARACTERS.sub("_", text).strip("_")
+    if name:
+        yield name
 
 
 def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
     """Yield the words of an expression from left to right.
 
-    In the arguments of a function (`in_arguments`), long numbers are left out.
+    In the arguments of a function (`in_arguments`), long numbers give no word.
     """
     if isinstance(node, ColumnRef):
         yield from _clean_name(_get_column_name(node))
@@ -126,11 +126,11 @@ def _iterate_compound_words(node: Expr, named_literals: list[Literal]) -> Iterat
         for arg in node.args:
             yield from _iterate_words(arg, named_literals, in_arguments=True)
     elif isinstance(node, ArrayElement):
-        for item in (node.operand, *node.indexes):
-            yield from _iterate_words(item, named_literals, in_arguments=True)
+        for part in (node.operand, *node.indexes):
+            yield from _iterate_words(part, named_literals, in_arguments=True)
     elif isinstance(node, Case):
         yield "case"
-        column_names = [_get_column_name(item) for item in _iterate_condition_columns(node)]
+        column_names = [_get_column_name(column) for column in _iterate_condition_columns(node)]
         yield from dict.fromkeys(column_names)
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)
@@ -144,10 +144,10 @@ def _iterate_literal_words(node: Literal, named_literals: list[Literal], *, in_a
     elif isinstance(node.value, bool):
         yield str(node.value).lower()
     elif not isinstance(node.value, str):
-        figures = repr(node.value)
-        if len(figures.replace(".", "")) <= _MAX_NAMED_DIGITS:
+        digits = repr(node.value)
+        if len(digits.replace(".", "")) <= _MAX_NAMED_DIGITS:
             named_literals.append(node)
-            yield figures.replace(".", "_")
+            yield digits.replace(".", "_")
         elif not in_arguments:
             yield "number"
 
@@ -175,20 +175,18 @@ def _iterate_operation_words(
 
 def _iterate_condition_columns(node: Case) -> Iterator[ColumnRef]:
     for when, _ in node.whens:
-        yield from (item for item in walk_tree(when) if isinstance(item, ColumnRef))
+        yield from (child for child in walk_tree(when) if isinstance(child, ColumnRef))
 
 
 def _iterate_subquery_words(query: Query, named_literals: list[Literal]) -> Iterator[str]:
-    """Name a scalar subquery as its column."""
+    """Yield the words of a scalar subquery: those of its column."""
     body: Select | SetOperation | Query = query
     while not isinstance(body, Select):
-        if isinstance(body, SetOperation):
-            body = body.left
-        else:
-            body = body.body
+        body = body.left if isinstance(body, SetOperation) else body.body
     item = body.items[0]
     if isinstance(item, SelectItem):
         if item.alias is not None or isinstance(item.expr, ColumnRef):
-            yield from _clean_name(item.column.name if item.column is not None else "")
+            column_name = "" if item.column is None else item.column.name
+            yield from _clean_name(column_name)
         else:
             yield from _iterate_words(item.expr, named_literals, in_arguments=True)

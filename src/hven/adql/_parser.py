@@ -1,4 +1,4 @@
-"""Queries of ADQL: SELECT, FROM with its joins, set operations, WITH; and the entrances of the parser."""
+"""Parse queries of ADQL (SELECT, set operations, WITH), and the public functions of the parser."""
 
 from __future__ import annotations
 
@@ -51,16 +51,17 @@ _KEYWORDS_AFTER_FROM: Final = (
     "ON",
     "USING",
 )
+_KEYWORDS_AFTER_CONDITION: Final = ("AND", "OR", "GROUP", "ORDER", "HAVING", "OFFSET", "UNION", "LIKE", "ILIKE")
 _CLAUSE_KEYWORDS: Final = ("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET")
 
 
 class QueryParser(FromParser):
-    """Reads whole queries."""
+    """Parses whole queries."""
 
     __slots__ = ()
 
     def parse_query(self) -> Query:
-        """Read the whole text as one query."""
+        """Parse the whole text as one query."""
         tags = self.tags
         text_offset = self.text_offsets[0]
         if tags[0] == END:
@@ -79,23 +80,21 @@ class QueryParser(FromParser):
         """Refuse what follows a whole query."""
         tag = self.tags[self.token_index]
         if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
-            self.raise_parse_error(
-                format_message("{word} cannot stand here", tag),
-                "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET",
-            )
+            message = format_message("{word} cannot stand here", tag)
+            self.raise_parse_error(message, "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
         if tag == "WITH":
             self.raise_parse_error("WITH cannot stand here", "it begins the query")
         self.raise_unexpected_token("the end of the query", "AND", "OR", *_KEYWORDS_AFTER_FROM, "ASC", "DESC")
 
     def parse_common_tables(self) -> tuple[CommonTable, ...]:
-        """Read ``WITH name AS (SELECT ..), ..``."""
+        """Parse ``WITH [RECURSIVE] name AS (SELECT ..), ..``."""
         tables: list[CommonTable] = []
         self.token_index += 1
-        recursive = str(self.values[self.token_index]).upper() == "RECURSIVE" and self.tags[self.token_index + 1] in {
-            NAME,
-            QUOTED,
-        }
-        self.token_index += recursive
+        word = str(self.values[self.token_index]).upper()
+        next_tag = self.tags[self.token_index + 1]
+        is_recursive = word == "RECURSIVE" and next_tag in {NAME, QUOTED}  # a table may be called recursive
+        if is_recursive:
+            self.token_index += 1
         while True:
             text_offset = self.text_offsets[self.token_index]
             name = self.parse_identifier("a name after WITH")
@@ -105,7 +104,7 @@ class QueryParser(FromParser):
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis and SELECT")
             subquery = self.parse_subquery("WITH")
-            tables.append(CommonTable(name, subquery, recursive, text_offset=text_offset))
+            tables.append(CommonTable(name, subquery, is_recursive, text_offset=text_offset))
             if self.tags[self.token_index] != ",":
                 return tuple(tables)
             self.token_index += 1
@@ -113,7 +112,7 @@ class QueryParser(FromParser):
     # --- set operations --------------------------------------------------------------------------------------
 
     def parse_select_expression(self, first_operand: Body | None) -> Query:
-        """Read ``set [ORDER BY ..] [OFFSET n]``; `first_operand` is the first operand, if it was read already."""
+        """Parse ``set [ORDER BY ..] [OFFSET n]``; `first_operand` is the first operand, if it was parsed already."""
         tags = self.tags
         text_offset = self.text_offsets[self.token_index]
         body = self.parse_set_expression(first_operand)
@@ -121,25 +120,19 @@ class QueryParser(FromParser):
         offset = None
         if tags[self.token_index] == "ORDER":
             self.token_index += 1
-            self.expect_token("BY", "BY after ORDER")
-            order_by.append(self.parse_order_item())
-            while tags[self.token_index] == ",":
-                self.token_index += 1
-                order_by.append(self.parse_order_item())
+            order_by = self.parse_by_list(self.parse_order_item, "ORDER")
         if tags[self.token_index] == "OFFSET" and not self.is_adql_2_0:
             self.token_index += 1
             offset = self.parse_integer_literal("OFFSET")
         if tags[self.token_index] in SET_KEYWORDS and (order_by or offset):
-            self.raise_parse_error(
-                format_message("ORDER BY and OFFSET cannot stand before {word}", tags[self.token_index]),
-                "put them at the end, or that query into parentheses",
-            )
+            message = format_message("ORDER BY and OFFSET cannot stand before {word}", tags[self.token_index])
+            self.raise_parse_error(message, "put them at the end, or that query into parentheses")
         if not order_by and offset is None and isinstance(body, Query):
             return body
         return Query(body, tuple(order_by), offset, text_offset=text_offset)
 
     def parse_set_expression(self, first_operand: Body | None) -> Body:
-        """Read operands joined by UNION and EXCEPT; INTERSECT binds tighter."""
+        """Parse operands joined with UNION and EXCEPT; INTERSECT binds tighter."""
         if first_operand is None:
             text_offset = self.text_offsets[self.token_index]
         else:
@@ -152,40 +145,35 @@ class QueryParser(FromParser):
         return left_body
 
     def parse_set_term(self, first_operand: Body | None) -> Body:
-        """Read operands joined by INTERSECT."""
+        """Parse operands joined with INTERSECT."""
         if first_operand is None:
             text_offset = self.text_offsets[self.token_index]
-        else:
-            text_offset = first_operand.text_offset
-        if first_operand is None:
             left_body = self.parse_set_primary()
         else:
+            text_offset = first_operand.text_offset
             left_body = first_operand
         while self.tags[self.token_index] == "INTERSECT":
             keeps_duplicates = self.parse_set_operator()
-            left_body = SetOperation(
-                "INTERSECT", left_body, self.parse_set_primary(), keeps_duplicates, text_offset=text_offset
-            )
+            right_body = self.parse_set_primary()
+            left_body = SetOperation("INTERSECT", left_body, right_body, keeps_duplicates, text_offset=text_offset)
         return left_body
 
     def parse_set_operator(self) -> bool:
-        """Read a set operator and its ALL."""
+        """Parse a set operator and its ALL; return whether it keeps duplicates."""
         op = self.tags[self.token_index]
         if self.is_adql_2_0:
             self.raise_parse_error(format_message("ADQL 2.0 has no {op}", op), "ask for version 2.1")
         self.token_index += 1
         if self.tags[self.token_index] == "DISTINCT":
-            self.raise_parse_error(
-                format_message("ADQL has no {op} DISTINCT", op),
-                "leave DISTINCT out: duplicates are removed unless ALL is written",
-            )
+            message = format_message("ADQL has no {op} DISTINCT", op)
+            self.raise_parse_error(message, "leave DISTINCT out: duplicates are removed unless ALL is written")
         if self.tags[self.token_index] == "ALL":
             self.token_index += 1
             return True
         return False
 
     def parse_set_primary(self) -> Body:
-        """Read a SELECT, or a query in parentheses."""
+        """Parse a SELECT, or a query in parentheses."""
         tag = self.tags[self.token_index]
         if tag == "SELECT":
             return self.parse_select()
@@ -200,16 +188,14 @@ class QueryParser(FromParser):
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
         if is_statement(word):
-            self.raise_parse_error(
-                format_message("{word} cannot be sent: only queries can", word.upper()),
-                "ADQL has SELECT and no other statement",
-            )
+            message = format_message("{word} cannot be sent: only queries can", word.upper())
+            self.raise_parse_error(message, "ADQL has SELECT and no other statement")
         if tag == "WITH":
             self.raise_nested_with()
-        if tag == NAME and (near := find_nearest_keyword(word, ("SELECT", "WITH"))):
-            self.raise_parse_error(
-                format_message("expected SELECT, found '{word}'", word), format_message("did you mean {word}?", near)
-            )
+        nearest_keyword = find_nearest_keyword(word, ("SELECT", "WITH")) if tag == NAME else ""
+        if nearest_keyword:
+            message = format_message("expected SELECT, found '{word}'", word)
+            self.raise_parse_error(message, format_message("did you mean {word}?", nearest_keyword))
         return self.raise_unexpected_token("SELECT", "SELECT", "WITH")
 
     def raise_nested_with(self) -> NoReturn:
@@ -222,17 +208,11 @@ class QueryParser(FromParser):
         )
 
     def parse_subquery(self, keyword: str) -> Query:
-        """Read a subquery in parentheses."""
+        """Parse a subquery in parentheses."""
         if self.tags[self.token_index] != "(":
-            self.raise_unexpected_token(
-                format_message("a subquery in parentheses after {what}", format_message(keyword))
-            )
-        after = self.tags[self.token_index + 1]
-        if (
-            keyword == "EXISTS"
-            and after != "SELECT"
-            and not (after == NAME and find_nearest_keyword(str(self.values[self.token_index + 1]), ("SELECT",)))
-        ):
+            expected = format_message("a subquery in parentheses after {what}", format_message(keyword))
+            self.raise_unexpected_token(expected)
+        if keyword == "EXISTS" and not self._is_select_next():
             return self.parse_joined_query()
         self.add_depth()
         self.token_index += 1
@@ -241,22 +221,30 @@ class QueryParser(FromParser):
         self.depth -= 1
         return query
 
-    def parse_nested_query(self, first_operand: Query | None) -> Query:
-        """Read a subquery up to its closing parenthesis.
+    def _is_select_next(self) -> bool:
+        """Return whether SELECT, or a word that is probably a misspelt SELECT, follows the current token."""
+        next_index = self.token_index + 1
+        if self.tags[next_index] == NAME:
+            return bool(find_nearest_keyword(str(self.values[next_index]), ("SELECT",)))
+        return self.tags[next_index] == "SELECT"
 
-        `first_operand` is its first operand, if it was read already.
+    def parse_nested_query(self, first_operand: Query | None) -> Query:
+        """Parse a subquery up to its closing parenthesis.
+
+        `first_operand` is the first operand of UNION and the like, if it was parsed already.
         """
         self.add_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
-        query = self.parse_select_expression(None if first_operand is None else remove_parentheses(first_operand))
+        first_body = None if first_operand is None else remove_parentheses(first_operand)
+        query = self.parse_select_expression(first_body)
         self.depth -= 2
         return query
 
     # --- SELECT ----------------------------------------------------------------------------------------------
 
     def parse_select(self) -> Select:
-        """Read one SELECT with its clauses."""
+        """Parse one SELECT with its clauses."""
         tags = self.tags
         text_offset = self.text_offsets[self.token_index]
         self.token_index += 1
@@ -314,7 +302,7 @@ class QueryParser(FromParser):
         return top
 
     def _parse_from_clause(self, items: Sequence[SelectItem | Star]) -> FromItem | None:
-        """Parse FROM; a query of constants needs none, which is an extension."""
+        """Parse FROM, which a query of constants may leave out (declared extension)."""
         tag = self.tags[self.token_index]
         if tag == "FROM":
             self.token_index += 1
@@ -326,59 +314,39 @@ class QueryParser(FromParser):
 
     def _parse_group_by(self) -> tuple[Expr, ...]:
         self.token_index += 1
-        self.expect_token("BY", "BY after GROUP")
-        group_items = [self.parse_group_item()]
-        while self.tags[self.token_index] == ",":
-            self.token_index += 1
-            group_items.append(self.parse_group_item())
-        return tuple(group_items)
+        return tuple(self.parse_by_list(self.parse_group_item, "GROUP"))
 
     def raise_after_clause(self, has_where: bool, has_group_by: bool, has_having: bool) -> NoReturn:
         """Refuse what follows the clauses of a SELECT."""
-        if self.tags[self.token_index] in _CLAUSE_KEYWORDS or self.tags[self.token_index] in JOIN_KEYWORDS:
+        tag = self.tags[self.token_index]
+        if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
             self.raise_after_query()
         if has_having or (has_where and not has_group_by):
-            self.raise_unexpected_token(
-                "an operator, AND, OR or the next clause",
-                "AND",
-                "OR",
-                "GROUP",
-                "ORDER",
-                "HAVING",
-                "OFFSET",
-                "UNION",
-                "LIKE",
-                "ILIKE",
-            )
+            self.raise_unexpected_token("an operator, AND, OR or the next clause", *_KEYWORDS_AFTER_CONDITION)
         if has_group_by:
             self.raise_unexpected_token("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
         self.raise_unexpected_token("a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end", *_KEYWORDS_AFTER_FROM)
 
     def parse_select_item(self) -> SelectItem | Star:
-        """Read ``*``, ``table.*`` or ``value [[AS] name]``."""
+        """Parse ``*``, ``table.*`` or ``value [[AS] name]``."""
         tags = self.tags
-        i = self.token_index
-        text_offset = self.text_offsets[i]
-        tag = tags[i]
-        if tag == "*":
-            self.token_index = i + 1
+        first_index = self.token_index
+        text_offset = self.text_offsets[first_index]
+        if tags[first_index] == "*":
+            self.token_index += 1
             return Star(text_offset=text_offset)
-        if tag in {NAME, QUOTED} and tags[i + 1] == ".":
-            j = i + 2
-            while tags[j] in {NAME, QUOTED} and tags[j + 1] == ".":
-                j += 2
-            if tags[j] == "*":
-                parts = tuple(self.parse_dotted_name())
-                self.token_index += 2
-                if len(parts) > 3:
-                    self.raise_parse_error(
-                        "a table name has at most three parts",
-                        "write [[catalog.]schema.]table.*",
-                        text_offset=text_offset,
-                    )
-                return Star(parts, text_offset=text_offset)
+        if self._is_qualified_star():
+            qualifier = tuple(self.parse_dotted_name())
+            self.token_index += 2
+            if len(qualifier) > 3:
+                self.raise_parse_error(
+                    "a table name has at most three parts",
+                    "write [[catalog.]schema.]table.*",
+                    text_offset=text_offset,
+                )
+            return Star(qualifier, text_offset=text_offset)
         expr = self.parse_expression()
-        self.check_is_value(expr, i)
+        self.check_is_value(expr, first_index)
         tag = tags[self.token_index]
         alias = None
         if tag == "AS":
@@ -388,63 +356,72 @@ class QueryParser(FromParser):
             alias = self.parse_identifier()
         return SelectItem(expr, alias, text_offset=text_offset)
 
-    def parse_group_item(self) -> Expr:
-        """Read one term of GROUP BY."""
+    def _is_qualified_star(self) -> bool:
+        """Return whether ``table.*`` begins at the current token."""
+        tags = self.tags
         i = self.token_index
+        if tags[i] not in {NAME, QUOTED} or tags[i + 1] != ".":
+            return False
+        i += 2
+        while tags[i] in {NAME, QUOTED} and tags[i + 1] == ".":
+            i += 2
+        return tags[i] == "*"
+
+    def parse_group_item(self) -> Expr:
+        """Parse one term of GROUP BY."""
+        text_offset = self.text_offsets[self.token_index]
         expr = self.parse_operand()
         if self.is_adql_2_0 and not isinstance(expr, ColumnRef):
             self.raise_parse_error(
-                "GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", text_offset=self.text_offsets[i]
+                "GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", text_offset=text_offset
             )
         return expr
 
     def parse_order_item(self) -> OrderItem:
-        """Read one term of ORDER BY."""
+        """Parse one term of ORDER BY."""
         tags = self.tags
-        i = self.token_index
-        at = self.text_offsets[i]
+        text_offset = self.text_offsets[self.token_index]
         expr = self.parse_operand()
-        if (
-            self.is_adql_2_0
-            and not (isinstance(expr, ColumnRef) and not expr.qualifier)
-            and not (isinstance(expr, Literal) and isinstance(expr.value, int))
-        ):
+        is_column_name = isinstance(expr, ColumnRef) and not expr.qualifier
+        is_position = isinstance(expr, Literal) and isinstance(expr.value, int)
+        if self.is_adql_2_0 and not is_column_name and not is_position:
             self.raise_parse_error(
-                "ORDER BY takes only column names and positions in ADQL 2.0", "ask for version 2.1", text_offset=at
+                "ORDER BY takes only column names and positions in ADQL 2.0",
+                "ask for version 2.1",
+                text_offset=text_offset,
             )
         descending = tags[self.token_index] == "DESC"
         if descending or tags[self.token_index] == "ASC":
             self.token_index += 1
-        return OrderItem(expr, descending, text_offset=at)
+        return OrderItem(expr, descending, text_offset=text_offset)
 
 
 def remove_parentheses(query: Query) -> Body:
-    """Remove the parentheses where they mean nothing."""
+    """Return the body of a query in parentheses, or the query if it has ORDER BY or OFFSET."""
     if query.order_by or query.offset is not None:
         return query
     return query.body
 
 
 def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
-    """Read a query.
+    """Parse a query.
 
     Parameters
     ----------
     query_text
-        ADQL, as one statement; one semicolon at its end is ignored.
+        One statement in ADQL; a semicolon at its end is ignored.
     version
-        ``2.1``: the whole SELECT of ADQL 2.1 and the declared extensions; ``2.0``: that standard's grammar without
-        them.
+        ``2.1`` means ADQL 2.1 and the declared extensions; ``2.0`` means the grammar of ADQL 2.0 without them.
 
     Returns
     -------
     Query
-        The tree with positions; literals are numbered in text order.
+        The syntax tree with positions; its literals are numbered in text order.
 
     Raises
     ------
     ParseError
-        The text is not in the grammar; with `line`, `column` and a remedy.
+        The text does not follow the grammar. The error has `line`, `column` and a remedy.
     """
     try:
         return QueryParser(query_text, version=version).parse_query()
@@ -453,19 +430,21 @@ def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
 
 
 def parse_expression(expression_text: str, place: Place | None = None) -> Expr:
-    """Parse a value expression of a descriptor: the same grammar; after a dot any word is a name (``file.size``).
+    """Parse a value expression of a descriptor.
+
+    The grammar is that of values in queries, but any word after a dot is a name (``file.size``).
 
     Parameters
     ----------
     expression_text
         One value; a condition is refused.
     place
-        Where the text begins in the descriptor; the error's place is then that of the character at fault.
+        Where the text begins in the descriptor. An error then has the place of the wrong character in the descriptor.
 
     Returns
     -------
     tree
-        Not bound.
+        The tree, which is not bound.
 
     Raises
     ------
@@ -476,19 +455,19 @@ def parse_expression(expression_text: str, place: Place | None = None) -> Expr:
 
 
 def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
-    """Parse a search condition of a descriptor: as `parse_expression`, but comparisons, AND, OR, NOT.
+    """Parse a search condition of a descriptor: comparisons, AND, OR, NOT.
 
     Parameters
     ----------
     condition_text
         One condition; a value is refused.
     place
-        Where the text begins in the descriptor; the error's place is then that of the character at fault.
+        Where the text begins in the descriptor. An error then has the place of the wrong character in the descriptor.
 
     Returns
     -------
     tree
-        Not bound.
+        The tree, which is not bound.
 
     Raises
     ------
@@ -499,6 +478,7 @@ def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
 
 
 def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool) -> Expr:
+    """Parse a value or a condition, and locate its errors in the descriptor."""
     try:
         parser = QueryParser(expression_text, is_mapping=True)
         if parser.tags[0] == END:
@@ -530,22 +510,18 @@ def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool
 
 
 def locate_parse_error(error: ParseError, start_place: Place) -> Place:
-    """Return the place in a descriptor of a fault in an expression that begins at `start_place`."""
+    """Return the place in a descriptor of an error in an expression that begins at `start_place`."""
     if start_place.line is None:
         return start_place
     if error.line > 1:
-        return Place(file=start_place.file, line=start_place.line + error.line - 1, column=error.column)
-    if start_place.column is None:
-        column = None
-    else:
+        line = start_place.line + error.line - 1
+        return Place(file=start_place.file, line=line, column=error.column)
+    column = None
+    if start_place.column is not None:
         column = start_place.column + error.column - 1
     return Place(file=start_place.file, line=start_place.line, column=column)
 
 
 def _build_depth_error(query_text: str, place: Place | None) -> ParseError:
-    return ParseError(
-        format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH),
-        text=query_text,
-        place=place,
-        remedy="write it flatter",
-    )
+    message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
+    return ParseError(message, text=query_text, place=place, remedy="write it flatter")

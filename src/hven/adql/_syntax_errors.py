@@ -1,4 +1,4 @@
-"""What is said about a text that is not ADQL: found, expected, the nearest right word, the remedy."""
+"""Messages and remedies for a text that is not ADQL: foreign keywords, operators and characters, and misspellings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hven.model.errors import ParseError, find_close_match, format_message
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Words of other dialects: what to say and to do instead.
+#: Keyword of another dialect of SQL -> message, remedy.
 FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     "LIMIT": ("ADQL has no LIMIT", "write SELECT TOP n ... instead"),
     "FETCH": ("ADQL has no FETCH FIRST", "write SELECT TOP n ... instead"),
@@ -46,7 +46,7 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     ),
 }
 
-#: Two signs in a row that other languages have: what to write instead.
+#: Two adjacent signs that are an operator in another language -> remedy.
 FOREIGN_OPERATORS: Final[dict[tuple[str, str], str]] = {
     ("=", "="): "write a single =",
     ("=", ">"): "write >=",
@@ -93,7 +93,7 @@ _STATEMENT_KEYWORDS: Final = frozenset(
     )
 )
 
-#: What is said about square brackets where no element of an array is read.
+#: Message and remedy for square brackets that do not follow an array.
 BRACKET_FAULT: Final = (
     "square brackets are not ADQL here",
     'write special names in double quotes: "name"; the element of an array is a[1]',
@@ -140,7 +140,7 @@ _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
 
 
 def check_characters(query_text: str) -> None:
-    """Refuse NUL and half surrogates, wherever they stand, strings and comments included."""
+    """Refuse NUL and half surrogates anywhere in a text, in strings and comments too."""
     text_offset = query_text.find("\0")
     if text_offset >= 0:
         raise ParseError("the text has a NUL character", text=query_text, offset=text_offset, remedy="take it out")
@@ -156,7 +156,7 @@ def check_characters(query_text: str) -> None:
 
 
 def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
-    """Fail with why no word can begin at this offset.
+    """Report why no token can begin at this offset.
 
     Raises
     ------
@@ -173,7 +173,8 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
         message = "this name in double quotes has no end"
         remedy = "close it with a double quote (strings take single quotes)"
     elif char.isascii() and (char.isdigit() or char == "."):
-        message, remedy = _explain_number(_quote_piece(query_text, text_offset, r"[\w.]*"))
+        number_text = _quote_piece(query_text, text_offset, r"[\w.]*")
+        message, remedy = _explain_number(number_text)
     elif char == "_":
         name = _quote_piece(query_text, text_offset, r"\w*")
         message = format_message("a name may not begin with an underscore: {found}", name)
@@ -194,7 +195,7 @@ def _quote_piece(query_text: str, text_offset: int, pattern: str) -> str:
 
 
 def _explain_number(number_text: str) -> tuple[str, str]:
-    """Return message and remedy for a text that begins as a number and is none."""
+    """Return message and remedy for a text that begins with a digit or a point but is not a number."""
     if re.fullmatch(r"0[xX][0-9a-fA-F]+", number_text):
         message = format_message("ADQL 2.0 has no hexadecimal numbers: {found}", number_text)
         return message, format_message("write {number}", int(number_text, 16))
@@ -206,7 +207,7 @@ def _explain_number(number_text: str) -> tuple[str, str]:
 
 
 def _explain_character(char: str) -> tuple[str, str]:
-    """Return message and remedy for a character that ADQL does not have."""
+    """Return message and remedy for a character that is not in ADQL."""
     if char in _FOREIGN_CHARACTERS:
         return _FOREIGN_CHARACTERS[char]
     if char in _TYPOGRAPHIC_CHARACTERS:
@@ -223,7 +224,7 @@ def _explain_character(char: str) -> tuple[str, str]:
 
 
 def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:
-    """Cut what is quoted in a message; control characters are spelt out, since messages travel in XML and headers."""
+    """Shorten a quotation for a message, and escape control characters: messages go into XML and HTTP headers."""
     if len(quoted) > max_characters:
         quoted = quoted[: max_characters - 3] + "..."
     if quoted.isprintable():
@@ -232,13 +233,14 @@ def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:
 
 
 def find_nearest_keyword(word: str, choices: Sequence[str]) -> str | None:
-    """Find the keyword that a mistyped word was probably meant to be."""
+    """Find the keyword that the user probably meant by a misspelt word; None if no keyword is similar."""
     if len(word) > 30:
         return None
     word = word.upper()
-    swapped = [choice for choice in choices if sorted(choice) == sorted(word)]  # ADN, FORM
-    if swapped:
-        return swapped[0]
+    letters = sorted(word)
+    for choice in choices:
+        if sorted(choice) == letters:  # swapped letters: ADN, FORM
+            return choice
     return find_close_match(word, choices, 0.7)
 
 

@@ -1,6 +1,6 @@
-"""The words of a text as the parser goes along them.
+"""The tokens of a text and the parser's position in them.
 
-The next word, names, depth, and what is said when a word is wrong.
+The class here reads tokens and names, limits the depth of nesting, and reports unexpected tokens with a remedy.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from hven.adql.syntax_tree import Expr, Ident, Literal
 from hven.model.deadlines import check_deadline
 from hven.model.errors import ParseError, Place, format_message
 
-#: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
-#: Python frames each, so that half of the usual stack is left to the caller.
+#: The maximum depth of nesting. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three. In a valid
+#: query each count takes at most five Python frames, so the parser leaves half of the usual 1,000 frames to its caller.
 MAX_NESTING_DEPTH: Final = 100
 
 _REMEDIES_BY_EXPECTED: Final = {
@@ -48,17 +48,17 @@ _FOREIGN_RESERVED: Final = frozenset(FOREIGN_KEYWORDS) & RESERVED_WORDS
 
 
 class TokenStream:
-    """The words of one text, and the place among them.
+    """The tokens of one text, and the parser's position in them.
 
     Parameters
     ----------
     text
         The whole text.
     version
-        ``2.1`` with the declared extensions, or ``2.0`` as that standard has it.
+        ``2.1`` for ADQL 2.1 with the declared extensions, or ``2.0`` for the grammar of ADQL 2.0.
     is_mapping
-        A mapping expression of a descriptor: after a dot any word is a name (``file.size``, ``source.date``), and
-        SQL-92's function names may be called.
+        Whether the text is a mapping expression of a descriptor. Then any word after a dot is a name (``file.size``,
+        ``source.date``), and the text may call functions of SQL-92.
     place
         Where the text begins in a descriptor.
     """
@@ -86,37 +86,29 @@ class TokenStream:
         self.values = tokens.values
         self.text_offsets = tokens.text_offsets
         self.token_index = 0
-        self.next_clock_check = CLOCK_CHECK_INTERVAL  # the word at which the clock is looked at
+        self.next_clock_check = CLOCK_CHECK_INTERVAL  # the index of the token at which the parser checks the deadline
         self.depth = 0
         self.is_adql_2_0 = version == "2.0"
         self.is_mapping = is_mapping
         self.place = place
-        self.last_parenthesized: Expr | None = None  # the value that the last parenthesis closed
+        self.last_parenthesized: Expr | None = None  # the value in the parentheses that were closed last
 
-    # --- faults ----------------------------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------------------
 
     def raise_parse_error(self, message: str, remedy: str = "", *, text_offset: int | None = None) -> NoReturn:
-        """Raise a ParseError at an offset (default: the current word)."""
-        raise ParseError(
-            message,
-            text=self.text,
-            offset=self.text_offsets[self.token_index] if text_offset is None else text_offset,
-            remedy=remedy,
-        )
+        """Raise a ParseError at an offset (default: the current token)."""
+        if text_offset is None:
+            text_offset = self.text_offsets[self.token_index]
+        raise ParseError(message, text=self.text, offset=text_offset, remedy=remedy)
 
     def describe_token(self, index: int) -> str:
-        """Describe the word at index `index` as a message names it."""
+        """Describe the token at an index as messages name it."""
         tag = self.tags[index]
         if tag == END:
             return format_message("the end of the text")
-        if index + 1 < len(self.text_offsets):
-            end = self.text_offsets[index + 1]
-        else:
-            end = len(self.text)
+        token_text = str(self.values[index])
         if tag in {NUMBER, STRING, QUOTED}:
-            token_text = shorten_quoted_text(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
-        else:
-            token_text = str(self.values[index])
+            token_text = self._quote_token(index)
         if tag == NUMBER:
             return format_message("the number {raw}", token_text)
         if tag == STRING:
@@ -127,14 +119,27 @@ class TokenStream:
             return shorten_quoted_text(token_text)
         return f"'{shorten_quoted_text(token_text)}'"
 
+    def _quote_token(self, index: int) -> str:
+        """Return the text of a token as it is written, shortened for a message."""
+        start = self.text_offsets[index]
+        end = len(self.text)
+        if index + 1 < len(self.text_offsets):
+            end = self.text_offsets[index + 1]
+        written_text, _, _ = self.text[start:end].partition("--")  # a comment may follow the token
+        return shorten_quoted_text(written_text.strip())
+
     def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
-        """Refuse the current word: say what was expected, and what was probably meant."""
+        """Refuse the current token: say what was expected, and what the user probably meant."""
         self.check_foreign_call()
         self.check_mistyped_keyword(expected, keywords)
-        self.raise_parse_error(*self.suggest_correction(expected))
+        message, remedy = self.suggest_correction(expected)
+        self.raise_parse_error(message, remedy)
 
     def check_foreign_call(self) -> None:
-        """Refuse a function of another database, whose arguments are the reason why the current word cannot be read."""
+        """Refuse a function of another database if the current token stands among its arguments.
+
+        The foreign form of such arguments is the probable reason why the parser does not understand the token.
+        """
         if self.is_mapping:
             return
         depth = 0
@@ -144,65 +149,64 @@ class TokenStream:
             if depth < 0:
                 name = str(self.values[i - 1]).upper()
                 if self.tags[i - 1] == NAME and name in FOREIGN_FUNCTION_REMEDIES:
-                    self.raise_parse_error(
-                        format_message("no function {name}", name),
-                        FOREIGN_FUNCTION_REMEDIES[name],
-                        text_offset=self.text_offsets[i - 1],
-                    )
+                    message = format_message("no function {name}", name)
+                    name_offset = self.text_offsets[i - 1]
+                    self.raise_parse_error(message, FOREIGN_FUNCTION_REMEDIES[name], text_offset=name_offset)
                 return
 
     def check_mistyped_keyword(self, expected: str, keywords: tuple[str, ...]) -> None:
-        """Refuse a foreign or mistyped keyword.
+        """Refuse a foreign or mistyped keyword: the current token, or the one before it.
 
-        The current word, or the one before, which was perhaps just read as an alias.
+        The parser may have taken the token before for an alias.
         """
-        i = self.token_index
-        for j in (i, i - 1):
-            if j < 0 or self.tags[j] not in {NAME, *_FOREIGN_RESERVED}:
+        current_index = self.token_index
+        for i in (current_index, current_index - 1):
+            if i < 0 or self.tags[i] not in {NAME, *_FOREIGN_RESERVED}:
                 continue
-            word = str(self.values[j]).upper()
-            if j < i and i >= 2 and self.tags[j - 1] in {"AS", "."}:
+            is_name_for_certain = 0 < i < current_index and self.tags[i - 1] in {"AS", "."}
+            if is_name_for_certain:
                 continue
+            word = str(self.values[i]).upper()
+            text_offset = self.text_offsets[i]
             if word in FOREIGN_KEYWORDS:
-                self.raise_parse_error(*FOREIGN_KEYWORDS[word], text_offset=self.text_offsets[j])
-            near = find_nearest_keyword(word, keywords)
-            if near and near != word:
-                self.raise_parse_error(
-                    format_message(
-                        "expected {expected}, found {found}", format_message(expected), self.describe_token(j)
-                    ),
-                    format_message("did you mean {word}?", near),
-                    text_offset=self.text_offsets[j],
-                )
+                message, remedy = FOREIGN_KEYWORDS[word]
+                self.raise_parse_error(message, remedy, text_offset=text_offset)
+            nearest_keyword = find_nearest_keyword(word, keywords)
+            if nearest_keyword and nearest_keyword != word:
+                message = self._format_expected(expected, i)
+                remedy = format_message("did you mean {word}?", nearest_keyword)
+                self.raise_parse_error(message, remedy, text_offset=text_offset)
+
+    def _format_expected(self, expected: str, index: int) -> str:
+        """Return the message about a token that should be something else."""
+        return format_message(
+            "expected {expected}, found {found}", format_message(expected), self.describe_token(index)
+        )
 
     # each kind of mistake has its return
     def suggest_correction(self, expected: str) -> tuple[str, str]:  # noqa: PLR0911
-        """Return message and remedy for the current word, which should be something else."""
+        """Return message and remedy for the current token, which should be something else."""
         i = self.token_index
         tag = self.tags[i]
-        value = self.values[i]
-        if i:
-            before = self.tags[i - 1]
-        else:
-            before = ""
-        message: str = format_message(
-            "expected {expected}, found {found}", format_message(expected), self.describe_token(i)
-        )
-        if (before, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
-            message = format_message("ADQL has no {before}{sign} operator", before, tag)
-            return message, FOREIGN_OPERATORS[before, tag]
-        if (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
+        previous_tag = self.tags[i - 1] if i else ""
+        message = self._format_expected(expected, i)
+        if (previous_tag, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
+            message = format_message("ADQL has no {before}{sign} operator", previous_tag, tag)
+            return message, FOREIGN_OPERATORS[previous_tag, tag]
+        if (tag == "*" and previous_tag == "/") or (tag == "/" and self.tags[i + 1] == "*"):
             remedy = "comments begin with two hyphens and go to the end of the line: --"
             return "ADQL has no /* comments */", remedy
         if tag in {"[", "]"}:
             return BRACKET_FAULT
-        if tag == ";" or (before == ";" and i):
+        if ";" in {tag, previous_tag}:
             return "only one query at a time", "send each query by itself"
-        remedy = self._suggest_for_comma(expected, tag, before) or self._suggest_for_expected(expected, tag, before)
+        remedy = self._suggest_for_comma(expected, tag, previous_tag)
+        if not remedy:
+            remedy = self._suggest_for_expected(expected, tag, previous_tag)
         if remedy:
             return message, remedy
         if tag in RESERVED_WORDS:
-            reserved_message, remedy = self._suggest_for_reserved_word(expected, tag, value)
+            reserved_message, remedy = self._suggest_for_reserved_word(expected, tag, self.values[i])
             return reserved_message or message, remedy
         if tag == STRING and ("name" in expected or expected == "a table"):
             remedy = "names take double quotes, or none; single quotes make a string"
@@ -210,23 +214,23 @@ class TokenStream:
             remedy = "strings take single quotes; double quotes make a name"
         return message, remedy
 
-    def _suggest_for_comma(self, expected: str, tag: str, before: str) -> str:
-        """Return the remedy for a comma that is too much; empty if the word is not about one."""
+    def _suggest_for_comma(self, expected: str, tag: str, previous_tag: str) -> str:
+        """Return the remedy for a comma too many; empty if no comma is at fault."""
         i = self.token_index
-        if before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
+        if previous_tag == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
             return format_message(
                 "leave the comma before {found} out, or write what should follow it", self.describe_token(i)
             )
         if tag != ",":
             return ""
-        if before == ",":
+        if previous_tag == ",":
             return "leave one comma out"
         is_adjacent_number = self.tags[i + 1] == NUMBER and self.text_offsets[i + 1] == self.text_offsets[i] + 1
-        if before == NUMBER and is_adjacent_number and "BETWEEN" not in expected:
+        if previous_tag == NUMBER and is_adjacent_number and "BETWEEN" not in expected:
             return "decimals take a point: 1.5"
         return ""
 
-    def _suggest_for_expected(self, expected: str, tag: str, before: str) -> str:
+    def _suggest_for_expected(self, expected: str, tag: str, previous_tag: str) -> str:
         """Return the remedy that follows from what should stand here; empty if none does."""
         remedies = _REMEDIES_BY_TOKEN.get(tag, {})
         if expected in remedies or "" in remedies:
@@ -243,7 +247,7 @@ class TokenStream:
         elif tag == END:
             remedy = "complete the text"
         elif expected.startswith("BY after"):
-            remedy = format_message("write {before} BY", before)
+            remedy = format_message("write {before} BY", previous_tag)
         elif expected.startswith("NULL or NOT NULL"):
             remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
@@ -251,7 +255,7 @@ class TokenStream:
         return remedy
 
     def _suggest_for_reserved_word(self, expected: str, tag: str, value: object) -> tuple[str, str]:
-        """Return message and remedy for a reserved word; an empty message stands for the usual one."""
+        """Return message and remedy for a reserved word; an empty message means the usual one."""
         next_tag = self.tags[self.token_index + 1]
         if expected.startswith("a name"):
             message = format_message("{value} is a reserved word of ADQL and cannot be a name", value)
@@ -270,27 +274,26 @@ class TokenStream:
         return "", format_message('{value} is a reserved word: as a name, write it in double quotes: "{value}"', value)
 
     def expect_token(self, tag: str, expected: str = "") -> None:
-        """Skip a word that must stand here."""
+        """Skip a token that must stand here."""
         if self.tags[self.token_index] != tag:
-            self.raise_unexpected_token(expected or tag, *((tag,) if tag.isalpha() else ()))
+            keywords = (tag,) if tag.isalpha() else ()
+            self.raise_unexpected_token(expected or tag, *keywords)
         self.token_index += 1
 
     def check_clock(self) -> None:
-        """Look at the clock; called where the next word lies behind `next_clock_check`."""
+        """Check the deadline of the query; the parser calls it when it is past the token `next_clock_check`."""
         self.next_clock_check = self.token_index + CLOCK_CHECK_INTERVAL
         check_deadline()
 
     def add_depth(self, levels: int = 1) -> None:
-        """Count a level of nesting."""
+        """Enter levels of nesting; refuse a text that nests too deeply."""
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:
-            self.raise_parse_error(
-                format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH),
-                "write the query flatter, for instance with WITH",
-            )
+            message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
+            self.raise_parse_error(message, "write the query flatter, for instance with WITH")
 
     def parse_dotted_name(self) -> list[Ident]:
-        """Read names separated by dots."""
+        """Parse names separated by dots."""
         parts = [self.parse_identifier()]
         while self.tags[self.token_index] == "." and self.tags[self.token_index + 1] != "*":
             self.token_index += 1
@@ -302,7 +305,7 @@ class TokenStream:
         return parts
 
     def parse_identifier(self, expected: str = "a name") -> Ident:
-        """Read one identifier."""
+        """Parse one identifier."""
         i = self.token_index
         if i > self.next_clock_check:
             self.check_clock()
@@ -313,22 +316,20 @@ class TokenStream:
         return Ident(str(self.values[i]), tag == QUOTED)
 
     def parse_integer(self, expected: str) -> int:
-        """Read an unsigned whole number."""
-        value = self.parse_integer_literal(expected).value
-        return value if isinstance(value, int) else 0
+        """Parse an unsigned integer."""
+        number = self.parse_integer_literal(expected).value
+        return number if isinstance(number, int) else 0
 
     def parse_integer_literal(self, expected: str) -> Literal:
-        """Read an unsigned whole number as a Literal."""
+        """Parse an unsigned integer as a Literal."""
         literal = self.values[self.token_index]
         if not isinstance(literal, Literal) or not isinstance(literal.value, int):
-            self.raise_parse_error(
-                format_message(
-                    "{what} must be a whole number without a sign, found {found}",
-                    format_message(expected),
-                    self.describe_token(self.token_index),
-                ),
-                "write a number such as 100",
+            message = format_message(
+                "{what} must be a whole number without a sign, found {found}",
+                format_message(expected),
+                self.describe_token(self.token_index),
             )
+            self.raise_parse_error(message, "write a number such as 100")
         self.token_index += 1
         return literal
 
@@ -336,6 +337,7 @@ class TokenStream:
         """Check that the text ends here."""
         if self.tags[self.token_index] == END:
             return
-        if is_statement(str(self.values[self.token_index])) and not is_reserved(str(self.values[self.token_index])):
+        word = str(self.values[self.token_index])
+        if is_statement(word) and not is_reserved(word):
             self.raise_parse_error("only queries can be sent", "ADQL has SELECT and no other statement")
         self.raise_unexpected_token("the end of the text", "AND", "OR")

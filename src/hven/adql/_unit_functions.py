@@ -1,4 +1,4 @@
-"""Bind arguments that are measured in a unit, and the functions of spectra and bodies that are rewritten when bound."""
+"""Convert arguments to the unit that a function expects, and bind the functions of spectra, contours and bodies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _EXACT_META = ValueMetadata(FLOAT64, constant=True, nullable=False)
 
 
 class BindingContext(Protocol):
-    """The binder, as far as these functions need it."""
+    """The part of the binder that these functions use."""
 
     def raise_bind_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
-        """Raise a fault of the query."""
+        """Raise an error of the query at an offset of its text."""
 
     def describe_expression(self, node: Expr, *, name_only: bool = False) -> str:
-        """Describe an expression."""
+        """Describe an expression for a message."""
 
     def convert_spectral(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Convert a wavelength, frequency, energy or wave number."""
@@ -33,161 +33,150 @@ class BindingContext(Protocol):
 def convert_arguments(
     context: BindingContext, node: FunctionCall, signature: Signature, args: list[Expr]
 ) -> list[Expr]:
-    """Convert the arguments of a call to the units that its signature says (``{km}``).
+    """Convert the arguments of a call to the units that its signature names (``{km}``).
 
-    A literal for an argument called `unit` says the unit of those that have none of their own, and overrules none.
+    A literal for a parameter called `unit` is the unit of the arguments that have none of their own. An argument with
+    another unit is refused.
     """
-    if not any(arg.unit for arg in signature.parameters):
+    if not any(parameter.unit for parameter in signature.parameters):
         return args
     call_unit: str | None = None
-    for parameter, value in zip(signature.parameters, args, strict=False):
-        if parameter.name == "unit" and isinstance(value, Literal):
+    for parameter, arg in zip(signature.parameters, args, strict=False):
+        if parameter.name == "unit" and isinstance(arg, Literal):
             try:
-                call_unit = units.validate_unit(str(value.value))
+                call_unit = units.validate_unit(str(arg.value))
             except ValueError as error:
-                context.raise_bind_error(format_message("{name}: {message}", node.name, error), value.text_offset)
-    return [
-        _convert_argument(context, node, signature.find_parameter(index).unit, value, call_unit)
-        if signature.find_parameter(index).unit
-        else value
-        for index, value in enumerate(args)
-    ]
+                message = format_message("{name}: {message}", node.name, error)
+                context.raise_bind_error(message, arg.text_offset)
+    converted_args: list[Expr] = []
+    for index, arg in enumerate(args):
+        target_unit = signature.find_parameter(index).unit
+        if target_unit:
+            converted_args.append(_convert_argument(context, node, target_unit, arg, call_unit))
+        else:
+            converted_args.append(arg)
+    return converted_args
 
 
 def _convert_argument(
-    context: BindingContext, node: FunctionCall, target_unit: str, value: Expr, call_unit: str | None
+    context: BindingContext, node: FunctionCall, target_unit: str, arg: Expr, call_unit: str | None
 ) -> Expr:
-    lenient = target_unit.endswith("?")
+    """Convert one argument; a question mark after the target unit allows an argument without a unit."""
+    is_unit_optional = target_unit.endswith("?")
     target_unit = target_unit.removesuffix("?")
-    value_unit = require_meta(value).unit
-    if is_null(value) or classify_value(value) != "number":
-        return value
-    if value_unit is None and not lenient:
-        value_unit = call_unit
-    if value_unit is None:
-        if lenient:
-            return value
-        word = node.name.lower()
-        if word in {"light_time", "target_time"}:
-            remedy = format_message("say it: {word}(.., 'au')", word)
-        else:
-            remedy = format_message("say it with in_unit, or write {wanted}", target_unit)
-        context.raise_bind_error(
-            format_message("{name}: {value} has no unit", word, context.describe_expression(value, name_only=True)),
-            value.text_offset,
-            remedy,
+    if is_null(arg) or classify_value(arg) != "number":
+        return arg
+    arg_unit = require_meta(arg).unit
+    if arg_unit is None and not is_unit_optional:
+        arg_unit = call_unit
+    if arg_unit is None:
+        if is_unit_optional:
+            return arg
+        _raise_missing_unit(context, node, target_unit, arg)
+    if call_unit is not None and not is_unit_optional and not units.is_same_unit(arg_unit, call_unit):
+        message = format_message(
+            "{name}: {value} is in {have}, and the call says {said}",
+            node.name.lower(),
+            context.describe_expression(arg, name_only=True),
+            arg_unit,
+            call_unit,
         )
-    if call_unit is not None and not lenient and not units.is_same_unit(value_unit, call_unit):
-        context.raise_bind_error(
-            format_message(
-                "{name}: {value} is in {have}, and the call says {said}",
-                node.name.lower(),
-                context.describe_expression(value, name_only=True),
-                value_unit,
-                call_unit,
-            ),
-            value.text_offset,
-            "leave the unit out of the call",
-        )
+        context.raise_bind_error(message, arg.text_offset, "leave the unit out of the call")
     try:
-        factor = units.compute_factor(value_unit, target_unit)
+        factor = units.compute_factor(arg_unit, target_unit)
     except ValueError as error:
-        context.raise_bind_error(
-            format_message("{name}: {message}", node.name.lower(), error),
-            value.text_offset,
-            format_message("it takes a value in {wanted} or what can be converted to it", target_unit),
-        )
+        message = format_message("{name}: {message}", node.name.lower(), error)
+        remedy = format_message("it takes a value in {wanted} or what can be converted to it", target_unit)
+        context.raise_bind_error(message, arg.text_offset, remedy)
     if factor == 1.0:
-        return value
-    return _scale_value(value, factor, target_unit)
+        return arg
+    return _scale_value(arg, factor, target_unit)
+
+
+def _raise_missing_unit(context: BindingContext, node: FunctionCall, target_unit: str, arg: Expr) -> NoReturn:
+    """Refuse an argument without a unit, and tell how to give it one."""
+    function_name = node.name.lower()
+    if function_name in {"light_time", "target_time"}:
+        remedy = format_message("say it: {word}(.., 'au')", function_name)
+    else:
+        remedy = format_message("say it with in_unit, or write {wanted}", target_unit)
+    arg_phrase = context.describe_expression(arg, name_only=True)
+    message = format_message("{name}: {value} has no unit", function_name, arg_phrase)
+    context.raise_bind_error(message, arg.text_offset, remedy)
 
 
 def _scale_value(value: Expr, factor: float, unit: str | None) -> Expr:
-    result_meta = derive_meta((require_meta(value),), FLOAT64, unit, require_meta(value).ucd)
-    return BinaryOperation(
-        "*", value, Literal(factor, meta=_EXACT_META), text_offset=value.text_offset, meta=result_meta
-    )
+    """Multiply a value by an exact factor."""
+    value_meta = require_meta(value)
+    meta = derive_meta((value_meta,), FLOAT64, unit, value_meta.ucd)
+    factor_literal = Literal(factor, meta=_EXACT_META)
+    return BinaryOperation("*", value, factor_literal, text_offset=value.text_offset, meta=meta)
 
 
 def rewrite_spectral_range(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
-    """``SPECTRAL_MIN(a, b, ['from',] 'to')``: both bounds converted, the smaller one taken, whichever it was before."""
+    """Rewrite ``SPECTRAL_MIN(a, b, ['from',] 'to')`` as the smaller of both converted bounds, or MAX as the larger.
+
+    A conversion between wavelength and frequency swaps the bounds.
+    """
     conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
-    converted_bounds = tuple(context.convert_spectral(conversion_call, [bound, *args[2:]]) for bound in args[:2])
-    if node.name.upper() == "SPECTRAL_MIN":
-        name = "LEAST"
-    else:
-        name = "GREATEST"
-    first = require_meta(converted_bounds[0])
-    meta = derive_meta(tuple(require_meta(item) for item in converted_bounds), FLOAT64, first.unit, None)
-    return FunctionCall(
-        name,
-        converted_bounds,
-        text_offset=node.text_offset,
-        meta=meta,
-    )
+    unit_args = args[2:]
+    converted_bounds = tuple(context.convert_spectral(conversion_call, [bound, *unit_args]) for bound in args[:2])
+    name = "LEAST" if node.name.upper() == "SPECTRAL_MIN" else "GREATEST"
+    bound_metas = [require_meta(bound) for bound in converted_bounds]
+    meta = derive_meta(bound_metas, FLOAT64, bound_metas[0].unit, None)
+    return FunctionCall(name, converted_bounds, text_offset=node.text_offset, meta=meta)
 
 
 def rewrite_spectral_step(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
-    """``SPECTRAL_STEP(x, width, ['from',] 'to')``: the width times the slope of the conversion at x."""
+    """Rewrite ``SPECTRAL_STEP(x, width, ['from',] 'to')`` as the width times the slope of the conversion at x."""
     x = args[0]
     width = args[1]
     if len(args) == 3 and require_meta(x).unit and require_meta(width).unit:
         width = _convert_width(context, node, x, width)
-    converted = context.convert_spectral(FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset), [x, *args[2:]])
-    unit = require_meta(converted).unit
-    result_meta = derive_meta((require_meta(x), require_meta(width)), FLOAT64, unit, None)
+    conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
+    converted = context.convert_spectral(conversion_call, [x, *args[2:]])
+    argument_metas = (require_meta(x), require_meta(width))
+    meta = derive_meta(argument_metas, FLOAT64, require_meta(converted).unit, None)
     if isinstance(converted, BinaryOperation) and converted.op == "/":  # c / x: its slope is c / x^2
-        relative_width = BinaryOperation(
-            "/",
-            _scale_value(width, 1.0, None),
-            x,
-            text_offset=node.text_offset,
-            meta=derive_meta((require_meta(x), require_meta(width)), FLOAT64, None, None),
-        )
-        return FunctionCall(
-            "ABS",
-            (BinaryOperation("*", converted, relative_width, text_offset=node.text_offset, meta=result_meta),),
-            text_offset=node.text_offset,
-            meta=result_meta,
-        )
-    if isinstance(converted, BinaryOperation):
+        plain_width = _scale_value(width, 1.0, None)
+        relative_meta = derive_meta(argument_metas, FLOAT64, None, None)
+        relative_width = BinaryOperation("/", plain_width, x, text_offset=node.text_offset, meta=relative_meta)
+        return _build_absolute_operation("*", converted, relative_width, node, meta)
+    factor: Expr = Literal(1.0, meta=_EXACT_META)
+    if isinstance(converted, BinaryOperation):  # x * factor: its slope is the factor
         factor = converted.right
-    else:
-        factor = Literal(1.0, meta=_EXACT_META)
-    return FunctionCall(
-        "ABS",
-        (BinaryOperation("*", width, factor, text_offset=node.text_offset, meta=result_meta),),
-        text_offset=node.text_offset,
-        meta=result_meta,
-    )
+    return _build_absolute_operation("*", width, factor, node, meta)
 
 
 def rewrite_resolving_power(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
-    """``RESOLVING_POWER(x, width)``: x / width in one unit."""
+    """Rewrite ``RESOLVING_POWER(x, width)`` as x / width in one unit."""
     x, width = args
     width = _convert_width(context, node, x, width)
-    result_meta = derive_meta((require_meta(x), require_meta(width)), FLOAT64, None, "spect.resolution")
-    return FunctionCall(
-        "ABS",
-        (BinaryOperation("/", _scale_value(x, 1.0, None), width, text_offset=node.text_offset, meta=result_meta),),
-        text_offset=node.text_offset,
-        meta=result_meta,
-    )
+    meta = derive_meta((require_meta(x), require_meta(width)), FLOAT64, None, "spect.resolution")
+    plain_x = _scale_value(x, 1.0, None)
+    return _build_absolute_operation("/", plain_x, width, node, meta)
+
+
+def _build_absolute_operation(
+    operator: str, left_operand: Expr, right_operand: Expr, node: FunctionCall, meta: ValueMetadata
+) -> FunctionCall:
+    """Build ``ABS(left op right)`` in place of a call."""
+    operation = BinaryOperation(operator, left_operand, right_operand, text_offset=node.text_offset, meta=meta)
+    return FunctionCall("ABS", (operation,), text_offset=node.text_offset, meta=meta)
 
 
 def _convert_width(context: BindingContext, node: FunctionCall, x: Expr, width: Expr) -> Expr:
+    """Convert a width to the unit of its value."""
     value_unit = require_meta(x).unit
     width_unit = require_meta(width).unit
     if value_unit is None or width_unit is None or units.is_same_unit(value_unit, width_unit):
         return width
     try:
-        return _scale_value(width, units.compute_factor(width_unit, value_unit), value_unit)
+        factor = units.compute_factor(width_unit, value_unit)
     except ValueError as error:
-        context.raise_bind_error(
-            format_message("{name}: {message}", node.name.lower(), error),
-            width.text_offset,
-            "give the width in a unit of the value's own kind",
-        )
+        message = format_message("{name}: {message}", node.name.lower(), error)
+        context.raise_bind_error(message, width.text_offset, "give the width in a unit of the value's own kind")
+    return _scale_value(width, factor, value_unit)
 
 
 _POLYGON_CHOICES = ("largest", "hull")
@@ -207,26 +196,29 @@ _ALLOWED_WORDS = {
 
 
 def check_word_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:
-    """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
-    word = args[-1]
+    """Check a literal that selects a variant, as in ``ORIENTED(p, 'sky')``: it must be one of the allowed words."""
+    word_argument = args[-1]
+    if len(args) < 2 or not isinstance(word_argument, Literal) or not isinstance(word_argument.value, str):
+        return
+    word = word_argument.value
     allowed_words = _ALLOWED_WORDS.get(node.name, footprints.FOOTPRINT_VIEWS)
-    if len(args) > 1 and isinstance(word, Literal) and isinstance(word.value, str) and word.value not in allowed_words:
-        if node.name[:5] == "CHAIN" and contours.parse_step_table(word.value) is not None:
-            return
-        context.raise_bind_error(
-            format_message("{name}: there is no {value!r}", node.name.lower(), word.value),
-            word.text_offset,
-            suggest_spelling(word.value, allowed_words) or format_message("known: {names}", ", ".join(allowed_words)),
-        )
+    if word in allowed_words:
+        return
+    if node.name.startswith("CHAIN") and contours.parse_step_table(word) is not None:
+        return
+    message = format_message("{name}: there is no {value!r}", node.name.lower(), word)
+    remedy = suggest_spelling(word, allowed_words) or format_message("known: {names}", ", ".join(allowed_words))
+    context.raise_bind_error(message, word_argument.text_offset, remedy)
 
 
 def check_body_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:
-    """``PLANETOCENTRIC(lat, 'Mars')``: a body that is written in place is known."""
-    body = args[1]
-    if isinstance(body, Literal) and isinstance(body.value, str) and bodies.compute_polar_ratio(body.value) is None:
-        body_names = [known_body.name for known_body in bodies.iterate_bodies() if known_body.radii is not None]
-        context.raise_bind_error(
-            format_message("{name}: the radii of {value!r} are not known here", node.name.lower(), body.value),
-            body.text_offset,
-            suggest_spelling(body.value, body_names) or format_message("known: {names}", ", ".join(body_names)),
-        )
+    """Check the body of ``PLANETOCENTRIC(lat, 'Mars')``: the radii of a body given as a literal must be known."""
+    body_argument = args[1]
+    if not isinstance(body_argument, Literal) or not isinstance(body_argument.value, str):
+        return
+    body_name = body_argument.value
+    if bodies.compute_polar_ratio(body_name) is None:
+        known_names = [body.name for body in bodies.iterate_bodies() if body.radii is not None]
+        message = format_message("{name}: the radii of {value!r} are not known here", node.name.lower(), body_name)
+        remedy = suggest_spelling(body_name, known_names) or format_message("known: {names}", ", ".join(known_names))
+        context.raise_bind_error(message, body_argument.text_offset, remedy)

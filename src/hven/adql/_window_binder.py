@@ -1,4 +1,4 @@
-"""Window functions: what may stand before OVER, and the partition, order and frame of a window."""
+"""Bind window functions: the call before OVER, and the partition, order and frame of the window."""
 
 from __future__ import annotations
 
@@ -28,83 +28,51 @@ from hven.model.types import BOOLEAN, FLOAT64
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hven.adql.signatures import FunctionDefinition
+
 
 class WindowBinder(FunctionBinder, ABC):
-    """Binds calls, those with OVER too."""
+    """Binds function calls, with and without OVER."""
 
     def bind_window(self, node: WindowExpression, scope: NameScope) -> Expr:
         """Bind ``function OVER (..)``.
 
-        Computed after groups, so that it may hold aggregates, but no window inside another.
+        Engines compute windows after groups. So a window may contain aggregates, but not another window.
         """
-        function = node.function
-        window_definition: WindowExpression | NamedWindow = (
-            node if node.name is None else self.find_named_window(node.name, scope, node.text_offset)
-        )
-        name = function.name.upper()
-        entry = WINDOW_FUNCTIONS.get(name) or (
-            self.functions.find_function(name) if name in WINDOW_AGGREGATE_NAMES else None
-        )
-        if entry is None:
-            near = suggest_spelling(name, (*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES))
-            self.raise_bind_error(
-                format_message("{name} cannot stand before OVER", name),
-                function.text_offset,
-                near
-                or format_message(
-                    "those that can: {names}", ", ".join((*WINDOW_FUNCTIONS, *sorted(WINDOW_AGGREGATE_NAMES)))
-                ),
-            )
+        call = node.function
+        window_definition: WindowExpression | NamedWindow = node
+        if node.name is not None:
+            window_definition = self.find_named_window(node.name, scope, node.text_offset)
+        name = call.name.upper()
+        entry = self._find_window_function(call, name)
         if self.clause not in {"SELECT", "ORDER BY"}:
-            self.raise_bind_error(
-                format_message("a window function cannot stand in {clause}", self.clause),
-                node.text_offset,
-                "put its query into FROM, and use its column there",
-            )
-        if entry.group == "window" and (function.distinct or function.star):
-            self.raise_bind_error(
-                format_message(
-                    "{what} belongs to aggregate functions, and {name} is none",
-                    "DISTINCT" if function.distinct else "*",
-                    name,
-                ),
-                function.text_offset,
-            )
+            message = format_message("a window function cannot stand in {clause}", self.clause)
+            self.raise_bind_error(message, node.text_offset, "put its query into FROM, and use its column there")
+        if entry.group == "window":
+            self.check_no_quantifier(call, name)
         clause = self.clause
         self.clause = format_message("a window")
-        args = [self.bind_expression(arg, scope) for arg in function.args]
+        args = [self.bind_expression(arg, scope) for arg in call.args]
         partition, order, frame = self.bind_window_parts(window_definition, scope)
         self.clause = clause
-        for arg in args:
-            if (
-                name in {"NTILE", "NTH_VALUE"}
-                and isinstance(arg, Literal)
-                and isinstance(arg.value, int)
-                and arg.value < 1
-                and arg is args[-1]
-            ):
-                self.raise_bind_error(
-                    format_message("{name}({value}) means nothing", name, arg.value),
-                    arg.text_offset,
-                    "it counts from 1",
-                )
+        if name in {"NTILE", "NTH_VALUE"} and args:
+            self._check_positive(name, args[-1])
         if frame is not None and entry.group == "window" and name not in FRAME_FUNCTION_NAMES:
-            self.raise_bind_error(
-                format_message("{name} looks at the whole partition and takes no frame", name),
-                window_definition.text_offset,
-                format_message("leave {unit} .. out", frame.unit),
-            )
-        if function.star:
-            bound_call = self.bind_aggregate(function, entry, scope)
+            message = format_message("{name} looks at the whole partition and takes no frame", name)
+            remedy = format_message("leave {unit} .. out", frame.unit)
+            self.raise_bind_error(message, window_definition.text_offset, remedy)
+        if call.star:
+            bound_call = self.bind_aggregate(call, entry, scope)
         else:
-            bound_call = self.bind_call(function, entry, args)
+            bound_call = self.bind_call(call, entry, args)
         if not isinstance(bound_call, FunctionCall):
             raise TypeError(name)
-        parts = [require_meta(item) for item in (*args, *partition, *(item.expr for item in order))]
-        # it gives one value for each row, whatever it is made of
-        combined_meta = derive_meta(parts, BOOLEAN, None, None)
+        order_expressions = [order_item.expr for order_item in order]
+        part_metas = [require_meta(part) for part in (*args, *partition, *order_expressions)]
+        combined_meta = derive_meta(part_metas, BOOLEAN, None, None)
         call_meta = require_meta(bound_call)
-        result_meta = ValueMetadata(
+        # an aggregate over a window gives a value for each row, so the call's own `aggregate` does not count
+        meta = ValueMetadata(
             call_meta.type,
             call_meta.unit,
             call_meta.ucd,
@@ -112,88 +80,103 @@ class WindowBinder(FunctionBinder, ABC):
             aggregate=combined_meta.aggregate,
             origins=combined_meta.origins,
         )
-        varying_order = tuple(item for item in order if not require_meta(item.expr).constant)
-        # all rows are one group then
-        order = varying_order or (order[:1] if frame is not None and frame.unit == "GROUPS" else ())
+        varying_partition = tuple(key for key in partition if not require_meta(key).constant)
+        varying_order = tuple(order_item for order_item in order if not require_meta(order_item.expr).constant)
+        if not varying_order and frame is not None and frame.unit == "GROUPS":
+            varying_order = order[:1]  # GROUPS needs an order: a constant makes one group of all rows
         return WindowExpression(
-            bound_call,
-            tuple(item for item in partition if not require_meta(item).constant),
-            order,
-            frame,
-            text_offset=node.text_offset,
-            meta=result_meta,
+            bound_call, varying_partition, varying_order, frame, text_offset=node.text_offset, meta=meta
         )
 
+    def _find_window_function(self, call: FunctionCall, name: str) -> FunctionDefinition:
+        """Return the window function or aggregate of a call before OVER; refuse other functions."""
+        entry = WINDOW_FUNCTIONS.get(name)
+        if entry is None and name in WINDOW_AGGREGATE_NAMES:
+            entry = self.functions.find_function(name)
+        if entry is None:
+            window_names = (*WINDOW_FUNCTIONS, *sorted(WINDOW_AGGREGATE_NAMES))
+            remedy = suggest_spelling(name, (*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES))
+            remedy = remedy or format_message("those that can: {names}", ", ".join(window_names))
+            message = format_message("{name} cannot stand before OVER", name)
+            self.raise_bind_error(message, call.text_offset, remedy)
+        return entry
+
+    def _check_positive(self, function_name: str, arg: Expr) -> None:
+        """Refuse a literal below 1 as the number of NTILE or NTH_VALUE."""
+        if isinstance(arg, Literal) and isinstance(arg.value, int) and arg.value < 1:
+            message = format_message("{name}({value}) means nothing", function_name, arg.value)
+            self.raise_bind_error(message, arg.text_offset, "it counts from 1")
+
     def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
-        """Find a window of the WINDOW clause."""
+        """Find a window of the WINDOW clause; refuse an unknown name."""
         for window in scope.windows:
-            if is_same_name(ident, window.name.name if window.name.quoted else window.name.name.lower()):
+            window_name = window.name.name if window.name.quoted else window.name.name.lower()
+            if is_same_name(ident, window_name):
                 return window
-        near = suggest_spelling(ident.name, [window.name.name for window in scope.windows])
-        raise self.build_bind_error(
-            format_message("no window {name!r}", ident.name),
-            text_offset,
-            near or format_message("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name),
-        )
+        message = format_message("no window {name!r}", ident.name)
+        remedy = suggest_spelling(ident.name, [window.name.name for window in scope.windows])
+        remedy = remedy or format_message("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name)
+        raise self.build_bind_error(message, text_offset, remedy)
 
     def bind_window_parts(
         self, node: WindowExpression | NamedWindow, scope: NameScope
     ) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]:
-        """Bind partition, order and frame."""
+        """Bind the partition, order and frame of a window."""
         self.check_key_count(node.partition, "PARTITION BY")
         self.check_key_count(node.order_by, "ORDER BY")
-        partition = tuple([self.bind_expression(item, scope) for item in node.partition])
-        order = tuple(
-            [
-                OrderItem(self.bind_expression(item.expr, scope), item.descending, text_offset=item.text_offset)
-                for item in node.order_by
-            ]
-        )
+        partition = tuple([self.bind_expression(key, scope) for key in node.partition])
+        order_items: list[OrderItem] = []
+        for order_item in node.order_by:
+            key = self.bind_expression(order_item.expr, scope)
+            order_items.append(OrderItem(key, order_item.descending, text_offset=order_item.text_offset))
         frame = node.frame
-        if frame is None:
-            return partition, order, None
-        offsets = [edge.offset for edge in (frame.start, frame.end) if edge.offset is not None]
-        for offset in offsets:
-            self.mark_literal_fixed(offset)
-        if frame.unit == "GROUPS" and not order:
+        if frame is not None:
+            order_items = self._check_frame(frame, order_items)
+        return partition, tuple(order_items), frame
+
+    def _check_frame(self, frame: WindowFrame, order_items: list[OrderItem]) -> list[OrderItem]:
+        """Check that a frame fits the order of its window; return the order with a key that fits the distances."""
+        distances = [bound.offset for bound in (frame.start, frame.end) if bound.offset is not None]
+        for distance in distances:
+            self.mark_literal_fixed(distance)
+        if frame.unit == "GROUPS" and not order_items:
             self.raise_bind_error(
                 "GROUPS counts groups of equal rows, and nothing says which are",
                 frame.text_offset,
                 "add ORDER BY to the window",
             )
-        if (
-            frame.unit == "RANGE"
-            and offsets
-            and (len(order) != 1 or classify_value(order[0].expr) != "number" or require_meta(order[0].expr).constant)
-        ):
+        if frame.unit == "RANGE" and distances and not _has_numeric_order(order_items):
             self.raise_bind_error(
                 "RANGE with distances needs one number to order by",
                 frame.text_offset,
                 "order the window by one numeric column, or write ROWS",
             )
-        for distance in offsets:
-            if not build_literal_meta(distance.value).type.is_integer:
-                if frame.unit != "RANGE":
-                    self.raise_bind_error(
-                        "the number of rows is out of the range of BIGINT", distance.text_offset, "write UNBOUNDED"
-                    )
-                key_meta = require_meta(order[0].expr)  # whole numbers have whole distances
-                order = (
-                    replace(
-                        order[0],
-                        expr=Cast(
-                            order[0].expr,
-                            "DOUBLE PRECISION",
-                            meta=derive_meta((key_meta,), FLOAT64, key_meta.unit, None),
-                        ),
-                    ),
+        for distance in distances:
+            if build_literal_meta(distance.value).type.is_integer:
+                continue
+            if frame.unit != "RANGE":
+                self.raise_bind_error(
+                    "the number of rows is out of the range of BIGINT", distance.text_offset, "write UNBOUNDED"
                 )
-        return partition, order, frame
+            key = order_items[0].expr  # an integer key accepts only integer distances
+            key_meta = require_meta(key)
+            double_meta = derive_meta((key_meta,), FLOAT64, key_meta.unit, None)
+            double_key = Cast(key, "DOUBLE PRECISION", meta=double_meta)
+            order_items = [replace(order_items[0], expr=double_key)]
+        return order_items
 
     def check_named_windows(self, windows: Sequence[NamedWindow], scope: NameScope) -> None:
-        """Check the windows that are named, whether something uses them or not."""
+        """Bind the windows of the WINDOW clause to check them: the query may use none of them."""
         clause = self.clause
         self.clause = format_message("a window")
         for window in windows:
             self.bind_window_parts(window, scope)
         self.clause = clause
+
+
+def _has_numeric_order(order_items: Sequence[OrderItem]) -> bool:
+    """Return whether a window is ordered by one number that varies from row to row."""
+    if len(order_items) != 1:
+        return False
+    key = order_items[0].expr
+    return classify_value(key) == "number" and not require_meta(key).constant

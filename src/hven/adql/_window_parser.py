@@ -1,7 +1,4 @@
-"""OVER of ADQL's window functions (declared extension).
-
-Partitions, order, frames, and the WINDOW clause that names them.
-"""
+"""Parse OVER and the WINDOW clause of window functions (declared extension): partitions, order and frames."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from hven.adql.syntax_tree import (
     Expr,
     FrameBound,
     FunctionCall,
-    Ident,
     Literal,
     NamedWindow,
     OrderItem,
@@ -42,14 +38,16 @@ _FRAME_BOUND_FORMS: Final = "UNBOUNDED PRECEDING, n PRECEDING, CURRENT ROW, n FO
 
 
 class WindowParser(TokenStream, ABC):
-    """Reads what stands behind a window function, and the WINDOW clause."""
+    """Parses what follows a window function, and the WINDOW clause."""
 
     __slots__ = ()
 
     def parse_over(self, call: FunctionCall) -> Expr:
-        """Read ``OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` or ``OVER name`` behind a call, if it is there."""
+        """Parse ``OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` or ``OVER name`` after a call, if it is there."""
         i = self.token_index
-        if self.tags[i] != NAME or str(self.values[i]).upper() != "OVER" or self.tags[i + 1] not in {"(", NAME, QUOTED}:
+        if self.tags[i] != NAME or str(self.values[i]).upper() != "OVER":
+            return call
+        if self.tags[i + 1] not in {"(", NAME, QUOTED}:
             return call
         if self.is_adql_2_0 or self.is_mapping:
             self.raise_parse_error(*FOREIGN_KEYWORDS["OVER"])
@@ -61,41 +59,39 @@ class WindowParser(TokenStream, ABC):
         return WindowExpression(call, partition, order, frame, text_offset=call.text_offset)
 
     def parse_window_clause(self) -> tuple[NamedWindow, ...]:
-        """Read ``WINDOW name AS (..), ..``, if it is there."""
+        """Parse ``WINDOW name AS (..), ..``, if it is there."""
         if not self.is_window_clause():
             return ()
         if self.is_adql_2_0:
             self.raise_parse_error(*FOREIGN_KEYWORDS["OVER"])
         windows: list[NamedWindow] = []
+        normalized_names: set[str] = set()
         while True:
             self.token_index += 1
             text_offset = self.text_offsets[self.token_index]
             name = self.parse_identifier("a name after WINDOW")
-            if any(
-                _normalize_identifier(name) == _normalize_identifier(earlier_window.name) for earlier_window in windows
-            ):
-                self.raise_parse_error(
-                    format_message("WINDOW names {name!r} twice", name.name), text_offset=text_offset
-                )
+            normalized_name = name.name if name.quoted else name.name.lower()
+            if normalized_name in normalized_names:
+                message = format_message("WINDOW names {name!r} twice", name.name)
+                self.raise_parse_error(message, text_offset=text_offset)
+            normalized_names.add(normalized_name)
             self.expect_token("AS", "AS and the window in parentheses")
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis")
-            windows.append(NamedWindow(name, *self.parse_window(), text_offset=text_offset))
+            partition, order, frame = self.parse_window()
+            windows.append(NamedWindow(name, partition, order, frame, text_offset=text_offset))
             if self.tags[self.token_index] != ",":
                 return tuple(windows)
 
     def is_window_clause(self) -> bool:
-        """Return whether the WINDOW clause begins here; WINDOW is no reserved word, and may be an alias."""
+        """Return whether the WINDOW clause begins here; WINDOW is not a reserved word and may be an alias."""
         i = self.token_index
-        return (
-            self.tags[i] == NAME
-            and str(self.values[i]).upper() == "WINDOW"
-            and self.tags[i + 1] in {NAME, QUOTED}
-            and self.tags[i + 2 : i + 4] == ["AS", "("]
-        )
+        if self.tags[i] != NAME or str(self.values[i]).upper() != "WINDOW":
+            return False
+        return self.tags[i + 1] in {NAME, QUOTED} and self.tags[i + 2 : i + 4] == ["AS", "("]
 
     def parse_window(self) -> WindowParts:
-        """Read a window in parentheses."""
+        """Parse a window in parentheses."""
         self.add_depth()
         self.token_index += 1
         partition: list[Expr] = []
@@ -106,10 +102,7 @@ class WindowParser(TokenStream, ABC):
         if self.tags[self.token_index] == "ORDER":
             self.token_index += 1
             order = self.parse_by_list(self.parse_order_item, "ORDER")
-        if self.peek_keyword() in _FRAME_UNITS:
-            frame = self.parse_frame()
-        else:
-            frame = None
+        frame = self.parse_frame() if self.peek_keyword() in _FRAME_UNITS else None
         if self.peek_keyword() == "EXCLUDE":
             self.raise_parse_error("windows have no EXCLUDE here", "leave it out")
         self.expect_token(")", "PARTITION BY, ORDER BY, a frame or a closing parenthesis")
@@ -117,16 +110,17 @@ class WindowParser(TokenStream, ABC):
         return tuple(partition), tuple(order), frame
 
     def parse_frame(self) -> WindowFrame:
-        """Read ``ROWS|RANGE|GROUPS BETWEEN edge AND edge``, or one edge: up to the current row, then."""
+        """Parse ``ROWS|RANGE|GROUPS BETWEEN start AND end``, or only a start: the frame ends at the current row."""
         text_offset = self.text_offsets[self.token_index]
         unit = self.peek_keyword()
         self.token_index += 1
-        between = self.tags[self.token_index] == "BETWEEN"
-        self.token_index += between
-        i = self.token_index
+        has_end = self.tags[self.token_index] == "BETWEEN"
+        if has_end:
+            self.token_index += 1
+        start_offset = self.text_offsets[self.token_index]
         start = self.parse_frame_bound(unit)
         end = FrameBound("CURRENT ROW")
-        if between:
+        if has_end:
             self.expect_token("AND", "AND and the other end of the frame")
             end = self.parse_frame_bound(unit)
         start_rank = _FRAME_BOUND_ORDER[start.side]
@@ -135,16 +129,18 @@ class WindowParser(TokenStream, ABC):
             self.raise_parse_error(
                 "this frame ends before it begins",
                 "write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW",
-                text_offset=self.text_offsets[i],
+                text_offset=start_offset,
             )
         return WindowFrame(unit, start, end, text_offset=text_offset)
 
     def parse_frame_bound(self, frame_unit: str) -> FrameBound:
-        """Read one end of a frame."""
+        """Parse one end of a frame."""
         i = self.token_index
         text_offset = self.text_offsets[i]
         word = self.peek_keyword()
-        next_keyword = str(self.values[i + 1]).upper() if i + 1 < len(self.values) else ""
+        next_keyword = ""
+        if i + 1 < len(self.values):
+            next_keyword = str(self.values[i + 1]).upper()
         if word == "UNBOUNDED" and next_keyword in {"PRECEDING", "FOLLOWING"}:
             self.token_index += 2
             return FrameBound(f"UNBOUNDED {next_keyword}", text_offset=text_offset)
@@ -157,10 +153,9 @@ class WindowParser(TokenStream, ABC):
         if isinstance(literal.value, str):
             self.raise_parse_error("the end of a frame is a number", "write it without quotes")
         if frame_unit != "RANGE" and not isinstance(literal.value, int):
-            self.raise_parse_error(
-                format_message("{unit} counts whole numbers, found {found}", frame_unit, self.describe_token(i)),
-                "write RANGE for distances of values",
-            )
+            literal_phrase = self.describe_token(i)
+            message = format_message("{unit} counts whole numbers, found {found}", frame_unit, literal_phrase)
+            self.raise_parse_error(message, "write RANGE for distances of values")
         self.token_index += 2
         return FrameBound(next_keyword, literal, text_offset=text_offset)
 
@@ -169,7 +164,7 @@ class WindowParser(TokenStream, ABC):
         return str(self.values[self.token_index]).upper()
 
     def parse_by_list(self, parse_item: Callable[[], Part], keyword: str) -> list[Part]:
-        """Read ``BY a, b``."""
+        """Parse ``BY a, b``."""
         self.expect_token("BY", format_message("BY after {word}", keyword))
         items = [parse_item()]
         while self.tags[self.token_index] == ",":
@@ -179,14 +174,8 @@ class WindowParser(TokenStream, ABC):
 
     @abstractmethod
     def parse_operand(self) -> Expr:
-        """Read a value that is no condition."""
+        """Parse a value; refuse a condition."""
 
     @abstractmethod
     def parse_order_item(self) -> OrderItem:
-        """Read one term of ORDER BY."""
-
-
-def _normalize_identifier(identifier: Ident) -> str:
-    if identifier.quoted:
-        return identifier.name
-    return identifier.name.lower()
+        """Parse one term of ORDER BY."""

@@ -1,8 +1,9 @@
-"""The tree of an ADQL query: frozen nodes with positions, the one shape that every face builds and every pass reads.
+"""The syntax tree of an ADQL query: frozen nodes with positions.
 
-Names are those of the ADQL 2.1 grammar. `at` is the 0-based offset of the node in the query text (-1: made by a
-program). `meta` is None until `hven.adql.binder` has run; afterwards every expression carries its type, unit and UCD.
-Trees compare equal by content: positions and meta are left out of ``==`` and ``hash``.
+Every protocol builds this tree, and every later step (binding, access control, SQL) reads it. The nodes are named after
+the ADQL 2.1 grammar. `text_offset` is the 0-based offset of the node in the query text; it is -1 if a program made the
+node. `meta` is None until `hven.adql.binder` has run; afterwards every expression carries its type, unit and UCD.
+Trees compare equal by content: ``==`` and ``hash`` ignore positions and metadata.
 """
 
 from __future__ import annotations
@@ -26,32 +27,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ValueMetadata:
-    """What is known about an expression's value after binding."""
+    """The metadata of an expression's value after binding."""
 
-    type: Type  # of the value
-    unit: str | None = None  # VOUnits; None: none, or not known
-    ucd: str | None = None  # None: none, or several that differ
-    utype: str | None = None  # None: none, or several that differ
-    description: str | None = None  # None: none, or several that differ
-    column: Column | None = None  # set when the value is a column unchanged: format, enum, frame follow
-    nullable: bool = True  # False: it is never null
-    constant: bool = False  # it is the same for all rows
-    aggregate: bool = False  # it is computed over groups
+    type: Type  # the type of the value
+    unit: str | None = None  # a VOUnits string; None: no unit, or an unknown one
+    ucd: str | None = None  # None: no UCD, or several different ones
+    utype: str | None = None  # None: no utype, or several different ones
+    description: str | None = None  # None: no description, or several different ones
+    column: Column | None = None  # the column whose unchanged value this is: its format, enum and frame apply
+    nullable: bool = True  # False: the value is never null
+    constant: bool = False  # the value is the same for all rows
+    aggregate: bool = False  # the value is computed over groups of rows
     origins: frozenset[str] = frozenset()  # names of the source columns that the value depends on
 
 
 @dataclass(frozen=True, slots=True)
 class SyntaxNode:
-    """Anything in the tree."""
+    """The base class of everything in the tree."""
 
-    text_offset: int = field(
-        default=-1, kw_only=True, compare=False
-    )  # characters before it in the query; -1: it was made
+    text_offset: int = field(default=-1, kw_only=True, compare=False)  # in characters; -1: a program made the node
 
 
 @dataclass(frozen=True, slots=True)
 class Ident:
-    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2)."""
+    """An identifier; a `quoted` one is case-sensitive (ADQL 2.1 section 2.1.2)."""
 
     name: str  # without quotes
     quoted: bool = False
@@ -64,17 +63,17 @@ class Ident:
 class Expr(SyntaxNode):
     """A value expression or a search condition."""
 
-    meta: ValueMetadata | None = field(default=None, kw_only=True, compare=False)  # filled by the binder
+    meta: ValueMetadata | None = field(default=None, kw_only=True, compare=False)  # set by the binder
 
 
 @dataclass(frozen=True, slots=True)
 class Literal(Expr):
     """A number (int or float), a string, a boolean (programs only), or NULL (None).
 
-    `slot` numbers the literals of a query in text order, so that a plan can be used again with other values.
+    `slot` numbers the literals of a query in text order, so that a plan can be reused with other values.
     """
 
-    value: bool | int | float | str | None  # a date or a shape is a call or a string
+    value: bool | int | float | str | None  # a date or a shape is written as a call or a string
     slot: int = field(default=-1, kw_only=True, compare=False)
 
 
@@ -82,19 +81,20 @@ _LIST_ITEM_REGEX: Final = re.compile(r"'[^']*+(?:''[^']*+)*+'|[^ \t\r\n\f\v,][^,
 
 
 class LiteralList(Sequence[Literal]):
-    """The literals of a long list, all of one Python type: one object instead of a node for each.
+    """The literals of a long list, all of one Python type, in one object instead of one node each.
 
-    It is what a tuple of literals is, and equal to it; a literal is made when it is asked for. None has a slot: a list
-    of this length does not come again with other values.
+    The list behaves as a tuple of literals and is equal to one; it makes a literal when a caller reads it. The literals
+    have no slots, because a list of this length is unlikely to come again with other values.
 
     Parameters
     ----------
     values
-        All int, all float, or all str; numbers have their signs.
+        All int, all float, or all str; numbers include their signs.
     query_text, start_offset, end_offset
-        The query's text and where the list stands in it: positions are looked up when somebody asks.
+        The query text and the place of the list in it, in characters. The positions of the literals are computed when
+        a literal is first read.
     build_meta
-        Gives the meta of a value; None before binding.
+        A function that returns the metadata of a value; None before binding.
     """
 
     __slots__ = ("_build_meta", "_end_offset", "_query_text", "_start_offset", "_text_offsets", "values")
@@ -115,63 +115,68 @@ class LiteralList(Sequence[Literal]):
         self._text_offsets: list[int] | None = None
 
     def with_meta(self, build_meta: Callable[[object], ValueMetadata]) -> LiteralList:
-        """Return the same list, its literals typed.
+        """Return the same list with typed literals.
 
         Parameters
         ----------
         build_meta
-            A function that returns the meta of a value.
+            A function that returns the metadata of a value.
         """
         return LiteralList(self.values, self._query_text, self._start_offset, self._end_offset, build_meta)
 
     @property
     def sample_literals(self) -> tuple[Literal, ...]:
-        """The first literal, and those that decide the type.
+        """The first literal, and those that decide the type of the list.
 
-        The lowest and highest number, the first text with letters beyond ASCII.
+        These are the smallest and the largest number, or the first string with a character outside ASCII.
         """
-        places = [0]
-        if isinstance(self.values[0], str):
-            if not self._query_text.isascii():
-                places += [place for place, value in enumerate(self.values) if not str(value).isascii()][:1]
-        else:
-            places += [self.values.index(min(self.values)), self.values.index(max(self.values))]
-        return tuple([self[place] for place in dict.fromkeys(places)])
+        sample_indexes = [0]
+        if not isinstance(self.values[0], str):
+            smallest = min(self.values)
+            largest = max(self.values)
+            sample_indexes.append(self.values.index(smallest))
+            sample_indexes.append(self.values.index(largest))
+        elif not self._query_text.isascii():
+            unicode_indexes = [index for index, text in enumerate(self.values) if not str(text).isascii()]
+            sample_indexes += unicode_indexes[:1]
+        return tuple([self[index] for index in dict.fromkeys(sample_indexes)])
 
     @property
     def end_offset(self) -> int:
-        """The offset behind the list."""
+        """The offset of the first character after the list."""
         return self._end_offset
 
     def __len__(self) -> int:
         return len(self.values)
 
     @overload
-    def __getitem__(self, place: int) -> Literal: ...
+    def __getitem__(self, index: int) -> Literal: ...
 
     @overload
-    def __getitem__(self, place: slice) -> tuple[Literal, ...]: ...
+    def __getitem__(self, index: slice) -> tuple[Literal, ...]: ...
 
-    def __getitem__(self, place: int | slice) -> Literal | tuple[Literal, ...]:
-        if isinstance(place, slice):
-            return tuple([self[each] for each in range(*place.indices(len(self.values)))])
+    def __getitem__(self, index: int | slice) -> Literal | tuple[Literal, ...]:
+        if isinstance(index, slice):
+            positions = range(*index.indices(len(self.values)))
+            return tuple([self[position] for position in positions])
         if self._text_offsets is None:
-            matches = (
-                _LIST_ITEM_REGEX.finditer(self._query_text, self._start_offset, self._end_offset)
-                if self._query_text
-                else ()
-            )
-            self._text_offsets = [match.start() for match in matches] or [-1] * len(self.values)
-        value = self.values[place]
-        return Literal(
-            value,
-            text_offset=self._text_offsets[place],
-            meta=None if self._build_meta is None else self._build_meta(value),
-        )
+            self._text_offsets = self._locate_literals()
+        value = self.values[index]
+        meta = None if self._build_meta is None else self._build_meta(value)
+        return Literal(value, text_offset=self._text_offsets[index], meta=meta)
+
+    def _locate_literals(self) -> list[int]:
+        """Return the offset of each literal in the query text; -1 for each if there is no text."""
+        offsets: list[int] = []
+        if self._query_text:
+            matches = _LIST_ITEM_REGEX.finditer(self._query_text, self._start_offset, self._end_offset)
+            offsets = [match.start() for match in matches]
+        return offsets or [-1] * len(self.values)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LiteralList):
-            return type(self.values[0]) is type(other.values[0]) and self.values == other.values
+            has_same_type = type(self.values[0]) is type(other.values[0])
+            return has_same_type and self.values == other.values
         if isinstance(other, tuple):
             return tuple(self) == other
         return NotImplemented
@@ -185,13 +190,14 @@ class LiteralList(Sequence[Literal]):
 
 @dataclass(frozen=True, slots=True)
 class ColumnRef(Expr):
-    """``[[[catalog.]schema.]table.]column``; `source` and `column` are filled by the binder.
+    """``[[[catalog.]schema.]table.]column``; the binder sets `source` and `column`.
 
-    `source` is the `TableRef.number`, `DerivedTable.number` of the FROM item (unique in the whole query) that has it.
+    `source` is the `number` of the `TableRef` or `DerivedTable` in FROM that has the column. Numbers are unique in the
+    whole query.
     """
 
-    name: Ident  # of the column
-    qualifier: tuple[Ident, ...] = ()  # the identifiers before it
+    name: Ident  # the column name
+    qualifier: tuple[Ident, ...] = ()  # the identifiers before the name
     source: int = field(default=-1, kw_only=True, compare=False)
     column: Column | None = field(default=None, kw_only=True, compare=False)
 
@@ -215,14 +221,14 @@ class BinaryOperation(Expr):
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall(Expr):
-    """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case.
+    """A call of a standard, geometric, aggregate or user-defined function; `star` marks COUNT(*).
 
-    `order_independent`: an aggregate whose value may not depend on the order in which rows come, to the last bit.
+    `order_independent` marks an aggregate whose value must not depend on the order of the rows, to the last bit.
     """
 
     name: str  # in upper case
     args: tuple[Expr, ...] = ()
-    distinct: bool = False  # of an aggregate: each value once
+    distinct: bool = False  # DISTINCT of an aggregate: it counts each value once
     star: bool = False
     order_independent: bool = field(default=False, kw_only=True, compare=False)
 
@@ -231,7 +237,7 @@ class FunctionCall(Expr):
 class ArrayElement(Expr):
     """``array[n]``, ``array[i, j]`` (declared extension).
 
-    Counted from 1, one number for each axis, in the order of its arraysize.
+    Indexes count from 1. There is one for each axis, in the order of the arraysize.
     """
 
     operand: Expr
@@ -243,12 +249,12 @@ class FrameBound(SyntaxNode):
     """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING."""
 
     side: str
-    offset: Literal | None = None  # rows or values away; None: the side says all
+    offset: Literal | None = None  # distance in rows or values; None: the side needs none
 
 
 @dataclass(frozen=True, slots=True)
 class WindowFrame(SyntaxNode):
-    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at."""
+    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function reads."""
 
     unit: str  # ROWS, RANGE or GROUPS
     start: FrameBound
@@ -259,21 +265,20 @@ class WindowFrame(SyntaxNode):
 class WindowExpression(Expr):
     """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension).
 
-    A value of each row among those beside it.
-
-    With `name`, ``OVER name``: a window of the WINDOW clause, which the binder puts in its place.
+    The function computes a value for each row from the rows around it. ``OVER name`` has a `name`: the binder replaces
+    it by that window of the WINDOW clause.
     """
 
     function: FunctionCall
-    partition: tuple[Expr, ...] = ()  # expressions whose equal rows are looked at together
-    order_by: tuple[OrderItem, ...] = ()  # within a partition
+    partition: tuple[Expr, ...] = ()  # rows for which these expressions are equal form a partition
+    order_by: tuple[OrderItem, ...] = ()  # the order within a partition
     frame: WindowFrame | None = None
     name: Ident | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number."""
+    """``CAST(x AS VARCHAR(8))``: `target` is the ADQL type name in upper case, `length` the number after it."""
 
     operand: Expr
     target: str
@@ -285,15 +290,15 @@ class Case(Expr):
     """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension)."""
 
     operand: Expr | None
-    whens: tuple[tuple[Expr, Expr], ...]  # condition (or value to compare with the operand), result
-    otherwise: Expr | None  # the result where none holds; None: null
+    whens: tuple[tuple[Expr, Expr], ...]  # pairs: a condition (or a value to compare with the operand), the result
+    otherwise: Expr | None  # the result if no condition holds; None: null
 
 
 @dataclass(frozen=True, slots=True)
 class Subquery(Expr):
     """A scalar subquery, or the right side of IN."""
 
-    query: Query  # of one column
+    query: Query  # with one column
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,16 +312,16 @@ class Comparison(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Conjunction(Expr):
-    """A conjunction of two or more conditions."""
+    """Two or more conditions joined with AND."""
 
-    parts: tuple[Expr, ...]  # in their order
+    parts: tuple[Expr, ...]  # in text order
 
 
 @dataclass(frozen=True, slots=True)
 class Disjunction(Expr):
-    """A disjunction of two or more conditions."""
+    """Two or more conditions joined with OR."""
 
-    parts: tuple[Expr, ...]  # in their order
+    parts: tuple[Expr, ...]  # in text order
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,21 +372,21 @@ class NullPredicate(Expr):
 class ExistsPredicate(Expr):
     """``EXISTS (SELECT ..)``."""
 
-    query: Query  # of any columns
+    query: Query  # with any number of columns
 
 
 def join_conditions(*conditions: Expr | None) -> Expr | None:
-    """Join conditions by AND.
+    """Join conditions with AND.
 
     Parameters
     ----------
     conditions
-        Those that are None are left out.
+        Conditions; None is skipped.
 
     Returns
     -------
     condition
-        None if there is none.
+        The joined condition; None if there is no condition.
     """
     present_conditions = tuple(condition for condition in conditions if condition is not None)
     if len(present_conditions) > 1:
@@ -392,12 +397,12 @@ def join_conditions(*conditions: Expr | None) -> Expr | None:
 
 
 def split_conjuncts(condition: Expr | None) -> Iterator[Expr]:
-    """Yield the conditions that all must hold.
+    """Yield the parts of a condition that AND joins, at any depth.
 
     Parameters
     ----------
     condition
-        Joined by AND at its top, or not; None has none.
+        Any condition; one without AND is yielded whole, and None yields nothing.
     """
     if isinstance(condition, Conjunction):
         for part in condition.parts:
@@ -411,19 +416,18 @@ def split_conjuncts(condition: Expr | None) -> Iterator[Expr]:
 
 @dataclass(frozen=True, slots=True)
 class FromItem(SyntaxNode):
-    """What stands in FROM."""
+    """The base class of the items of FROM."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRef(FromItem):
     """``[[catalog.]schema.]table [[AS] alias]``.
 
-    The binder fills `number` and `table`. `where` is set by `auth.apply_access_control` only: a bound condition over
-    this table alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of
-    WITH's.
+    The binder sets `number` and `table`. Only `auth.apply_access_control` sets `where`: a bound condition on this table
+    alone, which the SQL writer applies before anything else reads the rows. `cte` is True if WITH defines the name.
     """
 
-    parts: tuple[Ident, ...]  # the identifiers of its name
+    parts: tuple[Ident, ...]  # the identifiers of the table name
     alias: Ident | None = None
     number: int = field(default=-1, kw_only=True, compare=False)
     table: Table | None = field(default=None, kw_only=True, compare=False)
@@ -433,11 +437,11 @@ class TableRef(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class DerivedTable(FromItem):
-    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these."""
+    """``(SELECT ..) [AS] alias``; the binder sets `columns`, and replaces a reference to a view by such a node."""
 
     query: Query  # in the parentheses
     alias: Ident
-    number: int = field(default=-1, kw_only=True, compare=False)  # as `ColumnRef.source` has it; filled by the binder
+    number: int = field(default=-1, kw_only=True, compare=False)  # as in `ColumnRef.source`; set by the binder
     columns: tuple[Column, ...] = field(default=(), kw_only=True, compare=False)
     view: Table | None = field(default=None, kw_only=True, compare=False)
 
@@ -449,9 +453,9 @@ class Join(FromItem):
     left: FromItem
     right: FromItem
     kind: str = "INNER"
-    natural: bool = False  # by all columns of the same name
-    on: Expr | None = None  # the condition; filled by the binder for USING and NATURAL
-    using: tuple[Ident, ...] = ()  # names of columns
+    natural: bool = False  # the join compares all columns of the same name
+    on: Expr | None = None  # the condition; the binder sets it for USING and NATURAL
+    using: tuple[Ident, ...] = ()  # column names
 
 
 # --- queries -------------------------------------------------------------------------------------------------
@@ -459,10 +463,10 @@ class Join(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class SelectItem(SyntaxNode):
-    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..)."""
+    """``expr [[AS] name]``; after binding, `column` describes the output (name, type, unit, UCD ..)."""
 
     expr: Expr
-    alias: Ident | None = None  # None: the column has the name of its expression
+    alias: Ident | None = None  # None: the binder derives the name from the expression
     column: Column | None = field(default=None, kw_only=True, compare=False)
 
 
@@ -478,7 +482,7 @@ class OrderItem(SyntaxNode):
     """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list."""
 
     expr: Expr
-    descending: bool = False  # the largest first
+    descending: bool = False  # the largest value comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,22 +490,22 @@ class NamedWindow(SyntaxNode):
     """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension)."""
 
     name: Ident
-    partition: tuple[Expr, ...] = ()  # as of `WindowExpression`
-    order_by: tuple[OrderItem, ...] = ()  # as of `WindowExpression`
+    partition: tuple[Expr, ...] = ()  # as in `WindowExpression`
+    order_by: tuple[OrderItem, ...] = ()  # as in `WindowExpression`
     frame: WindowFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Select(SyntaxNode):
-    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more."""
+    """One SELECT. `source` is None only in a query without FROM; binding removes the `windows`."""
 
     items: tuple[SelectItem | Star, ...]  # the select list
     source: FromItem | None = None
     where: Expr | None = None  # a condition; None: all rows
     group_by: tuple[Expr, ...] = ()  # expressions, aliases, positions
     having: Expr | None = None  # a condition on groups
-    distinct: bool = False  # each row once
-    top: Literal | None = None  # largest number of rows; None: all
+    distinct: bool = False  # the result has each row once
+    top: Literal | None = None  # the maximum number of rows; None: all
     windows: tuple[NamedWindow, ...] = ()
 
 
@@ -512,18 +516,18 @@ class SetOperation(SyntaxNode):
     op: str
     left: Select | SetOperation | Query
     right: Select | SetOperation | Query
-    all: bool = False  # rows may come twice
+    all: bool = False  # ALL: the result keeps duplicate rows
 
 
 @dataclass(frozen=True, slots=True)
 class CommonTable(SyntaxNode):
     """``name AS (SELECT ..)`` in WITH.
 
-    `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension).
+    A `recursive` one stands after WITH RECURSIVE and may read itself (declared extension).
     """
 
     name: Ident
-    query: Query  # that makes its rows
+    query: Query  # the query that makes the rows of the table
     recursive: bool = False
 
 
@@ -532,39 +536,41 @@ class Query(SyntaxNode):
     """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source."""
 
     body: Select | SetOperation | Query
-    order_by: tuple[OrderItem, ...] = ()  # of the whole
-    offset: Literal | None = None  # rows to leave out first
+    order_by: tuple[OrderItem, ...] = ()  # the order of the whole result
+    offset: Literal | None = None  # the number of rows to skip
     ctes: tuple[CommonTable, ...] = ()  # the tables of WITH
     text: str = field(default="", kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundQuery:
-    """A query whose every name is resolved: what `bind` returns, `permit` filters and engines run.
+    """A query whose names are all resolved.
+
+    `bind_query` returns it, access control adds row filters to it, and engines run it.
 
     Attributes
     ----------
     query
-        The same tree with `meta`, `build_table_ref`, `column`, `table`, `number` filled in and stars expanded.
+        The same tree with `meta`, `source`, `column`, `table` and `number` set and with stars expanded.
     columns
-        The output, in order; names unique and valid (made-up ones for unnamed expressions).
+        The output columns in order; their names are unique and valid (the binder makes names for unnamed expressions).
     tables
-        Every stored table that is read, by qualified name (views and CTEs are already resolved).
+        Every stored table that the query reads (views and tables of WITH are already resolved).
     literal_values
-        Values of all literals of the text, by `Literal.slot`.
+        The values of all literals of the text, by `Literal.slot`.
     free_slots
-        Slots that a plan may be given other values for; the others are part of the query's shape (IN_UNIT's
-        unit, coordinate systems ..).
+        Slots for which a plan can be reused with other values. The other slots are part of the query's shape: the unit
+        of IN_UNIT, coordinate systems ..
     volatile
-        True if the same query may answer differently over the same rows (RAND).
+        True if the same query may give another answer for the same rows (RAND).
     slot_bounds
-        Free slots whose values the binder has judged: slot, lowest, highest. A plan may not be given others.
+        Free slots whose values the binder has checked: slot, minimum, maximum. A plan accepts no value outside.
     text_operation_count
-        How many of its operations make text of text: together they may make so much for each row.
+        The number of operations that make text of text. They share the limit of text bytes for each row.
     time_slots
-        Slots whose values are times that every engine reads alike: another spelling is for the binder.
+        Slots whose values are times in a spelling that every engine reads. Another spelling must go to the binder.
     renamed_columns
-        Columns that the output calls otherwise: name in the table, name in the output.
+        Columns with another name in the output: pairs of name in the table, name in the output.
     """
 
     query: Query
@@ -580,61 +586,66 @@ class BoundQuery:
 
     @property
     def max_text_bytes(self) -> int:
-        """Bytes of a text that one of those operations may make."""
+        """The maximum number of bytes of a text that one of the text operations may make."""
         return MAX_TEXT_BYTES // max(self.text_operation_count, 1)
 
     def are_literals_allowed(self, values: Sequence[object]) -> bool:
-        """Return whether these literals are within the bounds.
+        """Return whether a plan can be reused with these literals.
 
-        Others are for the binder, which says what is wrong with them.
+        If it cannot, the binder must see the query again: it reports what is wrong with a literal.
 
         Parameters
         ----------
         values
-            By `Literal.slot`.
+            The values of the literals, by `Literal.slot`.
         """
-        return all(
-            low <= value <= high
-            for slot, low, high in self.slot_bounds
-            if isinstance(value := values[slot], int | float)
-        ) and all(is_plain_time(value) for slot in self.time_slots if isinstance(value := values[slot], str))
+        for slot, minimum, maximum in self.slot_bounds:
+            number = values[slot]
+            if isinstance(number, int | float) and not minimum <= number <= maximum:
+                return False
+        for slot in self.time_slots:
+            time_text = values[slot]
+            if isinstance(time_text, str) and not is_plain_time(time_text):
+                return False
+        return True
 
 
-# --- walks ---------------------------------------------------------------------------------------------------
+# --- builders and walks --------------------------------------------------------------------------------------
 
 N = TypeVar("N")
 
 
 def build_column_ref(column_name: str, *qualifier: str) -> ColumnRef:
-    """Name a column as it is written.
+    """Build a reference to a column.
 
     Parameters
     ----------
     column_name
-        Of the column.
+        The name of the column.
     qualifier
-        Of its table: an alias.
+        The identifiers before it, for instance the alias of its table.
 
     Returns
     -------
     column
-        Letter for letter, as all that is quoted.
+        A reference with quoted, thus case-sensitive, identifiers.
     """
-    return ColumnRef(Ident(column_name, quoted=True), tuple(Ident(part, quoted=True) for part in qualifier))
+    quoted_qualifier = tuple(Ident(part, quoted=True) for part in qualifier)
+    return ColumnRef(Ident(column_name, quoted=True), quoted_qualifier)
 
 
 def build_table_ref(table: Table) -> TableRef:
-    """Name a table as it is written.
+    """Build a reference to a table.
 
     Parameters
     ----------
     table
-        With its schema.
+        A table with its schema.
 
     Returns
     -------
     source
-        For FROM, without an alias.
+        An item of FROM with quoted identifiers, without an alias.
     """
     return TableRef((Ident(table.schema, quoted=True), Ident(table.name, quoted=True)))
 
@@ -646,27 +657,33 @@ def build_table_query(
     order_by: Iterable[OrderItem] = (),
     offset: int | None = None,
 ) -> Query:
-    """Ask a table.
+    """Build a query of one table.
 
     Parameters
     ----------
     table
-        With its schema.
+        A table with its schema.
     items
-        Names of columns, and expressions.
+        The select list: column names and expressions.
     where
-        Which rows; None: all.
-    order_by, offset
-        In which order, and how many of them are left out first.
+        A condition on the rows; None: all rows.
+    order_by
+        The order of the rows.
+    offset
+        The number of rows to skip; None: none.
 
     Returns
     -------
     query
-        Its columns are called as those of the table are.
+        A query whose columns have the names that they have in the table.
     """
-    selected = tuple(SelectItem(build_column_ref(item) if isinstance(item, str) else item) for item in items)
+    select_items: list[SelectItem | Star] = []
+    for item in items:
+        expression = build_column_ref(item) if isinstance(item, str) else item
+        select_items.append(SelectItem(expression))
+    select = Select(tuple(select_items), build_table_ref(table), where=where)
     row_offset = Literal(offset) if offset else None
-    return Query(Select(selected, build_table_ref(table), where=where), tuple(order_by), row_offset)
+    return Query(select, tuple(order_by), row_offset)
 
 
 def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:
@@ -675,18 +692,18 @@ def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool]
     Parameters
     ----------
     node
-        The rightmost link.
+        The root of the chain, which is its rightmost link.
     link_class
-        Class of the links.
+        The class of the links.
     is_link
-        Whether a node is a link of the chain.
+        A function that returns whether a node of this class belongs to the chain.
 
     Returns
     -------
     first
         The leftmost operand.
     links
-        From left to right.
+        The links from left to right.
     """
     links: list[Any] = []
     while isinstance(node, link_class) and is_link(node):
@@ -696,93 +713,99 @@ def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool]
 
 
 class _ChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
-    """Names of the fields in which nodes may stand, by the kind of node.
+    """The names of the fields that can hold nodes, by the class of the node.
 
-    Of those that are compared, from last to first, and of all.
+    Each entry has the names of the compared fields from last to first, and the names of all such fields.
 
-    Annotations say so: what is added to a node is seen by every pass.
+    The names are read from the annotations, so every pass sees a field that is added to a class.
     """
 
-    def __missing__(self, kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        nodes = {
-            item.__name__ for item in globals().values() if isinstance(item, type) and issubclass(item, SyntaxNode)
+    def __missing__(self, node_class: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        class_names = {
+            module_value.__name__
+            for module_value in globals().values()
+            if isinstance(module_value, type) and issubclass(module_value, SyntaxNode)
         }
-        node_fields = [item for item in fields(kind) if not nodes.isdisjoint(re.findall(r"\w+", str(item.type)))]
-        self[kind] = (
-            tuple([item.name for item in reversed(node_fields) if item.compare]),
-            tuple([item.name for item in node_fields]),
-        )
-        return self[kind]
+        node_fields = []
+        for class_field in fields(node_class):
+            annotation_words = re.findall(r"\w+", str(class_field.type))
+            if not class_names.isdisjoint(annotation_words):
+                node_fields.append(class_field)
+        compared_names = tuple([child.name for child in reversed(node_fields) if child.compare])
+        all_names = tuple([child.name for child in node_fields])
+        self[node_class] = (compared_names, all_names)
+        return self[node_class]
 
 
 _CHILD_FIELDS: Final = _ChildFields()
 
 
 def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> Iterator[Any]:
-    """Yield every node below and including `node`, subqueries too.
+    """Yield `node` and every node below it, subqueries included, from the root down.
 
-    None of the class `excluded_class`, and nothing below it.
-
-    However deep a chain is, it is not descended into. Row filters are no part of what was asked: whoever wants
-    `TableRef.where` asks for it.
+    The walk uses no recursion, so long chains are no problem. It does not visit the row filters (`TableRef.where`),
+    which are not part of the user's query.
 
     Parameters
     ----------
     node
-        A node, or a tuple of them.
+        A node, or a tuple of nodes.
     excluded_class
-        A class of nodes to leave out, with all below.
+        A class of nodes to skip, with everything below them.
     """
-    check_deadline()  # planners go over a tree again and again
+    check_deadline()  # planners walk a tree many times
     pending = [node]
     while pending:
-        item = pending.pop()
-        if isinstance(item, tuple):
-            pending.extend(reversed(item))
-        elif isinstance(item, SyntaxNode) and (excluded_class is None or not isinstance(item, excluded_class)):
-            yield item
-            pending.extend([getattr(item, name) for name in _CHILD_FIELDS[type(item)][0]])
+        child = pending.pop()
+        if isinstance(child, tuple):
+            pending.extend(reversed(child))
+        elif isinstance(child, SyntaxNode) and (excluded_class is None or not isinstance(child, excluded_class)):
+            yield child
+            compared_names = _CHILD_FIELDS[type(child)][0]
+            pending.extend([getattr(child, name) for name in compared_names])
 
 
 def iterate_children(node: SyntaxNode) -> Iterator[SyntaxNode]:
-    """Yield the nodes directly below one.
+    """Yield the nodes directly below a node.
 
     Parameters
     ----------
     node
-        Any; tuples in it count as their members.
+        Any node; the walk goes into its tuples.
     """
-    pending: list[Any] = [getattr(node, name) for name in _CHILD_FIELDS[type(node)][0]]
+    compared_names = _CHILD_FIELDS[type(node)][0]
+    pending: list[Any] = [getattr(node, name) for name in compared_names]
     while pending:
-        item = pending.pop()
-        if isinstance(item, tuple):
-            pending.extend(reversed(item))
-        elif isinstance(item, SyntaxNode):
-            yield item
+        child = pending.pop()
+        if isinstance(child, tuple):
+            pending.extend(reversed(child))
+        elif isinstance(child, SyntaxNode):
+            yield child
 
 
 def transform_tree(node: N, change: Callable[[Any], Any]) -> N:
-    """Copy a tree from the root down, row filters too. What does not change is shared.
+    """Copy a tree from the root down, row filters included. The copy shares what does not change.
 
     Parameters
     ----------
     node
-        A node, or a tuple of them.
+        A node, or a tuple of nodes.
     change
-        Returns the node to use; the parts of a node are visited if it is returned as it is.
+        A function that returns the node to use. If it returns its argument, the children of the node are visited.
 
     Returns
     -------
     node
-        The same object if nothing changes.
+        The copy; the same object if nothing changes.
     """
     if isinstance(node, tuple):
         check_deadline()
         parts = tuple([transform_tree(part, change) for part in node])
-        return node if all(map(is_, parts, node)) else parts  # type: ignore[return-value]
+        is_unchanged = all(map(is_, parts, node))
+        return node if is_unchanged else parts  # type: ignore[return-value]
     if not isinstance(node, SyntaxNode):
         return node
-    # a chain of a thousand (a + b + c, SELECT .. UNION SELECT ..) is walked to its left end, then rebuilt
+    # a chain may have a thousand links (a + b + c, SELECT .. UNION SELECT ..): walk to its left end, then rebuild it
     links: list[Any] = []
     first: Any = node
     while (changed := change(first)) is first and "left" in _CHILD_FIELDS[type(first)][1]:

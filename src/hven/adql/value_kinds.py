@@ -1,6 +1,6 @@
-"""What kind of value a type is, and how numbers promote; what is known of bound values.
+"""Kinds of values, promotion of numeric types, and the metadata of computed values.
 
-Their meta, and how units and UCDs come out of several.
+The functions here derive the type, unit and UCD of an expression from those of its operands.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def classify_type(type_: Type) -> str:
     Parameters
     ----------
     type_
-        Of a column or value.
+        The type of a column or value.
 
     Returns
     -------
@@ -72,9 +72,9 @@ def classify_type(type_: Type) -> str:
     """
     if type_.is_timestamp:
         return "time"
-    special = type_.stored_xtype
-    if special is not None and special.adql in _XTYPE_KINDS:
-        return special.adql.lower()
+    xtype = type_.stored_xtype
+    if xtype is not None and xtype.adql in _XTYPE_KINDS:
+        return xtype.adql.lower()
     if type_.is_numeric:
         return "number"
     if type_.is_boolean:
@@ -86,43 +86,50 @@ _XTYPE_KINDS = {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC", "INTERVA
 
 
 def find_common_type(types: Sequence[Type]) -> Type:
-    """Return the type that holds every number of these types; a long beside a float needs a double.
+    """Return the type that holds the values of all these types.
 
-    Strings become ``char *`` (unicode if one of them is), arrays of numbers are as long as all are, or of any length;
-    other types are as the first one.
+    Numbers get the type that holds every one of them; a long beside a float needs a double. Strings become ``char *``,
+    or ``unicodeChar *`` if one of them is unicode. Arrays of numbers keep a common arraysize and otherwise get ``*``.
+    For other types the first one is returned.
 
     Parameters
     ----------
     types
-        At least one.
+        At least one type.
     """
     first = types[0]
     if all(candidate == first for candidate in types):
         return first
-    if all(item.is_numeric for item in types):
+    if all(candidate.is_numeric for candidate in types):
         return _find_common_number_type(types)
-    if all(item.is_string for item in types):
-        has_unicode = any(item.datatype == "unicodeChar" for item in types)
+    if all(candidate.is_string for candidate in types):
+        has_unicode = any(candidate.datatype == "unicodeChar" for candidate in types)
         return Type("unicodeChar", "*") if has_unicode else STRING
-    if all(classify_type(item) == "array" and Type(item.datatype).is_numeric for item in types):
-        common_type = find_common_type([Type(item.datatype) for item in types])
-        arraysizes = {item.arraysize for item in types}
-        return Type(common_type.datatype, first.arraysize if len(arraysizes) == 1 else "*")
+    if all(classify_type(candidate) == "array" and Type(candidate.datatype).is_numeric for candidate in types):
+        return _find_common_array_type(types)
     if first.xtype in {"polygon", "multiinterval"}:
         return Type(first.datatype, "*", first.xtype)
     return first
 
 
+def _find_common_array_type(types: Sequence[Type]) -> Type:
+    element_type = find_common_type([Type(candidate.datatype) for candidate in types])
+    arraysizes = {candidate.arraysize for candidate in types}
+    common_arraysize = types[0].arraysize if len(arraysizes) == 1 else "*"
+    return Type(element_type.datatype, common_arraysize)
+
+
 def _find_common_number_type(types: Sequence[Type]) -> Type:
-    ranks = [item.scalar.rank for item in types]
-    top = max(ranks)
-    if top == 5 and any(rank in {3, 4} for rank in ranks):  # float32 cannot hold 32 bits of an int
+    ranks = [candidate.scalar.rank for candidate in types]
+    highest_rank = max(ranks)
+    if highest_rank == 5 and any(rank in {3, 4} for rank in ranks):  # float32 cannot hold an integer of 32 bits
         return FLOAT64
-    return next(Type(item.datatype) for item in types if item.scalar.rank == top)
+    highest_type = types[ranks.index(highest_rank)]
+    return Type(highest_type.datatype)
 
 
 def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> Type:
-    """Return the type of ``left op right`` for numbers: whole numbers are computed in 64 bits, floats stay floats.
+    """Return the type of ``left op right`` for numbers: integers are computed in 64 bits, floats stay floats.
 
     Parameters
     ----------
@@ -131,21 +138,21 @@ def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> 
     left_type, right_type
         Numeric types.
     """
-    kind = find_common_type((left_type, right_type))
-    if operator == "/" and kind.is_integer:
-        if kind.scalar.rank == 4:
-            return INT64
+    common_type = find_common_type((left_type, right_type))
+    if not common_type.is_integer:
+        return common_type
+    if operator == "/" and common_type.scalar.rank != 4:
         return INT32
-    return INT64 if kind.is_integer else kind
+    return INT64
 
 
 def choose_integer_type(value: int) -> Type:
-    """Return the type of a whole-number literal: int, long, or (beyond 64 bits) double.
+    """Return the type of an integer literal: int, long, or (beyond 64 bits) double.
 
     Parameters
     ----------
     value
-        Of the literal.
+        The value of the literal.
     """
     if -(2**31) <= value < 2**31:
         return INT32
@@ -160,17 +167,17 @@ UNICODE_STRING = Type("unicodeChar", "*")
 
 
 def require_meta(node: Expr) -> ValueMetadata:
-    """Return the meta of a bound expression.
+    """Return the metadata of a bound expression.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound expression.
 
     Raises
     ------
     TypeError
-        It is not bound.
+        The expression is not bound.
     """
     value_meta = node.meta
     if value_meta is None:
@@ -179,17 +186,17 @@ def require_meta(node: Expr) -> ValueMetadata:
 
 
 def classify_value(node: Expr) -> str:
-    """Classify a bound expression, as `classify_type`; ``null`` for NULL and what can be nothing else.
+    """Classify a bound expression as `classify_type` does, with one kind more: ``null`` for what is always NULL.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound expression.
 
     Returns
     -------
     kind
-        A word.
+        One word.
     """
     if is_null(node):
         return "null"
@@ -197,26 +204,24 @@ def classify_value(node: Expr) -> str:
 
 
 def is_null(node: Expr) -> bool:
-    """Return whether an expression is NULL whatever the row: it then fits every type.
+    """Return whether an expression is NULL in every row: such an expression fits every type.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound expression.
     """
     if isinstance(node, Literal):
         return node.value is None
-    if isinstance(node, Case):  # one that looks at groups makes a group of all rows
-        return (
-            not require_meta(node).aggregate
-            and all(is_null(then) for _, then in node.whens)
-            and (node.otherwise is None or is_null(node.otherwise))
-        )
-    return (
-        isinstance(node, FunctionCall)
-        and node.name in {"COALESCE", "GREATEST", "LEAST"}
-        and all(is_null(arg) for arg in node.args)
-    )
+    if isinstance(node, Case):
+        if require_meta(node).aggregate:  # an aggregate changes the query: it makes one group of all rows
+            return False
+        if not all(is_null(result) for _, result in node.whens):
+            return False
+        return node.otherwise is None or is_null(node.otherwise)
+    if isinstance(node, FunctionCall) and node.name in {"COALESCE", "GREATEST", "LEAST"}:
+        return all(is_null(arg) for arg in node.args)
+    return False
 
 
 def infer_literal_type(value: object) -> Type:
@@ -225,7 +230,7 @@ def infer_literal_type(value: object) -> Type:
     Parameters
     ----------
     value
-        A number, a text, a truth value, or None.
+        A number, a string, a boolean, or None.
     """
     if isinstance(value, bool):
         return BOOLEAN
@@ -242,96 +247,103 @@ _literal_metas: dict[tuple[int, bool], ValueMetadata] = {}
 
 
 def build_literal_meta(value: object) -> ValueMetadata:
-    """Return what is known of a literal; literals of one type share it.
+    """Return the metadata of a literal; literals of one type share one object.
 
     Parameters
     ----------
     value
-        As for `infer_literal_type`.
+        The value of the literal, as for `infer_literal_type`.
     """
     type_ = infer_literal_type(value)
-    key = id(type_), value is None  # the types of literals are constants: their ids are theirs for good
+    is_missing = value is None
+    key = (id(type_), is_missing)  # the types of literals are module constants, so their ids never change
     literal_meta = _literal_metas.get(key)
     if literal_meta is None:
-        literal_meta = _literal_metas[key] = ValueMetadata(type_, nullable=value is None, constant=True)
+        literal_meta = ValueMetadata(type_, nullable=is_missing, constant=True)
+        _literal_metas[key] = literal_meta
     return literal_meta
 
 
 def derive_meta(
     operand_metas: Sequence[ValueMetadata], type_: Type, unit: str | None, ucd: str | None
 ) -> ValueMetadata:
-    """Combine what is known of values into the meta of one that is computed from them.
+    """Derive the metadata of a computed value from those of its operands.
 
     Parameters
     ----------
     operand_metas
-        Metas of the operands.
+        The metadata of the operands.
     type_, unit, ucd
-        Of the result.
+        The type, unit and UCD of the result.
 
     Returns
     -------
     meta
-        Nullable, constant and aggregate as the parts are.
+        The metadata of the result. It is nullable or aggregate if an operand is, and constant if all operands are.
     """
     origins = NO_ORIGINS
     nullable = aggregate = False
     constant = True
-    for part in operand_metas:
-        if origins and part.origins:
-            origins = origins | part.origins
+    for operand_meta in operand_metas:
+        if origins and operand_meta.origins:
+            origins = origins | operand_meta.origins
         else:
-            origins = origins or part.origins
-        nullable = nullable or part.nullable
-        aggregate = aggregate or part.aggregate
-        constant = constant and part.constant
+            origins = origins or operand_meta.origins
+        nullable = nullable or operand_meta.nullable
+        aggregate = aggregate or operand_meta.aggregate
+        constant = constant and operand_meta.constant
     return ValueMetadata(type_, unit, ucd, None, None, None, nullable, constant, aggregate, origins)
 
 
 def derive_condition_meta(*operands: Expr) -> ValueMetadata:
-    """Return the meta of a condition.
+    """Return the metadata of a condition.
 
     Parameters
     ----------
     operands
-        Its operands, bound.
+        The bound operands of the condition.
     """
-    if not any(part.meta is not None and (part.meta.aggregate or part.meta.origins) for part in operands):
+    operand_metas = [operand.meta for operand in operands if operand.meta is not None]
+    if not any(meta.aggregate or meta.origins for meta in operand_metas):
         return CONDITION_META
-    return derive_meta([part.meta for part in operands if part.meta is not None], BOOLEAN, None, None)
+    return derive_meta(operand_metas, BOOLEAN, None, None)
 
 
 def derive_sum_units(left_meta: ValueMetadata, right_meta: ValueMetadata) -> tuple[str | None, str | None]:
-    """Derive unit and UCD of a sum: a bare constant takes the other's; unlike units leave none.
+    """Derive the unit and UCD of a sum.
+
+    A constant without a unit takes those of the other operand. Operands with different units give no unit.
 
     Parameters
     ----------
     left_meta, right_meta
-        Of the operands.
+        The metadata of the operands.
 
     Returns
     -------
     unit, ucd
-        None where there is none.
+        The unit and the UCD; each is None if there is none.
     """
     if right_meta.constant and right_meta.unit is None:
         return left_meta.unit, left_meta.ucd
     if left_meta.constant and left_meta.unit is None:
         return right_meta.unit, right_meta.ucd
-    if left_meta.unit is None or right_meta.unit is None or not units.is_same_unit(left_meta.unit, right_meta.unit):
+    if left_meta.unit is None or right_meta.unit is None:
+        return None, None
+    if not units.is_same_unit(left_meta.unit, right_meta.unit):
         return None, None
     return left_meta.unit, None
 
 
 def find_common_ucd(value_metas: Sequence[ValueMetadata]) -> str | None:
-    """Return the UCD that all values share which are not constants; None if they do not.
+    """Return the UCD that all values except constants share; None if they have different ones.
 
     Parameters
     ----------
     value_metas
-        Metas of the values.
+        The metadata of the values.
     """
-    ucds = {part.ucd for part in value_metas if not part.constant}
+    ucds = {meta.ucd for meta in value_metas if not meta.constant}
     if len(ucds) == 1:
         return ucds.pop()
     return None
@@ -343,56 +355,58 @@ def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None
     Parameters
     ----------
     rule
-        ``same``, ``+word`` (appended), a whole UCD, or empty.
+        ``same``, ``+word`` (the word is appended), a whole UCD, or empty.
     first_meta
-        Of the first argument; None if there is none.
+        The metadata of the first argument; None if the call has none.
 
     Returns
     -------
     ucd
-        None if there is none.
+        The UCD of the result; None if there is none.
     """
     if rule == "same":
         return first_meta.ucd if first_meta is not None else None
     if rule.startswith("+"):
         if first_meta is None or first_meta.ucd is None:
             return None
-        # the first of some names in the alphabet is no statistic of them
+        # the MIN of names is the first one in alphabetical order, which is not a statistic (stat.min)
         if first_meta.type.is_string or first_meta.type.is_boolean:
             return first_meta.ucd
+        appended_word = rule[1:]
         words = [word for word in first_meta.ucd.split(";") if word.lower() != "meta.main"]
-        if rule[1:] not in words:
-            return ";".join([*words, rule[1:]])
+        if appended_word not in words:
+            words.append(appended_word)
         return ";".join(words)
     return rule or None
 
 
 def find_output_types(node: Select | SetOperation | Query) -> list[Type]:
-    """Return the output types of a body: those that hold both sides of a set operation, where NULL has no say.
+    """Return the output types of a query body.
+
+    A column of a set operation gets the type that holds the values of all its operands; NULL fits every type.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound query body.
     """
-    side_types: list[list[tuple[Type, bool]]] = []
     first, links = split_chain(node, SetOperation)
-    for side in (first, *(link.right for link in links)):
-        if isinstance(side, Select):
-            side_types.append(
-                [
-                    (item.column.type, is_null(item.expr))
-                    for item in side.items
-                    if isinstance(item, SelectItem) and item.column is not None
-                ]
-            )
-        else:
-            side_types.append(
-                [(type_, False) for type_ in find_output_types(side.body if isinstance(side, Query) else side)]
-            )
-    if len(side_types) == 1:
-        return [type_ for type_, _ in side_types[0]]
-    return [
-        find_common_type([type_ for type_, null in column if not null] or [column[0][0]])
-        for column in zip(*side_types, strict=True)
-    ]
+    operands = (first, *(link.right for link in links))
+    operand_columns = [_list_operand_columns(operand) for operand in operands]
+    if len(operand_columns) == 1:
+        return [type_ for type_, _ in operand_columns[0]]
+    common_types: list[Type] = []
+    for columns in zip(*operand_columns, strict=True):
+        value_types = [type_ for type_, is_always_null in columns if not is_always_null]
+        first_type, _ = columns[0]
+        common_types.append(find_common_type(value_types or [first_type]))
+    return common_types
+
+
+def _list_operand_columns(operand: Select | SetOperation | Query) -> list[tuple[Type, bool]]:
+    """Return the type of each output column of an operand, and whether it is NULL in every row."""
+    if not isinstance(operand, Select):
+        body = operand.body if isinstance(operand, Query) else operand
+        return [(type_, False) for type_ in find_output_types(body)]
+    bound_items = [item for item in operand.items if isinstance(item, SelectItem)]
+    return [(item.column.type, is_null(item.expr)) for item in bound_items if item.column is not None]
