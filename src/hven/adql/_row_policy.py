@@ -1,11 +1,10 @@
-"""Reduce policies of descriptors to plain conditions of the table for a reader at a moment.
+"""Reduce the row policies of descriptors to plain conditions on the table, for one reader at one time.
 
-A policy is a condition over the row and the reader:
-
-``release_date <= now or reader in (pi, coi) or 'spica' in groups``. Three words are known only there: ``now`` (compared
-with times), ``reader`` (by any of their names) and ``groups``. What is left of a policy for a reader has none of them:
-it is the same text from one moment at which something changes to the next, so that plans, answers and tags that were
-made under it may be used until then.
+A policy is a condition on the row and the reader, for instance
+``release_date <= now or reader in (pi, coi) or 'spica' in groups``. Three words exist only in policies: ``now`` (which
+is compared with times), ``reader`` (any name of the reader) and ``groups``. The reduced condition contains none of
+them. It stays the same until the next time at which a row is released or a delegation ends, so plans, answers and
+entity tags that depend on it stay valid until then.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain, combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hven.adql._parser import parse_condition, parse_expression
@@ -42,32 +41,33 @@ from hven.adql.syntax_tree import (
 from hven.model.errors import BindError, UserError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hven.model.table import Column
 
 NOW_WORD, READER_WORD, GROUPS_WORD = POLICY_WORDS = ("now", "reader", "groups")
-PERSON_SEPARATORS: Final = "/;|\n"  # between several people in one text
+PERSON_SEPARATORS: Final = "/;|\n"  # they separate several people in one text
 MIRRORED_OPERATORS: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-MAX_CACHED_SUBJECTS = 4096  # whose conditions are remembered
-MAX_UPCOMING_INSTANTS = 1000  # moments to come that are asked for at once
-MAX_COMBINED_SUBJECTS = 10  # people and groups of a policy that are tried in all their combinations
-MAX_PERSON_TEXTS = 1_000_000  # different texts of a column in which people are looked for
+MAX_CACHED_SUBJECTS = 4096
+MAX_UPCOMING_INSTANTS = 1000  # future times that one look at the table returns
+MAX_COMBINED_SUBJECTS = 10  # 2**10 combinations of people and groups are evaluated quickly
+MAX_PERSON_TEXTS = 1_000_000  # distinct texts of a column that is searched for people
 PLACEHOLDER_NAMES: Final = ("somebody",)
+SubjectKey = tuple[frozenset[str], frozenset[str], frozenset["Delegation"]]  # names, groups, delegations
 
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """Whose rows a reader has as if they were their own.
+    """A person whose rows a reader may read as if they were the reader's own.
 
     Attributes
     ----------
     name
-        Who stands in the rows, as `normalize_name` writes it.
+        The name of the person, as `normalize_name` writes it.
     column, value
-        Of these rows alone: those that have this value there; empty: of all.
+        A restriction to rows with this value in this column; empty: all rows of the person.
     until
-        Microseconds since 1970; may be infinite.
+        The time at which the delegation ends, in microseconds since 1970; may be infinite.
     """
 
     name: str
@@ -77,65 +77,70 @@ class Delegation:
 
 
 class PolicySubject(Protocol):
-    """Who asks."""
+    """The reader of rows."""
 
     @property
     def names(self) -> frozenset[str]:
-        """All their names, as `normalize_name` writes them."""
+        """All names of the reader, as `normalize_name` writes them."""
 
     @property
     def groups(self) -> frozenset[str]:
-        """Those they are in."""
+        """The groups that the reader belongs to."""
 
     @property
     def delegations(self) -> frozenset[Delegation]:
-        """Whose rows they have besides."""
+        """The people whose rows the reader may read too."""
 
 
 def get_current_instant() -> int:
-    """Return the moment that policies call now: microseconds since 1970, as the machine's clock has it."""
+    """Return the time that policies call now, from the machine's clock: microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def parse_person_names(text: str) -> frozenset[str]:
-    """Return the people that a text names: split at ``/``, ``;``, ``|`` and ends of lines, without case, blanks evened.
+    """Return the normalized names of the people in a text: split at ``/``, ``;``, ``|`` and ends of lines.
 
     Parameters
     ----------
     text
-        Of a row: a name, an e-mail address, or several.
+        The text of a row: a name, an e-mail address, or several.
     """
-    for separator in PERSON_SEPARATORS[1:]:
-        text = text.replace(separator, PERSON_SEPARATORS[0])
-    return frozenset(name for part in text.split(PERSON_SEPARATORS[0]) if (name := normalize_name(part)))
+    first_separator, *other_separators = PERSON_SEPARATORS
+    for separator in other_separators:
+        text = text.replace(separator, first_separator)
+    names = map(normalize_name, text.split(first_separator))
+    return frozenset(name for name in names if name)
 
 
 def normalize_name(name: str) -> str:
-    """Write a name without case, with single blanks.
+    """Return a name in lower case with single blanks.
 
     Parameters
     ----------
     name
-        Of a person.
+        The name of a person.
 
     Returns
     -------
     name
-        Equal for all spellings.
+        The same text for all spellings that differ in case and blanks only.
     """
     return " ".join(name.casefold().split())
 
 
 class RowFacts:
-    """What policies must know of the rows of a snapshot; asked of it once, or anew when it is no longer so.
+    """The facts about the rows of a snapshot that policies need.
+
+    An object reads each fact once, and again when it is out of date.
 
     Parameters
     ----------
     list_texts
-        Given a column, the distinct texts in it.
+        A function that returns the distinct texts in a column.
     find_instants
-        Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in
-        order, `MAX_UPCOMING_INSTANTS` at most. Moments are microseconds since 1970.
+        A function that takes an expression and a time. It returns the last value of the expression up to this time
+        (None: there is none), and the next values in order, at most `MAX_UPCOMING_INSTANTS`. All times are in
+        microseconds since 1970.
     """
 
     def __init__(
@@ -149,24 +154,24 @@ class RowFacts:
         self._known_instants: dict[Expr, tuple[int, list[int], float]] = {}
 
     def find_texts(self, column: ColumnRef, person_names: Iterable[str]) -> list[str]:
-        """List the texts of a column in which one of these names stands.
+        """List the texts of a column that contain one of these names.
 
         Parameters
         ----------
         column
-            Of the table.
+            A column of the table.
         person_names
-            As `normalize_name` writes them.
+            Names as `normalize_name` writes them.
 
         Returns
         -------
         texts
-            As rows have them, in order.
+            The sorted texts, as the rows have them.
 
         Raises
         ------
         UserError
-            There are too many different ones in the column.
+            The column has more than `MAX_PERSON_TEXTS` distinct texts.
         """
         texts_by_name = self._texts_by_person.get(column.name.name)
         if texts_by_name is None:
@@ -180,58 +185,61 @@ class RowFacts:
                 for name in parse_person_names(text):
                     texts_by_name.setdefault(name, []).append(text)
             self._texts_by_person[column.name.name] = texts_by_name
-        return sorted(set(chain.from_iterable(texts_by_name.get(name, ()) for name in person_names)))
+        matching_texts: set[str] = set()
+        for name in person_names:
+            matching_texts.update(texts_by_name.get(name, ()))
+        return sorted(matching_texts)
 
     def find_validity(self, expr: Expr, instant: int) -> tuple[int | None, float]:
-        """Return the last moment that an expression takes up to now, and when the next one comes.
+        """Return the last value of a time expression up to an instant, and its next value.
 
         Parameters
         ----------
         expr
-            Over the table: a time.
+            An expression of the table that is a time.
         instant
-            Microseconds since 1970.
+            The time, in microseconds since 1970.
 
         Returns
         -------
         last
-            Microseconds since 1970; None: none was yet.
+            The last value, in microseconds since 1970; None if there is none.
         until
-            Likewise; infinite if none will be.
+            The next value, in microseconds since 1970; infinite if there is none.
         """
-        known_since, times, until = self._known_instants.get(expr, (0, [], -math.inf))
-        if not known_since <= instant < until:  # more than is known has passed, or the clock went back
+        known_since, times, known_until = self._known_instants.get(expr, (0, [], -math.inf))
+        if not known_since <= instant < known_until:  # time went beyond what is known, or the clock went back
             last, upcoming = self._find_instants(expr, instant)
             known_since = instant if last is None else last
-            times = [*(() if last is None else (last,)), *upcoming]
-            if len(upcoming) == MAX_UPCOMING_INSTANTS:
-                until = times[-1]
-            else:
-                until = math.inf
-            self._known_instants[expr] = known_since, times, until
+            times = list(upcoming) if last is None else [last, *upcoming]
+            known_until = times[-1] if len(upcoming) == MAX_UPCOMING_INSTANTS else math.inf
+            self._known_instants[expr] = known_since, times, known_until
         position = bisect_right(times, instant)
-        return (times[position - 1] if position else None), (times[position] if position < len(times) else math.inf)
+        last_time = times[position - 1] if position else None
+        next_time = times[position] if position < len(times) else math.inf
+        return last_time, next_time
 
 
-ANY_FACTS: Final = RowFacts(lambda _: PLACEHOLDER_NAMES, lambda _, now: (now, ()))  # whatever rows have
+# facts of no particular rows, to check a policy: everybody is named, and every time is in the past
+ANY_FACTS: Final = RowFacts(lambda _: PLACEHOLDER_NAMES, lambda _, now: (now, ()))
 
 
 class RowPolicy:
-    """Who sees which rows of a table.
+    """A policy that says which readers see which rows of a table.
 
     Parameters
     ----------
     text
-        The policy.
+        The text of the policy.
     columns
-        Of the table.
+        The columns of the table.
     row_facts
-        Of its rows.
+        The facts about the rows of the table.
 
     Raises
     ------
     ParseError, BindError
-        It does not fit the table.
+        The policy is not in the grammar, or does not fit the table.
     """
 
     def __init__(self, text: str, columns: Sequence[Column], row_facts: RowFacts) -> None:
@@ -241,28 +249,21 @@ class RowPolicy:
         check_policy(tree, self._columns, text)
         self._tree = normalize_policy(tree)
         self._lock = threading.Lock()
-        self._conditions: dict[
-            tuple[frozenset[str], frozenset[str], frozenset[Delegation]], tuple[int, float, Expr | None]
-        ] = {}
+        self._conditions: dict[SubjectKey, tuple[Expr | None, int, float]] = {}
 
     @property
     def release_time(self) -> Expr | None:
-        """The time from which everybody passes, over the table, not bound; None: no row has one."""
-        if isinstance(self._tree, Disjunction):
-            alternatives = self._tree.parts
-        else:
-            alternatives = (self._tree,)
-        times = [
-            alternative.left
-            for alternative in alternatives
-            if isinstance(alternative, Comparison)
-            and find_policy_word(alternative.right) == NOW_WORD
-            and alternative.op in {"<", "<="}
-        ]
-        return times[0] if times else None
+        """The time from which everybody sees a row, as an unbound expression; None if the policy has none."""
+        alternatives = self._tree.parts if isinstance(self._tree, Disjunction) else (self._tree,)
+        for alternative in alternatives:
+            if not isinstance(alternative, Comparison) or alternative.op not in {"<", "<="}:
+                continue
+            if find_policy_word(alternative.right) == NOW_WORD:
+                return alternative.left
+        return None
 
     def build_condition(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
-        """Return the condition that a reader's rows meet, bound, and from when until when it is that.
+        """Return the bound condition on the rows that a reader sees, and the period in which it is valid.
 
         Parameters
         ----------
@@ -272,32 +273,30 @@ class RowPolicy:
         Returns
         -------
         condition
-            None: every row.
+            The condition; None: every row.
         since, until
-            Microseconds since 1970; the second may be infinite.
+            The begin and the end of the period, in microseconds since 1970; the end may be infinite.
         """
         instant = get_current_instant()
         key = (subject.names, subject.groups, subject.delegations)
         with self._lock:
             cached = self._conditions.get(key)
-            if cached is None or not cached[0] <= instant < cached[1]:
-                if len(self._conditions) >= MAX_CACHED_SUBJECTS:
-                    self._conditions.clear()
-                evaluation = _PolicyEvaluation(
-                    subject.names, subject.groups, instant, self._row_facts, subject.delegations, self._columns
-                )
-                reduced = evaluation.reduce_condition(self._tree)
-                until = evaluation.valid_until
-                if reduced is True:
-                    bound = None
-                else:
-                    bound = bind_condition(
-                        reduced if isinstance(reduced, Expr) else NEVER_CONDITION,
-                        self._columns,
-                        functions=QUERY_FUNCTIONS,
-                    )
-                cached = self._conditions[key] = instant, until, bound
-        return cached[2], cached[0], cached[1]
+            if cached is not None:
+                _, since, until = cached
+                if since <= instant < until:
+                    return cached
+            if len(self._conditions) >= MAX_CACHED_SUBJECTS:
+                self._conditions.clear()
+            evaluation = _PolicyEvaluation(
+                subject.names, subject.groups, instant, self._row_facts, subject.delegations, self._columns
+            )
+            reduced = evaluation.reduce_condition(self._tree)
+            condition = None
+            if reduced is not True:
+                plain_condition = NEVER_CONDITION if reduced is False else reduced
+                condition = bind_condition(plain_condition, self._columns, functions=QUERY_FUNCTIONS)
+            self._conditions[key] = (condition, instant, evaluation.valid_until)
+            return self._conditions[key]
 
 
 WORD_USES: Final = {
@@ -306,13 +305,13 @@ WORD_USES: Final = {
     GROUPS_WORD: "write 'spica' in groups, project in groups",
 }
 UNIX_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  (times of tables have no zone: they are UTC)
-YEAR_ONE_MICROSECONDS: Final = -62_135_596_800_000_000  # the year 1, before any release
+YEAR_ONE_MICROSECONDS: Final = -62_135_596_800_000_000  # the year 1, which is before every release
 NEVER_CONDITION: Final = Comparison("=", Literal(1), Literal(0))
 
 
 @dataclass
 class _PolicyEvaluation:
-    """One reader at one moment."""
+    """The evaluation of a policy for one reader at one time."""
 
     subject_names: frozenset[str]
     subject_groups: frozenset[str]
@@ -338,7 +337,7 @@ class _PolicyEvaluation:
         return node
 
     def _reduce_parts(self, node: Conjunction | Disjunction) -> Expr | bool:
-        absorbing_value = isinstance(node, Disjunction)  # the value of a part that decides the whole
+        absorbing_value = isinstance(node, Disjunction)  # one true part decides OR, one false part decides AND
         parts = [self.reduce_condition(part) for part in node.parts]
         if absorbing_value in parts:
             return absorbing_value
@@ -352,7 +351,7 @@ class _PolicyEvaluation:
     def _reduce_time_test(self, node: Comparison) -> Expr:
         """Reduce a comparison with now to one with a time of the rows.
 
-        "Before now" means up to the microsecond before now. All moments between two times of the rows give the same
+        "Before now" means up to the microsecond before now. All instants between two times of the rows give the same
         result as the earlier of the two times.
         """
         is_strict = node.op in {"<", ">="}
@@ -374,9 +373,9 @@ class _PolicyEvaluation:
         return group_conditions[0] if group_conditions else False
 
     def _reduce_reader_test(self, node: InPredicate) -> Expr | bool:
-        """Tell whether the reader is among them.
+        """Reduce ``reader IN (..)`` to a condition on the columns of people.
 
-        That is never unknown, so NOT turns it about for rows without a name, too.
+        The condition is never unknown. So with NOT it also holds for rows without a name.
         """
         parts: list[Expr] = []
         for value in list_in_values(node):
@@ -385,7 +384,8 @@ class _PolicyEvaluation:
             if not isinstance(value, ColumnRef):
                 continue
             if self.subject_names:
-                parts += _build_in_condition(value, self.row_facts.find_texts(value, self.subject_names))
+                texts = self.row_facts.find_texts(value, self.subject_names)
+                parts += _build_in_condition(value, texts)
             for delegation in self.delegations:
                 parts += self._find_delegated_rows(delegation, value)
         if not parts:
@@ -395,29 +395,32 @@ class _PolicyEvaluation:
         return Disjunction(tuple(parts), text_offset=node.text_offset)
 
     def _find_delegated_rows(self, delegation: Delegation, column: ColumnRef) -> Sequence[Expr]:
-        """Return the rows of somebody else that the reader has for a while, if this table has what tells which."""
-        delegation_column = next(
-            (candidate for candidate in self.columns if candidate.name.lower() == delegation.column.lower()), None
-        )
+        """Return the condition on the rows of a delegation; none if it has ended, or if the table lacks its column."""
+        restriction_name = delegation.column.lower()
+        matching_columns = [column for column in self.columns if column.name.lower() == restriction_name]
+        delegation_column = matching_columns[0] if matching_columns else None
         if self.now >= delegation.until or (delegation.column and delegation_column is None):
             return ()
         self.valid_until = min(self.valid_until, delegation.until)
         texts = self.row_facts.find_texts(column, {delegation.name})
-        rows = _build_in_condition(column, texts)
-        if delegation_column is None or not rows:
-            return rows
-        # whatever its type: compared as people write it
-        text = Cast(build_column_ref(delegation_column.name), "VARCHAR")
-        return [Conjunction((*rows, *_build_in_condition(text, (delegation.value,))))]
+        row_conditions = _build_in_condition(column, texts)
+        if delegation_column is None or not row_conditions:
+            return row_conditions
+        # the delegation holds the value as people write it, so a column of any type is compared as text
+        column_text = Cast(build_column_ref(delegation_column.name), "VARCHAR")
+        restriction = _build_in_condition(column_text, (delegation.value,))
+        return [Conjunction((*row_conditions, *restriction))]
 
 
 def normalize_policy(node: Expr) -> Expr:
-    """Write a policy with its words in three forms alone: ``time op now``, ``reader IN (..)``, ``value IN (groups)``.
+    """Rewrite a policy so that its words stand in three forms only.
+
+    The forms are ``time op now``, ``reader IN (..)`` and ``value IN (groups)``.
 
     Parameters
     ----------
     node
-        As it was parsed; what is wrong in it stays as it is.
+        The parsed policy; what is wrong in it does not change.
     """
     if isinstance(node, Conjunction | Disjunction):
         return replace(node, parts=tuple(normalize_policy(part) for part in node.parts))
@@ -428,14 +431,14 @@ def normalize_policy(node: Expr) -> Expr:
     if isinstance(node, Comparison):
         return _normalize_comparison(node)
     if isinstance(node, InPredicate) and node.negated:
-        words = {find_policy_word(node.operand), *map(find_policy_word, list_in_values(node))}
-        if not words.isdisjoint({READER_WORD, GROUPS_WORD}):
+        policy_words = {find_policy_word(part) for part in (node.operand, *list_in_values(node))}
+        if not policy_words.isdisjoint({READER_WORD, GROUPS_WORD}):
             return Negation(replace(node, negated=False), text_offset=node.text_offset)
     return node
 
 
 def _normalize_between(node: BetweenPredicate) -> Expr:
-    """Write BETWEEN with now as two comparisons."""
+    """Rewrite BETWEEN with now as two comparisons."""
     if NOW_WORD not in map(find_policy_word, (node.operand, node.low, node.high)):
         return node
     bounds = (
@@ -450,7 +453,7 @@ def _normalize_between(node: BetweenPredicate) -> Expr:
 
 
 def _normalize_comparison(node: Comparison) -> Expr:
-    """Write a comparison with now as ``time op now``, and one with reader as ``reader IN (..)``."""
+    """Rewrite a comparison with now as ``time op now``, and one with reader as ``reader IN (..)``."""
     left_word = find_policy_word(node.left)
     right_word = find_policy_word(node.right)
     if left_word == NOW_WORD and node.op in MIRRORED_OPERATORS:
@@ -467,6 +470,7 @@ def _normalize_comparison(node: Comparison) -> Expr:
 
 
 def _build_in_condition(expr: Expr, texts: Sequence[str]) -> list[Expr]:
+    """Build ``expr IN (texts)`` as a condition that is never unknown; no condition if there are no texts."""
     if not texts:
         return []
     literals = tuple(Literal(text) for text in texts)
@@ -477,60 +481,39 @@ def _build_in_condition(expr: Expr, texts: Sequence[str]) -> list[Expr]:
 
 
 def find_policy_word(node: object) -> str | None:
-    """Return the word of policies that a node is, if it is one."""
-    if (
-        isinstance(node, ColumnRef)
-        and not node.qualifier
-        and not node.name.quoted
-        and node.name.name.lower() in POLICY_WORDS
-    ):
-        return node.name.name.lower()
-    return None
+    """Return ``now``, ``reader`` or ``groups`` if a node is this word, else None."""
+    if not isinstance(node, ColumnRef) or node.qualifier or node.name.quoted:
+        return None
+    word = node.name.name.lower()
+    return word if word in POLICY_WORDS else None
 
 
 def list_in_values(node: InPredicate) -> Sequence[Expr]:
-    """Return the values of IN; a subquery has none."""
+    """Return the values of IN; none for a subquery."""
     if isinstance(node.choices, Subquery):
         return ()
     return tuple(node.choices)
 
 
 def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str) -> None:
-    """Refuse a policy that does not fit a table, or has one of its words where it means nothing.
+    """Refuse a policy that does not fit a table, or that has a word of policies where it means nothing.
 
     Parameters
     ----------
     tree
-        As it was parsed.
+        The parsed policy.
     columns
-        Of the table; None: they are not known yet.
+        The columns of the table; None if they are not known yet.
     policy_text
-        The policy, for line and column of errors.
+        The text of the policy, for the line and column of errors.
 
     Raises
     ------
     BindError
-        With the place in the text.
+        The policy is wrong; the error has the place in the text.
     """
     normalized = normalize_policy(tree)
-    allowed_ids: set[int] = set()
-    for node in walk_tree(normalized):
-        if isinstance(node, Comparison) and NOW_WORD in (find_policy_word(node.left), find_policy_word(node.right)):
-            if node.op not in MIRRORED_OPERATORS or find_policy_word(node.left) == NOW_WORD:
-                raise BindError(
-                    "now is no moment that a row could have",
-                    text=policy_text,
-                    offset=node.text_offset,
-                    remedy="write a time <= now, or a time > now",
-                )
-            allowed_ids.add(id(node.right))
-        elif isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
-            _check_reader_values(list_in_values(node) or (node.operand,), policy_text)
-            allowed_ids.add(id(node.operand))
-        elif isinstance(node, InPredicate) and [find_policy_word(value) for value in list_in_values(node)] == [
-            GROUPS_WORD
-        ]:
-            allowed_ids |= {id(value) for value in list_in_values(node)}
+    allowed_ids = _check_policy_words(normalized, policy_text)
     for node in walk_tree(normalized):
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
@@ -542,28 +525,52 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str)
             )
     if columns is None:
         return
-    reduced = _PolicyEvaluation(
-        frozenset(PLACEHOLDER_NAMES), frozenset(PLACEHOLDER_NAMES), 0, ANY_FACTS
-    ).reduce_condition(normalized)
+    placeholder_names = frozenset(PLACEHOLDER_NAMES)
+    evaluation = _PolicyEvaluation(placeholder_names, placeholder_names, 0, ANY_FACTS)
+    reduced = evaluation.reduce_condition(normalized)
     if isinstance(reduced, Expr):
         bind_condition(reduced, columns, functions=QUERY_FUNCTIONS, text=policy_text)
     column_names = {column.name.lower() for column in columns}
-    for node in walk_tree(tree):  # what is folded away is bound, too
-        if (
-            isinstance(node, ColumnRef)
-            and find_policy_word(node) is None
-            and node.name.name.lower() not in column_names
-        ):
-            bind_condition(
-                NullPredicate(node, text_offset=node.text_offset), columns, functions=QUERY_FUNCTIONS, text=policy_text
-            )
+    for node in walk_tree(tree):  # the reduction may remove a part: check its columns too
+        if not isinstance(node, ColumnRef) or find_policy_word(node) is not None:
+            continue
+        if node.name.name.lower() not in column_names:
+            column_test = NullPredicate(node, text_offset=node.text_offset)
+            bind_condition(column_test, columns, functions=QUERY_FUNCTIONS, text=policy_text)
+
+
+def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
+    """Check the conditions with now and reader; return the ids of the nodes where a policy word is allowed."""
+    allowed_ids: set[int] = set()
+    for node in walk_tree(normalized):
+        if isinstance(node, Comparison):
+            left_word = find_policy_word(node.left)
+            if NOW_WORD not in {left_word, find_policy_word(node.right)}:
+                continue
+            if node.op not in MIRRORED_OPERATORS or left_word == NOW_WORD:
+                raise BindError(
+                    "now is no moment that a row could have",
+                    text=policy_text,
+                    offset=node.text_offset,
+                    remedy="write a time <= now, or a time > now",
+                )
+            allowed_ids.add(id(node.right))
+        elif isinstance(node, InPredicate):
+            in_values = list_in_values(node)
+            if find_policy_word(node.operand) == READER_WORD:
+                _check_reader_values(in_values or (node.operand,), policy_text)
+                allowed_ids.add(id(node.operand))
+            elif [find_policy_word(value) for value in in_values] == [GROUPS_WORD]:
+                allowed_ids.add(id(in_values[0]))
+    return allowed_ids
 
 
 def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
+    """Refuse values of ``reader IN (..)`` that are neither columns nor strings."""
     for value in values:
-        if not (isinstance(value, ColumnRef) and find_policy_word(value) is None) and not (
-            isinstance(value, Literal) and isinstance(value.value, str)
-        ):
+        is_column = isinstance(value, ColumnRef) and find_policy_word(value) is None
+        is_text = isinstance(value, Literal) and isinstance(value.value, str)
+        if not is_column and not is_text:
             raise BindError(
                 "the reader is looked for in columns and texts",
                 text=policy_text,
@@ -573,35 +580,33 @@ def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
 
 
 def describe_policy(tree: Expr) -> list[str]:
-    """Tell in words who passes a policy.
+    """Describe in words which readers a policy admits.
 
     Parameters
     ----------
     tree
-        As it was parsed.
+        The parsed policy.
 
     Returns
     -------
-    ways
-        One line for each.
+    descriptions
+        One line for each alternative of the policy.
     """
     normalized = normalize_policy(tree)
-    return [
-        _describe_alternative(alternative)
-        for alternative in (normalized.parts if isinstance(normalized, Disjunction) else (normalized,))
-    ]
+    alternatives = normalized.parts if isinstance(normalized, Disjunction) else (normalized,)
+    return [_describe_alternative(alternative) for alternative in alternatives]
 
 
 def _describe_alternative(alternative: Expr) -> str:
     reader_phrases = []
     time_phrases = []
     row_phrases = []
-    for part in alternative.parts if isinstance(alternative, Conjunction) else (alternative,):
+    parts = alternative.parts if isinstance(alternative, Conjunction) else (alternative,)
+    for part in parts:
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
-            reader_phrases.append(f"whoever is named in {' or '.join(map(_write_source, list_in_values(part)))}")
-        elif isinstance(part, InPredicate) and any(
-            find_policy_word(value) == GROUPS_WORD for value in list_in_values(part)
-        ):
+            people_sources = " or ".join(map(_write_people_source, list_in_values(part)))
+            reader_phrases.append(f"whoever is named in {people_sources}")
+        elif isinstance(part, InPredicate) and GROUPS_WORD in map(find_policy_word, list_in_values(part)):
             group_value = part.operand
             if isinstance(group_value, Literal):
                 group_phrase = str(group_value.value)
@@ -609,79 +614,76 @@ def _describe_alternative(alternative: Expr) -> str:
                 group_phrase = f"that {write_adql(group_value)} names"
             reader_phrases.append(f"members of the group {group_phrase}")
         elif isinstance(part, Comparison) and find_policy_word(part.right) == NOW_WORD:
-            is_past = part.op in {"<", "<="}
-            time_phrases.append(
-                f"{'once' if is_past else 'as long as'} {write_adql(part.left)} has {'' if is_past else 'not '}come"
-            )
+            time_text = write_adql(part.left)
+            if part.op in {"<", "<="}:
+                time_phrases.append(f"once {time_text} has come")
+            else:
+                time_phrases.append(f"as long as {time_text} has not come")
         else:
             row_phrases.append(f"where {write_adql(part)}")
-    return ", ".join([" who is also ".join(reader_phrases) or "everybody", *time_phrases, *row_phrases])
+    readers_phrase = " who is also ".join(reader_phrases) or "everybody"
+    return ", ".join([readers_phrase, *time_phrases, *row_phrases])
 
 
-def _write_source(value: Expr) -> str:
-    """Write where people are named; a column as queries must write it."""
+def _write_people_source(value: Expr) -> str:
+    """Write a column or string that names people; quote a column as queries must."""
     if isinstance(value, ColumnRef) and not value.qualifier:
         return quote_identifier(value.name)
     return write_adql(value)
 
 
 def decide_for_everybody(tree: Expr) -> bool | None:
-    """Return whether everybody passes a policy, or nobody, whatever is in the rows; None: neither.
+    """Return whether a policy admits everybody (True) or nobody (False), whatever the rows contain; None otherwise.
 
     Parameters
     ----------
     tree
-        As it was parsed.
+        The parsed policy.
     """
     normalized = normalize_policy(tree)
     people = set(PLACEHOLDER_NAMES)
     groups = set(PLACEHOLDER_NAMES)
     for node in walk_tree(normalized):
         if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
-            people |= {normalize_name(str(value.value)) for value in list_in_values(node) if isinstance(value, Literal)}
+            literals = [value for value in list_in_values(node) if isinstance(value, Literal)]
+            people |= {normalize_name(str(literal.value)) for literal in literals}
         elif isinstance(node, InPredicate) and isinstance(node.operand, Literal):
             groups.add(str(node.operand.value))
     if len(people) + len(groups) > MAX_COMBINED_SUBJECTS:
         return None
-    outcomes = {
-        reduced
-        if isinstance(
-            reduced := _PolicyEvaluation(frozenset(names), frozenset(group_names), 0, ANY_FACTS).reduce_condition(
-                normalized
-            ),
-            bool,
-        )
-        else None
-        for names in _iterate_subsets(people)
-        for group_names in _iterate_subsets(groups)
-    }
+    outcomes: set[bool | None] = set()
+    for names, group_names in product(_iterate_subsets(people), _iterate_subsets(groups)):
+        evaluation = _PolicyEvaluation(frozenset(names), frozenset(group_names), 0, ANY_FACTS)
+        reduced = evaluation.reduce_condition(normalized)
+        outcomes.add(reduced if isinstance(reduced, bool) else None)
     if len(outcomes) == 1:
         return outcomes.pop()
     return None
 
 
-def _iterate_subsets(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:
-    """Yield some of them, none, or all."""
+def _iterate_subsets(texts: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield every subset of some texts, the empty one included."""
     sorted_texts = sorted(texts)
-    return chain.from_iterable(combinations(sorted_texts, number) for number in range(len(sorted_texts) + 1))
+    for text_count in range(len(sorted_texts) + 1):
+        yield from combinations(sorted_texts, text_count)
 
 
 def build_instant_literal(microseconds: int) -> Expr:
-    """Write a moment as a literal of ADQL.
+    """Write a time as a literal of ADQL.
 
     Parameters
     ----------
     microseconds
-        Microseconds since 1970.
+        The time, in microseconds since 1970.
 
     Returns
     -------
     tree
-        Not bound.
+        A CAST to TIMESTAMP, which is not bound.
     """
-    return parse_expression(
-        f"CAST('{(UNIX_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}' AS TIMESTAMP)"
-    )
+    instant = UNIX_EPOCH + timedelta(microseconds=microseconds)
+    instant_text = instant.isoformat(timespec="microseconds")
+    return parse_expression(f"CAST('{instant_text}' AS TIMESTAMP)")
 
 
 __all__ = [

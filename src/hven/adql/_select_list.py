@@ -1,4 +1,4 @@
-"""The output of a SELECT: its columns, with names that are unique and valid."""
+"""The output columns of a SELECT, with unique and valid names."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.adql._type_checker import TypeChecker
+    from hven.model.types import Type
 
-LINK_COLUMN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # a column within the template of a link (`Column.link`)
+LINK_COLUMN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # a column in the template of a link (`Column.link`)
 
 
 class SelectList:
     """The items of a SELECT in order.
 
-    `output_names` are their names before these are made unique, `named_literals` the literals in these names.
+    `output_names` are the names of the items before they are made unique. `named_literals` are the literals whose
+    values these names contain.
     """
 
     def __init__(self) -> None:
@@ -34,226 +36,258 @@ class SelectList:
         self.named_literals: list[Literal] = []
         self.aliases: list[tuple[Ident, Expr]] = []
         self._used_names: set[str] = set()
-        self._next_suffixes: dict[str, int] = {}  # number that the next column of a name tries
+        self._next_suffixes: dict[str, int] = {}  # by name: the number that the next column of this name tries
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The output columns; their links name the columns as this output calls them."""
+        """The output columns; the templates of their links use the names of this output."""
         return tuple([self._rewrite_link(item, item.column) for item in self.items if item.column is not None])
 
     @property
     def renamed_columns(self) -> tuple[tuple[str, str], ...]:
-        """Columns that the output calls otherwise: name in the table, name in the output."""
-        return tuple(
-            [
-                (item.expr.name.name if item.expr.column is None else item.expr.column.name, item.column.name)
-                for item in self.items
-                if isinstance(item.expr, ColumnRef)
-                and item.column is not None
-                and item.expr.column is not None
-                and item.expr.column.name != item.column.name
-            ]
-        )
+        """Columns with another name in the output: pairs of name in the table, name in the output."""
+        name_pairs: list[tuple[str, str]] = []
+        for item in self.items:
+            table_column = _get_table_column(item)
+            if table_column is None or item.column is None:
+                continue
+            if table_column.name != item.column.name:
+                name_pairs.append((table_column.name, item.column.name))
+        return tuple(name_pairs)
 
     def _rewrite_link(self, item: SelectItem, column: Column) -> Column:
-        """Rewrite the template of a link to the names of the output.
+        """Rewrite the template of a link with the names of the output.
 
-        Without one of its columns it cannot be filled in, and is dropped.
+        If the output lacks a column of the template, nobody can fill the template in, so the link is removed.
         """
         if column.link is None:
             return column
         if not isinstance(item.expr, ColumnRef):
             return column.copy_with(link=None)
-        source = item.expr.source
-        names = {
-            sibling.expr.column.name: sibling.column.name
-            for sibling in reversed(self.items)
-            if isinstance(sibling.expr, ColumnRef)
-            and sibling.expr.source == source
-            and sibling.expr.column is not None
-            and sibling.column is not None
-        }
-        link_columns = [match for match in LINK_COLUMN_PATTERN.findall(column.link) if match]
-        if not all(name in names for name in link_columns):
+        output_names = self._map_output_names(item.expr.source)
+        link_columns = [name for name in LINK_COLUMN_PATTERN.findall(column.link) if name]
+        if not all(name in output_names for name in link_columns):
             return column.copy_with(link=None)
-        link = LINK_COLUMN_PATTERN.sub(lambda match: f"{{{names[match[1]]}}}" if match[1] else match[0], column.link)
+
+        def write_output_name(match: re.Match[str]) -> str:
+            table_name = match[1]
+            return f"{{{output_names[table_name]}}}" if table_name else match[0]
+
+        link = LINK_COLUMN_PATTERN.sub(write_output_name, column.link)
         if link == column.link:
             return column
         return column.copy_with(link=link)
 
+    def _map_output_names(self, source: int) -> dict[str, str]:
+        """Return name in the table -> name in the output for the columns of a source; the first output wins."""
+        output_names: dict[str, str] = {}
+        for item in self.items:
+            table_column = _get_table_column(item)
+            if table_column is None or item.column is None:
+                continue
+            if isinstance(item.expr, ColumnRef) and item.expr.source == source:
+                output_names.setdefault(table_column.name, item.column.name)
+        return output_names
+
     def add_item(self, expr: Expr, alias: Ident | None, text_offset: int) -> None:
         """Add an expression and describe its column."""
-        value_meta = require_meta(expr)
-        base = value_meta.column
+        meta = require_meta(expr)
+        base_column = meta.column
         if alias is not None:
             name = alias
             self.aliases.append((alias, expr))
-        elif base is not None:
-            name = Ident(base.name, quoted=True)
+        elif base_column is not None:
+            name = Ident(base_column.name, quoted=True)
         else:
             generated_name, named_literals = build_output_name(expr)
             name = Ident(generated_name)
             self.named_literals += named_literals
-        unique = name.name
-        lower = unique.lower()
-        if lower in self._used_names:
-            count = self._next_suffixes.get(lower, 2)
-            while f"{lower}_{count}" in self._used_names:
-                count += 1
-            self._next_suffixes[lower] = count + 1
-            unique = f"{name.name}_{count}"
-            lower = unique.lower()
-        self._used_names.add(lower)
-        if base is None:
+        unique_name = self._make_unique(name.name)
+        if base_column is None:
             column = Column(
-                name=unique,
-                type=value_meta.type,
-                unit=value_meta.unit,
-                ucd=value_meta.ucd,
-                utype=value_meta.utype,
-                description=value_meta.description,
-                origins=tuple(sorted(value_meta.origins)),
+                name=unique_name,
+                type=meta.type,
+                unit=meta.unit,
+                ucd=meta.ucd,
+                utype=meta.utype,
+                description=meta.description,
+                origins=tuple(sorted(meta.origins)),
             )
-        elif base.name == unique and (not base.required or not value_meta.nullable):
-            column = base
         else:
-            required = base.required and not value_meta.nullable
-            column = base.copy_with(name=unique, required=required)
+            column = base_column
+            required = base_column.required and not meta.nullable
+            if base_column.name != unique_name or base_column.required != required:
+                column = base_column.copy_with(name=unique_name, required=required)
         self.output_names.append(name)
         self.items.append(SelectItem(expr, alias, text_offset=text_offset, column=column))
 
+    def _make_unique(self, name: str) -> str:
+        """Return a name that no earlier column has, whatever its case: the name itself, or the name with a number."""
+        lower_name = name.lower()
+        unique_name = name
+        if lower_name in self._used_names:
+            suffix = self._next_suffixes.get(lower_name, 2)
+            while f"{lower_name}_{suffix}" in self._used_names:
+                suffix += 1
+            self._next_suffixes[lower_name] = suffix + 1
+            unique_name = f"{name}_{suffix}"
+        self._used_names.add(unique_name.lower())
+        return unique_name
+
     def find_columns(self, ident: Ident) -> list[int]:
-        """Return the indexes of the output columns that a name means (ORDER BY)."""
-        lower = ident.name.lower()
-        return [
-            index
-            for index, output_name in enumerate(self.output_names)
-            if output_name.name.lower() == lower
-            and (not ident.quoted or ident.name == output_name.name or (not output_name.quoted and ident.name == lower))
-        ]
+        """Return the indexes of the output columns that an identifier means (in ORDER BY)."""
+        lower_name = ident.name.lower()
+        indexes: list[int] = []
+        for index, output_name in enumerate(self.output_names):
+            if output_name.name.lower() != lower_name:
+                continue
+            is_written_alike = ident.name == output_name.name
+            is_regular = not output_name.quoted and ident.name == lower_name  # a regular name means its lower case
+            if not ident.quoted or is_written_alike or is_regular:
+                indexes.append(index)
+        return indexes
 
     def find_expression(self, position: int, binder: TypeChecker, node: Expr) -> Expr:
-        """Return the expression at a position from 1."""
+        """Return the expression at a position, which counts from 1."""
         if not 1 <= position <= len(self.items):
-            binder.raise_bind_error(
-                format_message("there is no output column {position}", position),
-                node.text_offset,
-                format_message("the positions are 1 to {most}", len(self.items)),
-            )
+            message = format_message("there is no output column {position}", position)
+            remedy = format_message("the positions are 1 to {most}", len(self.items))
+            binder.raise_bind_error(message, node.text_offset, remedy)
         return self.items[position - 1].expr
 
     def build_position_literal(self, position: int, text_offset: int) -> Literal:
-        """Write a position as the literal that OrderItem has."""
+        """Build the literal of a position for an OrderItem."""
         meta = ValueMetadata(INT32, constant=True, nullable=False)
         return Literal(position, text_offset=text_offset, meta=meta)
 
     def build_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
         """Return the columns as a derived table shows them.
 
-        `documented_columns` lends metadata by name (a view's own words).
+        `documented_columns` (the descriptor of a view) give their metadata to the columns of the same name.
         """
         documented_by_name = {column.name.lower(): column for column in documented_columns}
         columns = []
         metas = []
         for item in self.items:
-            column = item.column
-            value_meta = require_meta(item.expr)
-            if column is None:
+            if item.column is None:
                 continue
-            column = self._rewrite_link(item, column)
+            column = self._rewrite_link(item, item.column)
             documented_column = documented_by_name.get(column.name.lower())
             if documented_column is not None:
-                # a view's own words say what type it would have if it is always null, and that a text is a region
-                has_documented_type = classify_value(item.expr) == "null" or (
-                    column.type.is_string
-                    and documented_column.type.is_geometry
-                    and documented_column.type.arrow == column.type.arrow
-                )
-                column = documented_column.copy_with(
-                    name=column.name,
-                    type=documented_column.type if has_documented_type else column.type,
-                    required=column.required,
-                )
+                column = _apply_documentation(column, documented_column, item.expr)
             columns.append(column)
-            metas.append(
-                ValueMetadata(
-                    column.type,
-                    column.unit,
-                    column.ucd,
-                    column.utype,
-                    column.description,
-                    column,
-                    value_meta.nullable,
-                    origins=value_meta.origins,
-                )
-            )
-        return ColumnLookup(columns, [ident.name for ident in self.output_names], metas)
-
-    def merge_set_operation(self, right_list: SelectList, binder: TypeChecker, node: SetOperation) -> SelectList:
-        """Return the output of a set operation.
-
-        Metadata of the left side, types that hold both (ADQL 2.1 section 4.6).
-        """
-        result = SelectList()
-        for index, (left_item, right_item) in enumerate(zip(self.items, right_list.items, strict=True), 1):
-            left_kind = classify_value(left_item.expr)
-            right_kind = classify_value(right_item.expr)
-            left_column = left_item.column
-            right_column = right_item.column
-            if left_column is None or right_column is None:
-                continue
-            # a view may combine regions that are stored as such with regions that it writes as text
-            region_type = None
-            if "region" in {left_kind, right_kind}:
-                region_type = left_column.type if left_kind == "region" else right_column.type
-            if binder.inline_depth == 0 or left_column.type.arrow != right_column.type.arrow:
-                region_type = None
-            if left_kind != right_kind and "null" not in {left_kind, right_kind} and region_type is None:
-                binder.raise_bind_error(
-                    format_message(
-                        "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
-                        node.op,
-                        index,
-                        value_kinds.KIND_PHRASES[left_kind],
-                        left_column.name,
-                        value_kinds.KIND_PHRASES[right_kind],
-                        right_column.name,
-                    ),
-                    right_item.text_offset,
-                    "CAST one of them",
-                )
-            if right_kind == "null":
-                type_ = left_column.type
-            elif left_kind == "null":
-                type_ = right_column.type
-            elif region_type is not None:
-                type_ = region_type
-            else:
-                type_ = value_kinds.find_common_type((left_column.type, right_column.type))
-            if type_ == left_column.type and left_column.required == right_column.required:
-                column = left_column
-            else:
-                required = left_column.required and right_column.required
-                column = left_column.copy_with(type=type_, required=required)
-            left_meta = require_meta(left_item.expr)
-            right_meta = require_meta(right_item.expr)
-            result_meta = ValueMetadata(
-                type_,
+            expression_meta = require_meta(item.expr)
+            column_meta = ValueMetadata(
+                column.type,
                 column.unit,
                 column.ucd,
                 column.utype,
                 column.description,
                 column,
-                left_meta.nullable or right_meta.nullable,
-                left_meta.constant and right_meta.constant,
-                left_meta.aggregate,
-                left_meta.origins | right_meta.origins,
+                expression_meta.nullable,
+                origins=expression_meta.origins,
             )
-            ref: Expr = ColumnRef(
-                Ident(column.name, quoted=True), text_offset=left_item.text_offset, meta=result_meta, column=column
+            metas.append(column_meta)
+        return ColumnLookup(columns, [ident.name for ident in self.output_names], metas)
+
+    def merge_set_operation(self, right_list: SelectList, binder: TypeChecker, node: SetOperation) -> SelectList:
+        """Return the output of a set operation.
+
+        The columns have the metadata of the left side, and types that hold the values of both sides (ADQL 2.1
+        section 4.6).
+        """
+        result = SelectList()
+        for number, (left_item, right_item) in enumerate(zip(self.items, right_list.items, strict=True), 1):
+            left_column = left_item.column
+            right_column = right_item.column
+            if left_column is None or right_column is None:
+                continue
+            left_kind = classify_value(left_item.expr)
+            right_kind = classify_value(right_item.expr)
+            is_in_view = binder.inline_depth > 0
+            type_ = _find_merged_type(left_column.type, left_kind, right_column.type, right_kind, is_in_view=is_in_view)
+            if type_ is None:
+                message = format_message(
+                    "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
+                    node.op,
+                    number,
+                    value_kinds.KIND_PHRASES[left_kind],
+                    left_column.name,
+                    value_kinds.KIND_PHRASES[right_kind],
+                    right_column.name,
+                )
+                binder.raise_bind_error(message, right_item.text_offset, "CAST one of them")
+            column = left_column
+            if type_ != left_column.type or left_column.required != right_column.required:
+                required = left_column.required and right_column.required
+                column = left_column.copy_with(type=type_, required=required)
+            merged_expression = _build_merged_reference(left_item, right_item, column)
+            merged_item = SelectItem(
+                merged_expression, left_item.alias, text_offset=left_item.text_offset, column=column
             )
-            if left_kind == right_kind == "null":
-                ref = left_item.expr  # nobody has said a type yet
-            result.items.append(SelectItem(ref, left_item.alias, text_offset=left_item.text_offset, column=column))
+            result.items.append(merged_item)
         result.output_names = list(self.output_names)
         return result
+
+
+def _get_table_column(item: SelectItem) -> Column | None:
+    """Return the column of a table that an item selects unchanged; None for other items."""
+    if isinstance(item.expr, ColumnRef):
+        return item.expr.column
+    return None
+
+
+def _apply_documentation(column: Column, documented_column: Column, expr: Expr) -> Column:
+    """Return the documented column of a view, with the name and type that its expression has.
+
+    The documentation decides the type of a column that is always NULL, and it can say that a text is a region.
+    """
+    documented_type = documented_column.type
+    is_documented_region = (
+        column.type.is_string and documented_type.is_geometry and documented_type.arrow == column.type.arrow
+    )
+    type_ = column.type
+    if is_documented_region or classify_value(expr) == "null":
+        type_ = documented_type
+    return documented_column.copy_with(name=column.name, type=type_, required=column.required)
+
+
+def _find_merged_type(
+    left_type: Type, left_kind: str, right_type: Type, right_kind: str, *, is_in_view: bool
+) -> Type | None:
+    """Return the type of a column of a set operation; None if its two sides do not fit each other.
+
+    A view may combine regions that are stored as such with regions that it writes as text.
+    """
+    if right_kind == "null":
+        return left_type
+    if left_kind == "null":
+        return right_type
+    has_same_storage = left_type.arrow == right_type.arrow
+    if is_in_view and has_same_storage and "region" in {left_kind, right_kind}:
+        return left_type if left_kind == "region" else right_type
+    if left_kind != right_kind:
+        return None
+    return value_kinds.find_common_type((left_type, right_type))
+
+
+def _build_merged_reference(left_item: SelectItem, right_item: SelectItem, column: Column) -> Expr:
+    """Return a reference to a column of a set operation; NULL on both sides stays NULL, which fits every type."""
+    if classify_value(left_item.expr) == "null" and classify_value(right_item.expr) == "null":
+        return left_item.expr
+    left_meta = require_meta(left_item.expr)
+    right_meta = require_meta(right_item.expr)
+    meta = ValueMetadata(
+        column.type,
+        column.unit,
+        column.ucd,
+        column.utype,
+        column.description,
+        column,
+        left_meta.nullable or right_meta.nullable,
+        left_meta.constant and right_meta.constant,
+        left_meta.aggregate,
+        left_meta.origins | right_meta.origins,
+    )
+    name = Ident(column.name, quoted=True)
+    return ColumnRef(name, text_offset=left_item.text_offset, meta=meta, column=column)

@@ -1,6 +1,7 @@
-"""A tree written as canonical ADQL: shown to users, kept for views and forms; reading it gives the same tree.
+"""Write a syntax tree as canonical ADQL; parsing the text gives the same tree.
 
-Operators that repeat to the left (``a + b + c``, UNION, joins) are written in loops: long chains do not nest.
+Users see this text, and views and forms keep it. Loops write operators that repeat to the left (``a + b + c``, UNION,
+joins), so long chains need no recursion.
 """
 
 from __future__ import annotations
@@ -76,19 +77,20 @@ def write_adql(tree: SyntaxNode) -> str:
     Parameters
     ----------
     tree
-        A query, or a value or condition of a mapping expression (where names after a dot need no quotes).
+        A query, or a value or condition of a mapping expression (in which names after a dot need no quotes).
 
     Returns
     -------
     str
-        ``parse(write(tree)) == tree`` for every tree that `parse` makes, and `parse_expression` or `parse_condition`
-        likewise. In trees made by programs, names that need double quotes get them, and negative numbers become
-        ``-x``. Row filters of `auth.apply_access_control` are not part of the text.
+        The text. ``parse_query(write_adql(tree)) == tree`` for every tree that `parse_query` makes; the same holds for
+        `parse_expression` and `parse_condition`. In a tree that a program made, names that need double quotes get
+        them, and negative numbers become ``-x``. The text does not contain the row filters of
+        `auth.apply_access_control`.
 
     Raises
     ------
     TypeError
-        The node has no text of its own.
+        Nodes of this class have no text of their own.
     """
     if type(tree) not in _NODE_WRITERS:
         raise TypeError(f"{type(tree).__name__} has no text of its own")
@@ -97,56 +99,59 @@ def write_adql(tree: SyntaxNode) -> str:
 
 
 def quote_identifier(ident: Ident) -> str:
-    """Quote an identifier, if it was quoted or must be.
+    """Write an identifier, in double quotes if it was quoted or needs them.
 
     Parameters
     ----------
     ident
-        Of a tree.
+        An identifier of a tree.
 
     Returns
     -------
     text
-        As a query has it.
+        The identifier as a query contains it.
     """
-    if not ident.quoted and _REGULAR_IDENTIFIER.fullmatch(ident.name) and ident.name.upper() not in RESERVED_WORDS:
+    is_regular = _REGULAR_IDENTIFIER.fullmatch(ident.name) and ident.name.upper() not in RESERVED_WORDS
+    if is_regular and not ident.quoted:
         return ident.name
-    return '"' + ident.name.replace('"', '""') + '"'
+    escaped_name = ident.name.replace('"', '""')
+    return f'"{escaped_name}"'
 
 
 def quote_name(text: str) -> str:
-    """Quote a name as a query must write it: bare where that is allowed (whatever its case), else in double quotes.
+    """Write a name as a query must contain it: without quotes if that is allowed in any case, else in double quotes.
 
     Parameters
     ----------
     text
-        Of a column, table or schema.
+        The name of a column, table or schema.
 
     Returns
     -------
     name
-        As a query has it.
+        The name as a query contains it.
     """
     return quote_identifier(Ident(text))
 
 
 def write_literal(value: float | str | None) -> str:
-    """Serialize a value as a literal; what ADQL has no literal for becomes a CAST of its text.
+    """Write a value as a literal; infinity and NaN, for which ADQL has no literal, become a CAST of a string.
 
     Parameters
     ----------
     value
-        A number (dimensionless), a text, a truth value, or None.
+        A number (dimensionless), a string, a boolean, or None.
 
     Returns
     -------
     text
-        As a query has it.
+        The literal as a query contains it.
     """
     if value is None:
         return "NULL"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        escaped_text = value.replace("'", "''")
+        return f"'{escaped_text}'"
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float) and not math.isfinite(value):
@@ -158,7 +163,7 @@ def write_literal(value: float | str | None) -> str:
 
 
 class _AdqlWriter:
-    """Writes nodes; `is_mapping`: names after a dot need no quotes."""
+    """Writes nodes; with `is_mapping`, names after a dot need no quotes."""
 
     __slots__ = ("is_mapping",)
 
@@ -179,13 +184,11 @@ class _AdqlWriter:
     # --- queries ---------------------------------------------------------------------------------------------
 
     def write_query(self, node: Query) -> str:
-        if not isinstance(node.body, Query):
-            text = self.write_node(node.body)
-        else:
-            text = f"({self.write_query(node.body)})"
+        text = self.write_parenthesized(node.body, with_parentheses=isinstance(node.body, Query))
         if node.ctes:
-            ctes = ", ".join([f"{quote_identifier(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes])
-            text = f"WITH {'RECURSIVE ' if node.ctes[0].recursive else ''}{ctes} {text}"
+            keyword = "WITH RECURSIVE" if node.ctes[0].recursive else "WITH"
+            table_texts = [f"{quote_identifier(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
+            text = f"{keyword} {', '.join(table_texts)} {text}"
         if node.order_by:
             text += f" ORDER BY {self.write_list(node.order_by)}"
         if node.offset is None:
@@ -196,25 +199,26 @@ class _AdqlWriter:
         """Write operators from the leftmost operand on."""
         first, links = split_chain(node, type(node))
         text = self.write_operand(first, links[0])
-        for link, outer in zip_longest(links, links[1:]):
-            text += (
-                f" {link.op} "
-                f"{'ALL ' if isinstance(link, SetOperation) and link.all else ''}{self.write_operand(link.right, link)}"
-            )
-            if outer is not None and (
-                _OPERATOR_PRECEDENCE[link.op] < _OPERATOR_PRECEDENCE[outer.op] or outer.op == "||" != link.op
-            ):
+        for link, outer_link in zip_longest(links, links[1:]):
+            keeps_duplicates = isinstance(link, SetOperation) and link.all
+            operator = f"{link.op} ALL" if keeps_duplicates else link.op
+            text += f" {operator} {self.write_operand(link.right, link)}"
+            if outer_link is None:
+                continue
+            binds_looser = _OPERATOR_PRECEDENCE[link.op] < _OPERATOR_PRECEDENCE[outer_link.op]
+            is_in_concatenation = outer_link.op == "||" != link.op
+            if binds_looser or is_in_concatenation:
                 text = f"({text})"
         return text
 
     def write_operand(self, node: Any, operation: BinaryOperation | SetOperation) -> str:
         if operation.op == "||":
-            parentheses = not is_character_factor(node) or _is_negative(node)
+            needs_parentheses = not is_character_factor(node) or _is_negative(node)
         elif isinstance(node, BinaryOperation | SetOperation):
-            parentheses = _OPERATOR_PRECEDENCE[node.op] <= _OPERATOR_PRECEDENCE[operation.op]
+            needs_parentheses = _OPERATOR_PRECEDENCE[node.op] <= _OPERATOR_PRECEDENCE[operation.op]
         else:
-            parentheses = isinstance(node, Query)
-        return self.write_parenthesized(node, with_parentheses=parentheses)
+            needs_parentheses = isinstance(node, Query)
+        return self.write_parenthesized(node, with_parentheses=needs_parentheses)
 
     def write_select(self, node: Select) -> str:
         parts = ["SELECT DISTINCT" if node.distinct else "SELECT"]
@@ -230,15 +234,10 @@ class _AdqlWriter:
         if node.having is not None:
             parts.append(f"HAVING {self.write_node(node.having)}")
         if node.windows:
-            parts.append(
-                "WINDOW "
-                + ", ".join(
-                    [
-                        f"{quote_identifier(window.name)} AS {self.write_window_definition(window)}"
-                        for window in node.windows
-                    ]
-                )
-            )
+            window_texts = [
+                f"{quote_identifier(window.name)} AS {self.write_window_definition(window)}" for window in node.windows
+            ]
+            parts.append(f"WINDOW {', '.join(window_texts)}")
         return " ".join(parts)
 
     def write_select_item(self, node: SelectItem) -> str:
@@ -254,24 +253,23 @@ class _AdqlWriter:
     def write_from(self, node: FromItem) -> str:
         """Write the outermost CROSS joins with commas."""
         first, links = split_chain(node, Join, lambda link: link.kind == "CROSS")
-        rights = [link.right for link in links]
-        return ", ".join(
-            [
-                self.write_node(first),
-                *(
-                    self.write_parenthesized(right, with_parentheses=isinstance(right, Join) and right.kind == "CROSS")
-                    for right in rights
-                ),
-            ]
-        )
+        item_texts = [self.write_node(first)]
+        for link in links:
+            is_cross_join = isinstance(link.right, Join) and link.right.kind == "CROSS"
+            item_texts.append(self.write_parenthesized(link.right, with_parentheses=is_cross_join))
+        return ", ".join(item_texts)
 
     def write_joins(self, node: Join) -> str:
         """Write joins from the leftmost table on."""
         first, links = split_chain(node, Join)
         text = self.write_node(first)
         for link in links:
-            word = f"{'NATURAL ' if link.natural else ''}{'' if link.kind == 'INNER' else f'{link.kind} '}JOIN"
-            text += f" {word} {self.write_parenthesized(link.right, with_parentheses=isinstance(link.right, Join))}"
+            words = ["NATURAL"] if link.natural else []
+            if link.kind != "INNER":
+                words.append(link.kind)
+            words.append("JOIN")
+            right_text = self.write_parenthesized(link.right, with_parentheses=isinstance(link.right, Join))
+            text += f" {' '.join(words)} {right_text}"
             if link.on is not None:
                 text += f" ON {self.write_node(link.on)}"
             elif link.using:
@@ -281,19 +279,42 @@ class _AdqlWriter:
     # --- conditions and values -------------------------------------------------------------------------------
 
     def write_condition_parts(self, node: Conjunction | Disjunction) -> str:
-        word, looser_nodes = (
-            (" AND ", (Conjunction, Disjunction)) if isinstance(node, Conjunction) else (" OR ", (Disjunction,))
-        )
-        return word.join(
-            [self.write_parenthesized(part, with_parentheses=isinstance(part, looser_nodes)) for part in node.parts]
-        )
+        separator = " OR "
+        parenthesized_classes: tuple[type[Expr], ...] = (Disjunction,)
+        if isinstance(node, Conjunction):
+            separator = " AND "
+            parenthesized_classes = (Conjunction, Disjunction)
+        part_texts: list[str] = []
+        for part in node.parts:
+            needs_parentheses = isinstance(part, parenthesized_classes)
+            part_texts.append(self.write_parenthesized(part, with_parentheses=needs_parentheses))
+        return separator.join(part_texts)
+
+    def write_between(self, node: BetweenPredicate) -> str:
+        operand_text = self.write_node(node.operand)
+        range_text = f"{self.write_node(node.low)} AND {self.write_node(node.high)}"
+        return f"{operand_text} {_write_not(node)}BETWEEN {range_text}"
+
+    def write_like(self, node: LikePredicate) -> str:
+        keyword = "ILIKE" if node.ignore_case else "LIKE"
+        operand_text = self.write_text_operand(node.operand)
+        return f"{operand_text} {_write_not(node)}{keyword} {self.write_text_operand(node.pattern)}"
+
+    def write_unary(self, node: UnaryOperation) -> str:
+        is_operation = isinstance(node.operand, UnaryOperation | BinaryOperation)
+        needs_parentheses = is_operation or _is_negative(node.operand)
+        return node.op + self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)
+
+    def write_cast(self, node: Cast) -> str:
+        length_text = "" if node.length is None else f"({node.length})"
+        return f"CAST({self.write_node(node.operand)} AS {node.target}{length_text})"
 
     def write_in(self, node: InPredicate) -> str:
         if isinstance(node.choices, Subquery):
-            choices = self.write_node(node.choices)
+            choices_text = self.write_node(node.choices)
         else:
-            choices = f"({self.write_list(node.choices)})"
-        return f"{self.write_node(node.operand)} {_write_not(node)}IN {choices}"
+            choices_text = f"({self.write_list(node.choices)})"
+        return f"{self.write_node(node.operand)} {_write_not(node)}IN {choices_text}"
 
     def write_text_operand(self, node: Expr) -> str:
         with_parentheses = not isinstance(node, Literal) and classify_syntax(node) not in {"", "s"}
@@ -303,23 +324,16 @@ class _AdqlWriter:
         first, *later_parts = (*node.qualifier, node.name)
         if self.is_mapping and not later_parts and not first.quoted and first.name.upper() == "PI":
             return first.name  # a mapping reads it as a column: the principal investigator of an observation
-        may_be_bare = [
-            self.is_mapping and not part.quoted and _REGULAR_IDENTIFIER.fullmatch(part.name) for part in later_parts
-        ]
-        return ".".join(
-            [
-                quote_identifier(first),
-                *(
-                    part.name if is_bare else quote_identifier(part)
-                    for part, is_bare in zip(later_parts, may_be_bare, strict=True)
-                ),
-            ]
-        )
+        part_texts = [quote_identifier(first)]
+        for part in later_parts:
+            needs_no_quotes = self.is_mapping and not part.quoted and _REGULAR_IDENTIFIER.fullmatch(part.name)
+            part_texts.append(part.name if needs_no_quotes else quote_identifier(part))
+        return ".".join(part_texts)
 
     def write_function(self, node: FunctionCall) -> str:
-        return (
-            f"{node.name}({'DISTINCT ' if node.distinct else ''}{'*' if node.star else ''}{self.write_list(node.args)})"
-        )
+        quantifier = "DISTINCT " if node.distinct else ""
+        arguments = "*" if node.star else self.write_list(node.args)
+        return f"{node.name}({quantifier}{arguments})"
 
     def write_element(self, node: ArrayElement) -> str:
         needs_parentheses = not isinstance(node.operand, ColumnRef | FunctionCall | Subquery)
@@ -331,10 +345,11 @@ class _AdqlWriter:
         return f"NOT {self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)}"
 
     def write_window(self, node: WindowExpression) -> str:
-        return (
-            f"{self.write_function(node.function)} OVER "
-            f"{self.write_window_definition(node) if node.name is None else quote_identifier(node.name)}"
-        )
+        if node.name is None:
+            window_text = self.write_window_definition(node)
+        else:
+            window_text = quote_identifier(node.name)
+        return f"{self.write_function(node.function)} OVER {window_text}"
 
     def write_window_definition(self, node: WindowExpression | NamedWindow) -> str:
         parts = []
@@ -343,18 +358,21 @@ class _AdqlWriter:
         if node.order_by:
             parts.append(f"ORDER BY {self.write_list(node.order_by)}")
         if node.frame is not None:
-            parts.append(
-                f"{node.frame.unit} BETWEEN {_write_frame_bound(node.frame.start)} AND "
-                f"{_write_frame_bound(node.frame.end)}"
-            )
+            start_text = _write_frame_bound(node.frame.start)
+            end_text = _write_frame_bound(node.frame.end)
+            parts.append(f"{node.frame.unit} BETWEEN {start_text} AND {end_text}")
         return f"({' '.join(parts)})"
 
     def write_case(self, node: Case) -> str:
-        parts = ["CASE", *([] if node.operand is None else [self.write_node(node.operand)])]
-        parts += [f"WHEN {self.write_node(when)} THEN {self.write_node(then)}" for when, then in node.whens]
-        return " ".join(
-            [*parts, *([] if node.otherwise is None else [f"ELSE {self.write_node(node.otherwise)}"]), "END"]
-        )
+        parts = ["CASE"]
+        if node.operand is not None:
+            parts.append(self.write_node(node.operand))
+        for when, then in node.whens:
+            parts.append(f"WHEN {self.write_node(when)} THEN {self.write_node(then)}")
+        if node.otherwise is not None:
+            parts.append(f"ELSE {self.write_node(node.otherwise)}")
+        parts.append("END")
+        return " ".join(parts)
 
 
 def _write_frame_bound(node: FrameBound) -> str:
@@ -377,41 +395,27 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     SetOperation: _AdqlWriter.write_operations,
     SelectItem: _AdqlWriter.write_select_item,
     Star: lambda _, node: "".join([f"{quote_identifier(part)}." for part in node.qualifier]) + "*",
-    OrderItem: lambda text, node: f"{text.write_node(node.expr)}{' DESC' if node.descending else ''}",
+    OrderItem: lambda writer, node: f"{writer.write_node(node.expr)}{' DESC' if node.descending else ''}",
     Join: _AdqlWriter.write_joins,
-    DerivedTable: lambda text, node: text.write_alias(f"({text.write_query(node.query)})", node.alias),
-    TableRef: lambda text, node: text.write_alias(".".join(map(quote_identifier, node.parts)), node.alias),
+    DerivedTable: lambda writer, node: writer.write_alias(f"({writer.write_query(node.query)})", node.alias),
+    TableRef: lambda writer, node: writer.write_alias(".".join(map(quote_identifier, node.parts)), node.alias),
     Conjunction: _AdqlWriter.write_condition_parts,
     Disjunction: _AdqlWriter.write_condition_parts,
     Negation: _AdqlWriter.write_negation,
-    Comparison: lambda text, node: f"{text.write_node(node.left)} {node.op} {text.write_node(node.right)}",
-    BetweenPredicate: lambda text, node: (
-        f"{text.write_node(node.operand)} {_write_not(node)}BETWEEN {text.write_node(node.low)} AND "
-        f"{text.write_node(node.high)}"
-    ),
+    Comparison: lambda writer, node: f"{writer.write_node(node.left)} {node.op} {writer.write_node(node.right)}",
+    BetweenPredicate: _AdqlWriter.write_between,
     InPredicate: _AdqlWriter.write_in,
-    LikePredicate: lambda text, node: (
-        f"{text.write_text_operand(node.operand)} {_write_not(node)}{'I' * node.ignore_case}LIKE "
-        f"{text.write_text_operand(node.pattern)}"
-    ),
-    NullPredicate: lambda text, node: f"{text.write_node(node.operand)} IS {_write_not(node)}NULL",
-    ExistsPredicate: lambda text, node: f"EXISTS ({text.write_query(node.query)})",
-    Subquery: lambda text, node: f"({text.write_query(node.query)})",
+    LikePredicate: _AdqlWriter.write_like,
+    NullPredicate: lambda writer, node: f"{writer.write_node(node.operand)} IS {_write_not(node)}NULL",
+    ExistsPredicate: lambda writer, node: f"EXISTS ({writer.write_query(node.query)})",
+    Subquery: lambda writer, node: f"({writer.write_query(node.query)})",
     Literal: lambda _, node: write_literal(node.value),
     ColumnRef: _AdqlWriter.write_column,
-    UnaryOperation: lambda text, node: (
-        node.op
-        + text.write_parenthesized(
-            node.operand,
-            with_parentheses=isinstance(node.operand, UnaryOperation | BinaryOperation) or _is_negative(node.operand),
-        )
-    ),
+    UnaryOperation: _AdqlWriter.write_unary,
     BinaryOperation: _AdqlWriter.write_operations,
     FunctionCall: _AdqlWriter.write_function,
     WindowExpression: _AdqlWriter.write_window,
     ArrayElement: _AdqlWriter.write_element,
-    Cast: lambda text, node: (
-        f"CAST({text.write_node(node.operand)} AS {node.target}{'' if node.length is None else f'({node.length})'})"
-    ),
+    Cast: _AdqlWriter.write_cast,
     Case: _AdqlWriter.write_case,
 }
