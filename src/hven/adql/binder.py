@@ -1,4 +1,4 @@
-"""Bind a parsed query: resolve names to columns, type all expressions, expand stars, and write joins as conditions.
+"""Bind a parsed query: resolve names to columns, type all expressions, expand stars, and rewrite joins as conditions.
 
 The result is a `BoundQuery`.
 """
@@ -53,8 +53,11 @@ if TYPE_CHECKING:
     from hven.adql.scope import TableCatalogue
     from hven.model.table import Column
 
+# a table of WITH: its name, its description, its columns, and the number of stored tables that it reads
+CteEntry = tuple[Ident, Table, ColumnLookup, int]
+
 EMPTY_SCOPE = NameScope(VisibleColumns())
-# literals: a longer list does not come again with other values, and engines take parameters slower than text
+# a query with more literals is unlikely to come again with other values, and engines read parameters slower than text
 MAX_PARAMETERS = 128
 
 
@@ -71,26 +74,26 @@ def bind_query(
     Parameters
     ----------
     query
-        What `hven.adql.parse_query` gave, or a tree that a program built.
+        The result of `hven.adql.parse_query`, or a tree that a program built.
     catalogue
-        The tables that the reader may know of.
+        The tables that the reader may see.
     functions
-        The functions that may be called; `hven.adql.functions.MAPPING_FUNCTIONS` in descriptors.
+        The functions that the query may call; `hven.adql.functions.MAPPING_FUNCTIONS` in descriptors.
     resolve_position
-        A function that resolves names of objects to longitude and latitude (degrees, ICRS), for IVO_SIMBADPOINT; None:
-        it cannot be called.
+        A function that resolves the name of an object to longitude and latitude (ICRS, degrees), for IVO_SIMBADPOINT.
+        None: queries cannot call it.
     order_independent
-        True: sums and means of floats do not depend on the order of rows.
+        Whether sums and means of floats must not depend on the order of rows.
 
     Returns
     -------
     bound
-        With the types of its outputs, the tables that it reads, and which literals may vary.
+        The bound query with its output columns, the tables that it reads, and the slots whose literals may vary.
 
     Raises
     ------
     BindError
-        A name, a type or a unit does not fit: with line, column and the nearest name.
+        A name, a type or a unit does not fit. The error has line, column and the nearest name.
     """
     binder = Binder(query.text, catalogue, functions)
     binder.resolve_position = resolve_position
@@ -99,16 +102,18 @@ def bind_query(
         bound, outputs = binder.bind_query(query, None)
     except RecursionError:
         raise BindError("the query is nested too deeply", text=query.text, remedy="write it flatter") from None
-    slots = binder.literal_values
-    free = frozenset(binder.free_slots - binder.fixed_slots)
-    if len(free) > MAX_PARAMETERS:
-        free = frozenset()
+    free_slots = frozenset(binder.free_slots - binder.fixed_slots)
+    if len(free_slots) > MAX_PARAMETERS:
+        free_slots = frozenset()
+    values_by_slot = binder.literal_values
+    slot_count = max(values_by_slot, default=-1) + 1
+    literal_values = tuple([values_by_slot.get(slot) for slot in range(slot_count)])
     return BoundQuery(
         bound,
         outputs.columns,
         tuple(binder.tables.values()),
-        tuple([slots.get(index) for index in range(max(slots) + 1)]) if slots else (),
-        free,
+        literal_values,
+        free_slots,
         binder.volatile,
         tuple(binder.slot_bounds),
         binder.text_operation_count,
@@ -120,32 +125,30 @@ def bind_query(
 def bind_expression(
     expr: Expr, columns: Sequence[Column] | ColumnLookup, *, functions: FunctionSet = MAPPING_FUNCTIONS, text: str = ""
 ) -> Expr:
-    """Bind a value expression over plain columns.
+    """Bind a value expression that reads plain columns: the source columns of a mapping, or the columns of a table.
 
-    A mapping's source columns, or those of one table (as `ColumnLookup` for who binds many).
-
-    Its literals are written into the SQL text, never made parameters.
+    The literals of the expression become a part of the SQL text, never parameters.
 
     Parameters
     ----------
     expr
-        As `hven.adql.parse_expression` returned it.
+        The result of `hven.adql.parse_expression`.
     columns
-        What names may stand for.
+        The columns that the expression may read. A `ColumnLookup` saves time if a caller binds many expressions.
     functions
-        Those that may be called.
+        The functions that the expression may call.
     text
         The text of the expression, for line and column of errors.
 
     Returns
     -------
     expr
-        Typed.
+        The bound expression.
 
     Raises
     ------
     BindError
-        As `bind_query`; `text` is for line and column.
+        A name, a type or a unit does not fit. The error has line, column and the nearest name.
     """
     return _bind_standalone(expr, columns, functions, text, is_condition=False)
 
@@ -153,19 +156,19 @@ def bind_expression(
 def bind_condition(
     expr: Expr, columns: Sequence[Column] | ColumnLookup, *, functions: FunctionSet = MAPPING_FUNCTIONS, text: str = ""
 ) -> Expr:
-    """Bind a search condition over plain columns, as `bind_expression` does.
+    """Bind a search condition that reads plain columns, as `bind_expression` does.
 
     Parameters
     ----------
     expr
-        As `hven.adql.parse_condition` returned it.
+        The result of `hven.adql.parse_condition`.
     columns, functions, text
         As for `bind_expression`.
 
     Returns
     -------
     expr
-        A condition, typed.
+        The bound condition.
     """
     return _bind_standalone(expr, columns, functions, text, is_condition=True)
 
@@ -176,11 +179,8 @@ def _bind_standalone(
     binder = Binder(text, EMPTY_CATALOGUE, functions)
     binder.inline_depth = 1
     binder.clause = format_message("an expression over single rows")
-    scope = NameScope(
-        VisibleColumns(
-            [FromSource(0, columns if isinstance(columns, ColumnLookup) else ColumnLookup(columns), None, ())]
-        )
-    )
+    column_lookup = columns if isinstance(columns, ColumnLookup) else ColumnLookup(columns)
+    scope = NameScope(VisibleColumns([FromSource(0, column_lookup, None, ())]))
     try:
         if is_condition:
             return binder.bind_condition(expr, scope)
@@ -190,19 +190,19 @@ def _bind_standalone(
 
 
 UPLOAD_SCHEMA = "TAP_UPLOAD"
-MAX_SUGGESTED_TABLES = 5  # tables of a schema that are named where one is not there
-MAX_RECURSION_ROUNDS = 5  # in which the types of a recursive table must settle
+MAX_SUGGESTED_TABLES = 5  # tables of a schema that an error about a missing table names
+MAX_RECURSION_ROUNDS = 5  # rounds after which the types of a recursive table must be stable
 
 
 class _EmptyCatalogue:
     """A catalogue without tables."""
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:  # noqa: ARG002  (the contract's signature)
-        """Find nothing."""
+        """Return no table."""
         return []
 
     def list_names(self) -> list[str]:
-        """List none."""
+        """Return no name."""
         return []
 
 
@@ -210,48 +210,48 @@ EMPTY_CATALOGUE = _EmptyCatalogue()
 
 
 class Binder(JoinBinder):
-    """Binds one query with its subqueries, CTEs and views.
+    """Binds one query with its subqueries, tables of WITH and views.
 
     Common
     ------
     node, query, items
-        What is to be bound: parsed, and never changed.
+        The parsed nodes to bind; the binder never changes them.
     select
-        A SELECT, bound.
+        A bound SELECT.
     outer_scope
-        The scope of the query around it, whose columns it may use; None: there is none.
+        The scope of the query around the node, whose columns it may read; None if there is none.
     scope
-        What the FROM of its SELECT brings.
+        The columns that the FROM of the SELECT makes visible.
     outputs
-        The select list of its SELECT.
+        The select list of the SELECT.
     returns : Query, Select, SetOperation, CommonTable, FromItem, OrderItem, Expr, Literal, SelectList, VisibleColumns
-        The node bound: a new one with types, columns and numbers of sources; then, if it is a tuple, the `SelectList`
-        of its select list, or the `VisibleColumns` of the columns that it brings into FROM.
+        The bound node: a new one with types, columns and source numbers. A tuple also has the `SelectList` of the
+        select list, or the `VisibleColumns` that the node adds to FROM.
     """
 
     def __init__(self, text: str, catalogue: TableCatalogue, functions: FunctionSet) -> None:
         super().__init__(text, functions)
         self.catalogue = catalogue
         self.source_count = 0
-        self.ctes: list[tuple[Ident, Table, ColumnLookup, int]] = []  # the last is how many tables it reads
+        self.ctes: list[CteEntry] = []
         self.open_views: list[str] = []
 
     # --- queries
 
     def bind_subquery(self, query: Query, scope: NameScope) -> tuple[Query, tuple[Column, ...]]:
-        """Bind a subquery that sees the columns around it.
+        """Bind a subquery that can read the columns of the queries around it.
 
         Parameters
         ----------
         scope
-            Of the query around it.
+            The scope of the query around the subquery.
 
         Returns
         -------
         query
-            Bound.
+            The bound subquery.
         columns
-            Of its output.
+            Its output columns.
         """
         clause = self.clause
         self.clause = "SELECT"
@@ -261,37 +261,33 @@ class Binder(JoinBinder):
 
     def bind_query(self, node: Query, outer_scope: NameScope | None) -> tuple[Query, SelectList]:
         """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
-        before = len(self.ctes)
+        outer_cte_count = len(self.ctes)
         ctes = tuple([self.bind_common_table(cte, outer_scope) for cte in node.ctes])
-        if node.offset is None:
-            offset = None
-        else:
-            offset = self.bind_row_count(node.offset)
+        offset = None if node.offset is None else self.bind_row_count(node.offset)
         body: Select | SetOperation | Query
+        order: tuple[OrderItem, ...] = ()
         if isinstance(node.body, Select):
             body, outputs, scope = self.bind_select(node.body, outer_scope)
             if node.order_by:
                 order = self.bind_select_order(node.order_by, body, outputs, scope)
-            else:
-                order = ()
         else:
             body, outputs = self.bind_set_operand(node.body, outer_scope)
             order = self.bind_set_order(node.order_by, outputs)
         if isinstance(body, Select) and body.distinct:
-            for item in order:
-                if not isinstance(item.expr, Literal):
+            for order_item in order:
+                if not isinstance(order_item.expr, Literal):
                     self.raise_bind_error(
                         "ORDER BY after SELECT DISTINCT sorts by selected columns only",
-                        item.text_offset,
+                        order_item.text_offset,
                         "select the expression too",
                     )
-        del self.ctes[before:]
+        del self.ctes[outer_cte_count:]
         return Query(body, order, offset, ctes, text_offset=node.text_offset, text=node.text), outputs
 
     def bind_set_operand(
         self, node: Select | SetOperation | Query, outer_scope: NameScope | None
     ) -> tuple[Select | SetOperation | Query, SelectList]:
-        """Bind one side of a set operation."""
+        """Bind one operand of a set operation."""
         if isinstance(node, Select):
             select, outputs, _ = self.bind_select(node, outer_scope)
             return select, outputs
@@ -310,70 +306,66 @@ class Binder(JoinBinder):
         left_list: SelectList,
         outer_scope: NameScope | None,
     ) -> tuple[SetOperation, SelectList]:
-        """Bind the right side of a set operation and join it to the left one.
+        """Bind the right operand of a set operation and join it to the left one.
 
         Parameters
         ----------
         left_body
-            Its left side, bound.
+            The bound left operand.
         left_list
-            The select list of the left side.
+            The select list of the left operand.
 
         Returns
         -------
         operation
-            Bound.
+            The bound operation.
         outputs
-            With types that hold both sides.
+            The select list with types that hold the values of both operands.
         """
-        right, right_list = self.bind_set_operand(node.right, outer_scope)
-        if len(left_list.columns) != len(right_list.columns):
-            self.raise_bind_error(
-                format_message(
-                    "{op} joins rows of {one} columns with rows of {other}",
-                    node.op,
-                    len(left_list.columns),
-                    len(right_list.columns),
-                ),
-                node.right.text_offset,
-                "select the same number of columns on both sides",
+        right_body, right_list = self.bind_set_operand(node.right, outer_scope)
+        left_width = len(left_list.columns)
+        right_width = len(right_list.columns)
+        if left_width != right_width:
+            message = format_message(
+                "{op} joins rows of {one} columns with rows of {other}", node.op, left_width, right_width
             )
-        return SetOperation(
-            node.op, left_body, right, node.all, text_offset=node.text_offset
-        ), left_list.merge_set_operation(right_list, self, node)
+            remedy = "select the same number of columns on both sides"
+            self.raise_bind_error(message, node.right.text_offset, remedy)
+        operation = SetOperation(node.op, left_body, right_body, node.all, text_offset=node.text_offset)
+        return operation, left_list.merge_set_operation(right_list, self, node)
 
     def bind_common_table(self, node: CommonTable, outer_scope: NameScope | None) -> CommonTable:
-        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
+        """Bind ``name AS (SELECT ..)`` and make it visible to the later tables of WITH and to the main query."""
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
                 self.raise_bind_error(format_message("WITH names {name!r} twice", node.name.name), node.text_offset)
-        before = self.table_read_count
+        outer_read_count = self.table_read_count
         body = node.query.body
         if node.recursive and isinstance(body, SetOperation) and body.op == "UNION":
             query, outputs = self.bind_recursive_table(node, body, outer_scope)
         else:
             query, outputs = self.bind_query(node.query, outer_scope)
-        table = Table(schema="", name=node.name.name, columns=outputs.columns)
-        self.ctes.append((node.name, table, outputs.build_lookup(), self.table_read_count - before))
-        self.table_read_count = before
+        read_count = self.table_read_count - outer_read_count
+        self.table_read_count = outer_read_count  # the reads count where the table is read, perhaps several times
+        self.ctes.append(_build_cte_entry(node, outputs, read_count))
         return CommonTable(node.name, query, node.recursive, text_offset=node.text_offset)
 
     def bind_recursive_table(
         self, node: CommonTable, body: SetOperation, outer_scope: NameScope | None
     ) -> tuple[Query, SelectList]:
-        """Bind ``start UNION [ALL] step``: the step reads the rows that the step before it made, until there are none.
+        """Bind ``start UNION [ALL] step``, in which each step reads the rows of the step before.
 
         Parameters
         ----------
         body
-            Its query, a UNION.
+            The UNION of the recursive table.
 
         Returns
         -------
         query
-            Bound.
+            The bound query.
         outputs
-            Of types that settle.
+            The select list with the types that the table has after any number of steps.
         """
         if node.query.order_by or node.query.offset is not None:
             self.raise_bind_error(
@@ -383,48 +375,30 @@ class Binder(JoinBinder):
             )
         start, start_list = self.bind_set_operand(body.left, outer_scope)
         previous_list = start_list
-        for _ in range(
-            MAX_RECURSION_ROUNDS
-        ):  # what n + 1 makes of a short is a long: then n was one from the beginning
-            self.ctes.append(
-                (
-                    node.name,
-                    Table(schema="", name=node.name.name, columns=previous_list.columns),
-                    previous_list.build_lookup(),
-                    1,
-                )
-            )
+        # if n is a short, n + 1 is a long: the next round begins with n as a long
+        for _ in range(MAX_RECURSION_ROUNDS):
+            self.ctes.append(_build_cte_entry(node, previous_list, 1))
             bound, outputs = self.bind_set_operation(body, start, start_list, outer_scope)
             self.ctes.pop()
-            if all(
-                previous_column.type == merged_column.type
-                for previous_column, merged_column in zip(previous_list.columns, outputs.columns, strict=True)
-            ):
-                break
+            previous_types = [column.type for column in previous_list.columns]
+            if previous_types == [column.type for column in outputs.columns]:
+                return Query(bound, text_offset=node.query.text_offset, text=node.query.text), outputs
             previous_list = outputs
-        else:
-            self.raise_bind_error(
-                format_message("the types of the recursive table {name} do not settle", node.name.name),
-                body.right.text_offset,
-                "CAST its columns in both parts",
-            )
-        return Query(bound, text_offset=node.query.text_offset, text=node.query.text), outputs
+        message = format_message("the types of the recursive table {name} do not settle", node.name.name)
+        return self.raise_bind_error(message, body.right.text_offset, "CAST its columns in both parts")
 
     def bind_row_count(self, node: Literal) -> Literal:
-        """Bind the number of TOP or OFFSET: a whole number that may vary.
+        """Bind the number of TOP or OFFSET, an integer that may vary when a plan is reused.
 
         Parameters
         ----------
         node
-            Its literal.
+            The literal after TOP or OFFSET.
         """
         bound = self.bind_literal(node, EMPTY_SCOPE)
         if not isinstance(node.value, int) or node.value < 0:
-            self.raise_bind_error(
-                format_message("{value!r} rows", node.value),
-                node.text_offset,
-                "TOP and OFFSET take a whole number, 0 or more",
-            )
+            message = format_message("{value!r} rows", node.value)
+            self.raise_bind_error(message, node.text_offset, "TOP and OFFSET take a whole number, 0 or more")
         return bound  # type: ignore[return-value]
 
     def bind_select(self, node: Select, outer_scope: NameScope | None) -> tuple[Select, SelectList, NameScope]:
@@ -433,52 +407,32 @@ class Binder(JoinBinder):
         Returns
         -------
         select
-            Bound.
+            The bound SELECT.
         outputs
             Its select list.
         scope
-            Of its FROM, for ORDER BY.
+            The scope of its FROM, for ORDER BY.
         """
-        self.select_count += not self.inline_depth
-        self.check_count(
-            self.select_count,
-            MAX_QUERY_SELECTS,
-            "SELECTs",
-            node.text_offset,
-            "ask several queries, or upload a table and join it",
-        )
+        if not self.inline_depth:
+            self.select_count += 1
+        remedy = "ask several queries, or upload a table and join it"
+        self.check_count(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
         clause = self.clause
-        if node.source is None:
-            source, view = (None, VisibleColumns())
-        else:
-            source, view = self.bind_from_item(node.source, outer_scope)
-        scope = NameScope(view, outer_scope, windows=node.windows)
+        source = None
+        visible_columns = VisibleColumns()
+        if node.source is not None:
+            source, visible_columns = self.bind_from_item(node.source, outer_scope)
+        scope = NameScope(visible_columns, outer_scope, windows=node.windows)
         where = None
         if node.where is not None:
             self.clause = "WHERE"
-            scope.pending_aliases = [
-                item.alias for item in node.items if isinstance(item, SelectItem) and item.alias is not None
-            ]
+            select_items = [item for item in node.items if isinstance(item, SelectItem)]
+            scope.pending_aliases = [item.alias for item in select_items if item.alias is not None]
             where = self.bind_condition(node.where, scope)
         self.clause = "SELECT"
-        outputs = SelectList()
-        for item in node.items:
-            if isinstance(item, Star):
-                self.expand_star(item, scope, outputs)
-            else:
-                outputs.add_item(self.bind_expression(item.expr, scope), item.alias, item.text_offset)
-            if len(outputs.items) > MAX_SELECT_COLUMNS:
-                width = sum(len(source_item.column_lookup.columns) for source_item in view.sources)
-                self.check_count(
-                    len(outputs.items),
-                    max(MAX_SELECT_COLUMNS, width),
-                    "columns",
-                    item.text_offset,
-                    "select fewer columns",
-                )
-        if len(self.text) > MAX_TEXT_BYTES:
-            self.check_literal_size(outputs)
-        self.fixed_slots.update(literal.slot for literal in outputs.named_literals)  # another value, another name
+        outputs = self.bind_select_items(node, scope)
+        # a literal of a generated column name is part of the shape: another value would give another name
+        self.fixed_slots.update(literal.slot for literal in outputs.named_literals)
         scope.aliases = outputs.aliases
         self.clause = "GROUP BY"
         self.check_key_count(node.group_by, "GROUP BY")
@@ -489,57 +443,73 @@ class Binder(JoinBinder):
             having = self.bind_condition(node.having, scope)
         self.check_named_windows(node.windows, scope)
         self.clause = clause
-        if node.top is None:
-            top = None
-        else:
-            top = self.bind_row_count(node.top)
+        top = None if node.top is None else self.bind_row_count(node.top)
         bound = Select(
             tuple(outputs.items), source, where, group_by, having, node.distinct, top, text_offset=node.text_offset
         )
         if group_by or having is not None or has_local_aggregate(outputs.items):
-            check_grouping(bound, (), view, self.text)
+            check_grouping(bound, (), visible_columns, self.text)
             self.mark_group_literals_fixed(bound, ())
         return bound, outputs, scope
 
+    def bind_select_items(self, node: Select, scope: NameScope) -> SelectList:
+        """Bind the items of a select list, and check their number and the size of their literals."""
+        outputs = SelectList()
+        for item in node.items:
+            if isinstance(item, Star):
+                self.expand_star(item, scope, outputs)
+            else:
+                expression = self.bind_expression(item.expr, scope)
+                outputs.add_item(expression, item.alias, item.text_offset)
+            output_count = len(outputs.items)
+            if output_count > MAX_SELECT_COLUMNS:
+                from_width = sum(len(source.column_lookup.columns) for source in scope.visible_columns.sources)
+                max_count = max(MAX_SELECT_COLUMNS, from_width)
+                self.check_count(output_count, max_count, "columns", item.text_offset, "select fewer columns")
+        if len(self.text) > MAX_TEXT_BYTES:
+            self.check_literal_size(outputs)
+        return outputs
+
     def check_literal_size(self, outputs: SelectList) -> None:
-        """Refuse long literals as values of each row: the engine makes one of them for every row."""
-        size = 0
+        """Refuse long string literals in the select list, since the engine copies them into every row."""
+        character_count = 0
         for item in outputs.items:
-            if isinstance(item, SelectItem) and classify_value(item.expr) == "text":
-                for literal in iterate_literals(item.expr):
-                    size += len(literal.value) if isinstance(literal.value, str) else 0
-                    if size > MAX_TEXT_BYTES:
-                        self.raise_bind_error(
-                            format_message(
-                                "literals of more than {most:,} characters would stand in each row", MAX_TEXT_BYTES
-                            ),
-                            literal.text_offset,
-                            "upload long texts as a table",
-                        )
+            if not isinstance(item, SelectItem) or classify_value(item.expr) != "text":
+                continue
+            for literal in iterate_literals(item.expr):
+                if isinstance(literal.value, str):
+                    character_count += len(literal.value)
+                if character_count > MAX_TEXT_BYTES:
+                    message = format_message(
+                        "literals of more than {most:,} characters would stand in each row", MAX_TEXT_BYTES
+                    )
+                    self.raise_bind_error(message, literal.text_offset, "upload long texts as a table")
 
     def mark_group_literals_fixed(self, select: Select, order_expressions: Sequence[Expr]) -> None:
-        """Fix the literals inside GROUP BY's expressions as part of the plan's shape.
+        """Make the literals of a grouped SELECT a part of the query's shape if GROUP BY has an expression.
 
-        The same expression stands elsewhere too.
+        A parameter would hide from the engine that an expression of the select list is the same as one of GROUP BY.
 
         Parameters
         ----------
         order_expressions
-            Expressions of its ORDER BY, bound.
+            The bound expressions of ORDER BY.
         """
-        if all(isinstance(item, ColumnRef) for item in select.group_by):
+        if all(isinstance(key, ColumnRef) for key in select.group_by):
             return
-        parts = [
-            *select.group_by,
-            *(item.expr for item in select.items if isinstance(item, SelectItem)),
-            *order_expressions,
-        ]
+        expressions = [*select.group_by, *order_expressions]
+        expressions += [item.expr for item in select.items if isinstance(item, SelectItem)]
         if select.having is not None:
-            parts.append(select.having)
-        self.fixed_slots.update(literal.slot for part in parts for literal in iterate_literals(part))
+            expressions.append(select.having)
+        for expression in expressions:
+            self._mark_literals_fixed(expression)
+
+    def _mark_literals_fixed(self, expression: Expr) -> None:
+        """Make the literals of an expression a part of the query's shape."""
+        self.fixed_slots.update(literal.slot for literal in iterate_literals(expression))
 
     def bind_group_item(self, node: Expr, scope: NameScope, outputs: SelectList) -> Expr:
-        """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
+        """Bind one expression of GROUP BY; a name of FROM comes before an alias, an integer is a position."""
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
             expression = outputs.find_expression(node.value, self, node)
@@ -551,19 +521,19 @@ class Binder(JoinBinder):
         return self.bind_expression(node, scope)
 
     def check_group_alias(self, expr: Expr, node: Expr) -> Expr:
-        """Check that an output column can be grouped by.
+        """Check that GROUP BY can use an output column.
 
         Parameters
         ----------
         expr
-            The column's expression, bound.
+            The bound expression of the output column.
         node
-            Where GROUP BY names it.
+            The item of GROUP BY that names the column.
 
         Returns
         -------
         expr
-            The same.
+            The same expression.
         """
         if require_meta(expr).aggregate:
             self.raise_bind_error("GROUP BY cannot use the result of an aggregate function", node.text_offset)
@@ -581,16 +551,19 @@ class Binder(JoinBinder):
         Parameters
         ----------
         outputs
-            The select list, which grows.
+            The select list, to which the columns are added.
         """
-        before = len(outputs.items)
+        previous_count = len(outputs.items)
         self.add_star_columns(node, scope, outputs)
-        if len(outputs.items) == before and any(
-            column.hidden for source in scope.visible_columns.sources for column in source.column_lookup.columns
-        ):
-            self.raise_bind_error(
-                "* stands for no column: all of them are hidden", node.text_offset, "name the columns that are wanted"
-            )
+        if len(outputs.items) > previous_count:
+            return
+        for source in scope.visible_columns.sources:
+            if any(column.hidden for column in source.column_lookup.columns):
+                self.raise_bind_error(
+                    "* stands for no column: all of them are hidden",
+                    node.text_offset,
+                    "name the columns that are wanted",
+                )
 
     def add_star_columns(self, node: Star, scope: NameScope, outputs: SelectList) -> None:
         """Add the columns that a star stands for.
@@ -598,33 +571,34 @@ class Binder(JoinBinder):
         Parameters
         ----------
         outputs
-            The select list, which grows.
+            The select list, to which the columns are added.
         """
         if node.qualifier:
-            sources = scope.find_sources(node.qualifier)
-            if len(sources) != 1:
-                name = ".".join(part.name for part in node.qualifier)
-                if sources:
-                    self.raise_bind_error(
-                        format_message("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources)),
-                        node.text_offset,
-                        "give an alias to each",
-                    )
-                raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
-            for index, column in enumerate(sources[0].column_lookup.columns):
+            source = self._find_star_source(node, scope)
+            for index, column in enumerate(source.column_lookup.columns):
                 if not column.hidden:
-                    column_ref = sources[0].build_column_ref(index, node.text_offset)
+                    column_ref = source.build_column_ref(index, node.text_offset)
                     outputs.add_item(column_ref, None, node.text_offset)
             return
         if not scope.visible_columns.sources:
             self.raise_bind_error("* needs a FROM", node.text_offset)
-        for item in scope.visible_columns.list_star_columns():
-            expression = item.build_expression(node.text_offset)
-            outputs.add_item(
-                expression,
-                Ident(item.name, quoted=True) if item.expr is not None else None,
-                node.text_offset,
-            )
+        for column_item in scope.visible_columns.list_star_columns():
+            expression = column_item.build_expression(node.text_offset)
+            alias = None
+            if column_item.expr is not None:  # a merged column, which has no name of its own
+                alias = Ident(column_item.name, quoted=True)
+            outputs.add_item(expression, alias, node.text_offset)
+
+    def _find_star_source(self, node: Star, scope: NameScope) -> FromSource:
+        """Return the item of FROM that ``t.*`` means; refuse an unknown or ambiguous name."""
+        sources = scope.find_sources(node.qualifier)
+        if not sources:
+            raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
+        if len(sources) > 1:
+            name = ".".join(part.name for part in node.qualifier)
+            message = format_message("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources))
+            self.raise_bind_error(message, node.text_offset, "give an alias to each")
+        return sources[0]
 
     # --- ORDER BY
 
@@ -636,52 +610,36 @@ class Binder(JoinBinder):
         Returns
         -------
         items
-            Bound; constants are left out.
+            The bound items without constants, which sort nothing and which engines refuse.
         """
         clause = self.clause
         self.clause = "ORDER BY"
         self.check_key_count(items, "ORDER BY")
-        keys: dict[object, int] | None = None
-        bound: list[OrderItem] = []
+        positions_by_key: dict[object, int] | None = None  # computed if an item is an expression
+        bound_items: list[OrderItem] = []
         for item in items:
             position = self.find_order_position(item.expr, outputs)
             if position is None:
-                expr = self.bind_expression(item.expr, scope)
-                if keys is None:
-                    keys = {}
-                    for index, output in enumerate(outputs.items, 1):
-                        keys.setdefault(build_expression_key(output.expr), index)
-                output_position = keys.get(build_expression_key(expr))
-                if output_position is not None:
-                    self.fixed_slots.update(literal.slot for literal in iterate_literals(expr))
-                    self.fixed_slots.update(
-                        literal.slot for literal in iterate_literals(outputs.items[output_position - 1].expr)
-                    )
-                    position = output_position
-                elif require_meta(expr).constant:
-                    continue  # sorts nothing, and engines refuse it
-                else:
-                    bound.append(OrderItem(expr, item.descending, text_offset=item.text_offset))
+                expression = self.bind_expression(item.expr, scope)
+                if positions_by_key is None:
+                    positions_by_key = _map_output_positions(outputs)
+                position = positions_by_key.get(build_expression_key(expression))
+                if position is None:
+                    if not require_meta(expression).constant:
+                        bound_items.append(OrderItem(expression, item.descending, text_offset=item.text_offset))
                     continue
-            position_literal = outputs.build_position_literal(position, item.expr.text_offset)
-            bound.append(
-                OrderItem(
-                    position_literal,
-                    item.descending,
-                    text_offset=item.text_offset,
-                )
-            )
+                self._mark_literals_fixed(expression)
+                self._mark_literals_fixed(outputs.items[position - 1].expr)
+            bound_items.append(_build_position_item(item, outputs, position))
         self.clause = clause
-        sort_expressions = [item.expr for item in bound if not isinstance(item.expr, Literal)]
-        if sort_expressions and (
-            select.group_by
-            or has_local_aggregate(outputs.items)
-            or any(require_meta(expr).aggregate for expr in sort_expressions)
-        ):
-            check_grouping(select, sort_expressions, scope.visible_columns, self.text)
-            check_grouping(select, (), scope.visible_columns, self.text)
-            self.mark_group_literals_fixed(select, sort_expressions)
-        return tuple(bound)
+        sort_expressions = [item.expr for item in bound_items if not isinstance(item.expr, Literal)]
+        if sort_expressions:
+            is_grouped = bool(select.group_by) or has_local_aggregate(outputs.items)
+            if is_grouped or any(require_meta(expression).aggregate for expression in sort_expressions):
+                check_grouping(select, sort_expressions, scope.visible_columns, self.text)
+                check_grouping(select, (), scope.visible_columns, self.text)
+                self.mark_group_literals_fixed(select, sort_expressions)
+        return tuple(bound_items)
 
     def bind_set_order(self, items: Sequence[OrderItem], outputs: SelectList) -> tuple[OrderItem, ...]:
         """Bind ORDER BY of a set operation: positions and names of the output only.
@@ -689,65 +647,58 @@ class Binder(JoinBinder):
         Parameters
         ----------
         outputs
-            Of the operation.
+            The select list of the operation.
         """
         self.check_key_count(items, "ORDER BY")
-        bound = []
+        bound_items: list[OrderItem] = []
         for item in items:
             position = self.find_order_position(item.expr, outputs)
             if position is None:
+                remedy = ""
                 if isinstance(item.expr, ColumnRef):
-                    near = suggest_nearest_name(item.expr.name.name, [column.name for column in outputs.columns])
-                else:
-                    near = ""
+                    output_names = [column.name for column in outputs.columns]
+                    remedy = suggest_nearest_name(item.expr.name.name, output_names)
                 self.raise_bind_error(
                     "ORDER BY of a set operation takes names or positions of its output columns",
                     item.text_offset if item.text_offset >= 0 else item.expr.text_offset,
-                    near,
+                    remedy,
                 )
-            position_literal = outputs.build_position_literal(position, item.expr.text_offset)
-            bound.append(
-                OrderItem(
-                    position_literal,
-                    item.descending,
-                    text_offset=item.text_offset,
-                )
-            )
-        return tuple(bound)
+            bound_items.append(_build_position_item(item, outputs, position))
+        return tuple(bound_items)
 
     def find_order_position(self, node: Expr, outputs: SelectList) -> int | None:
-        """Find the output column that ORDER BY names or counts.
+        """Find the output column that an item of ORDER BY means by its name or position.
 
         Parameters
         ----------
         node
-            An item of ORDER BY.
+            The expression of an item of ORDER BY.
         outputs
             The select list.
 
         Returns
         -------
         position
-            From 1; None if it is another expression.
+            The position from 1; None if the item is another expression.
         """
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
             outputs.find_expression(node.value, self, node)
             return node.value
-        if isinstance(node, ColumnRef) and not node.qualifier:
-            column_indexes = outputs.find_columns(node.name)
-            if len({build_expression_key(outputs.items[index].expr) for index in column_indexes}) > 1:
-                self.raise_bind_error(
-                    format_message(
-                        "ORDER BY {name} is ambiguous: {count} output columns are called so",
-                        node.name.name,
-                        len(column_indexes),
-                    ),
-                    node.text_offset,
-                    "give them aliases, or sort by position",
-                )
-            return column_indexes[0] + 1 if column_indexes else None
-        return None
+        if not isinstance(node, ColumnRef) or node.qualifier:
+            return None
+        column_indexes = outputs.find_columns(node.name)
+        if not column_indexes:
+            return None
+        distinct_expressions = {build_expression_key(outputs.items[index].expr) for index in column_indexes}
+        if len(distinct_expressions) > 1:
+            message = format_message(
+                "ORDER BY {name} is ambiguous: {count} output columns are called so",
+                node.name.name,
+                len(column_indexes),
+            )
+            self.raise_bind_error(message, node.text_offset, "give them aliases, or sort by position")
+        return column_indexes[0] + 1
 
     # --- FROM
 
@@ -758,32 +709,31 @@ class Binder(JoinBinder):
         if isinstance(node, DerivedTable):
             query, outputs = self.bind_derived_query(node.query, outer_scope)
             number = self.assign_source_number()
-            names = outputs.build_lookup()
+            column_lookup = outputs.build_lookup()
             bound = DerivedTable(
                 query, node.alias, text_offset=node.text_offset, number=number, columns=outputs.columns
             )
-            return bound, VisibleColumns([FromSource(number, names, node.alias, ())])
+            return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, ())])
         if isinstance(node, Join):
             return self.bind_join(node, outer_scope)
-        raise self.build_bind_error(
-            format_message("{name} cannot stand in FROM", type(node).__name__), node.text_offset
-        )
+        message = format_message("{name} cannot stand in FROM", type(node).__name__)
+        raise self.build_bind_error(message, node.text_offset)
 
     def bind_derived_query(self, query: Query, outer_scope: NameScope | None) -> tuple[Query, SelectList]:
-        """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
+        """Bind the query of a derived table, which can read the queries around it, but no other item of FROM."""
         clause = self.clause
         self.clause = "SELECT"
-        bound_and_list = self.bind_query(query, outer_scope)
+        bound, outputs = self.bind_query(query, outer_scope)
         self.clause = clause
-        return bound_and_list
+        return bound, outputs
 
     def assign_source_number(self) -> int:
-        """Count up the items of FROM.
+        """Return the number of the next item of FROM.
 
         Returns
         -------
         number
-            Of the next one.
+            A number that is unique in the whole query, from 1.
         """
         self.source_count += 1
         return self.source_count
@@ -791,41 +741,18 @@ class Binder(JoinBinder):
     def bind_table(self, node: TableRef) -> tuple[FromItem, VisibleColumns]:
         """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
-            for name, table, names, reads in self.ctes:
-                if _is_cte_name(node.parts[0], name):
-                    self.count_table_reads(reads, node.text_offset)
-                    number = self.assign_source_number()
-                    ref = TableRef(
-                        (name,), node.alias, text_offset=node.text_offset, number=number, table=table, cte=True
-                    )
-                    return ref, VisibleColumns([FromSource(number, names, node.alias, (node.parts[0],))])
+            for cte_entry in self.ctes:
+                if _is_cte_name(node.parts[0], cte_entry[0]):
+                    return self._bind_cte_reference(node, cte_entry)
         candidates = self.catalogue.find(node.parts)
-        written_name = ".".join(part.name for part in node.parts)
         if not candidates:
-            near = suggest_nearest_name(
-                written_name, [*self.catalogue.list_names(), *(name.name for name, *_ in self.ctes)], is_dotted=True
-            )
-            if not near and len(node.parts) == 1:
-                bare = {name.rpartition(".")[2]: name for name in self.catalogue.list_names()}
-                closest_name = find_close_match(written_name, bare)
-                if closest_name is not None:
-                    near = format_suggestion(bare[closest_name], is_dotted=True)
-                else:
-                    near = ""
-            near = near or self.suggest_schema_tables(node)
-            if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOAD_SCHEMA:
-                self.raise_missing_upload(node, near)
-            self.raise_bind_error(format_message("no table {written!r}", written_name), node.text_offset, near)
+            self._raise_missing_table(node)
         if len(candidates) > 1:
-            self.raise_bind_error(
-                format_message(
-                    "table {written!r} is ambiguous: {names}",
-                    written_name,
-                    ", ".join(table.qualified_name for table in candidates),
-                ),
-                node.text_offset,
-                "write the schema too",
+            candidate_names = ", ".join(table.qualified_name for table in candidates)
+            message = format_message(
+                "table {written!r} is ambiguous: {names}", _join_parts(node.parts), candidate_names
             )
+            self.raise_bind_error(message, node.text_offset, "write the schema too")
         table = candidates[0]
         self.count_table_reads(1, node.text_offset)
         if table.view is not None:
@@ -838,58 +765,79 @@ class Binder(JoinBinder):
         path = (Ident(table.schema), Ident(table.name)) if table.schema else (Ident(table.name),)
         return bound, VisibleColumns([FromSource(number, build_column_lookup(table), node.alias, path)])
 
+    def _bind_cte_reference(self, node: TableRef, cte_entry: CteEntry) -> tuple[FromItem, VisibleColumns]:
+        """Bind a name of WITH."""
+        name, table, column_lookup, read_count = cte_entry
+        self.count_table_reads(read_count, node.text_offset)
+        number = self.assign_source_number()
+        bound = TableRef((name,), node.alias, text_offset=node.text_offset, number=number, table=table, cte=True)
+        return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, (node.parts[0],))])
+
+    def _raise_missing_table(self, node: TableRef) -> NoReturn:
+        """Refuse an unknown table, and suggest the nearest name or the tables of its schema."""
+        written_name = _join_parts(node.parts)
+        catalogue_names = list(self.catalogue.list_names())
+        cte_names = [name.name for name, *_ in self.ctes]
+        remedy = suggest_nearest_name(written_name, [*catalogue_names, *cte_names], is_dotted=True)
+        if not remedy and len(node.parts) == 1:
+            qualified_names = {name.rpartition(".")[2]: name for name in catalogue_names}
+            closest_name = find_close_match(written_name, qualified_names)
+            if closest_name is not None:
+                remedy = format_suggestion(qualified_names[closest_name], is_dotted=True)
+        remedy = remedy or self.suggest_schema_tables(node)
+        if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOAD_SCHEMA:
+            self.raise_missing_upload(node, remedy)
+        self.raise_bind_error(format_message("no table {written!r}", written_name), node.text_offset, remedy)
+
     def suggest_schema_tables(self, node: TableRef) -> str:
-        """List what the schema has of a table that is not there.
+        """List the tables of the schema in which a table is missing.
 
         Returns
         -------
         remedy
-            A sentence, or nothing.
+            The remedy; empty if the schema has no table.
         """
         if len(node.parts) != 2:
             return ""
         schema = node.parts[0].name.lower()
-        schema_tables = [
-            table_name for table_name in self.catalogue.list_names() if table_name.partition(".")[0].lower() == schema
-        ]
+        catalogue_names = self.catalogue.list_names()
+        schema_tables = [name for name in catalogue_names if name.partition(".")[0].lower() == schema]
+        if not schema_tables:
+            return ""
         table_names = ", ".join(map(quote_dotted_name, schema_tables[:MAX_SUGGESTED_TABLES]))
-        if len(schema_tables) < 2:
-            return format_message("there is {name}", table_names) if schema_tables else ""
-        return format_message(
-            "there are {names} .." if len(schema_tables) > MAX_SUGGESTED_TABLES else "there are {names}", table_names
-        )
+        if len(schema_tables) == 1:
+            return format_message("there is {name}", table_names)
+        template = "there are {names} .." if len(schema_tables) > MAX_SUGGESTED_TABLES else "there are {names}"
+        return format_message(template, table_names)
 
     def raise_missing_upload(self, node: TableRef, nearest_remedy: str) -> NoReturn:
-        """Fail because a table was not uploaded; the error says which ones were, and how it is done.
+        """Refuse a table that the request does not upload; name its uploads, and tell how to upload a table.
 
         Parameters
         ----------
         nearest_remedy
-            A remedy that is better, if there is one.
+            The remedy that names a similar upload; empty if there is none.
         """
         name = node.parts[-1].name
-        uploaded_names = [
-            table_name
-            for table_name in self.catalogue.list_names()
-            if table_name.upper().startswith(f"{UPLOAD_SCHEMA}.")
-        ]
-        upload_remedy = format_message(
+        upload_prefix = f"{UPLOAD_SCHEMA}."
+        catalogue_names = self.catalogue.list_names()
+        uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
+        remedy = format_message(
             "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or "
             "UPLOAD={name},https://...",
             name,
         )
         missing_name = f"{UPLOAD_SCHEMA}.{name}"
-        name_list = ", ".join(uploaded_names)
         if uploaded_names:
+            name_list = ", ".join(uploaded_names)
             message = format_message("no table {name!r}: this request uploads {names}", missing_name, name_list)
+            remedy = nearest_remedy or remedy
         else:
             message = format_message("no table {name!r}: this request uploads none", missing_name)
-        self.raise_bind_error(
-            message, node.text_offset, nearest_remedy if uploaded_names and nearest_remedy else upload_remedy
-        )
+        self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_view(self, node: TableRef, table: Table) -> tuple[FromItem, VisibleColumns]:
-        """Bind a view as the derived table that it stands for; the table's own words describe its columns.
+        """Bind a view as the derived table that it stands for; the view's descriptor describes its columns.
 
         Parameters
         ----------
@@ -899,12 +847,11 @@ class Binder(JoinBinder):
         Raises
         ------
         BindError
-            The view's text is at fault; the place is that of the reference.
+            The text of the view is wrong; the error has the place of the reference to the view.
         """
         if table.qualified_name in self.open_views:
-            self.raise_bind_error(
-                format_message("the view {table} reads itself", table.qualified_name), node.text_offset
-            )
+            message = format_message("the view {table} reads itself", table.qualified_name)
+            self.raise_bind_error(message, node.text_offset)
         self.open_views.append(table.qualified_name)
         text = self.text
         ctes = self.ctes
@@ -916,12 +863,8 @@ class Binder(JoinBinder):
         try:
             query, outputs = self.bind_query(parse_query(self.text), None)
         except BindError as error:
-            raise BindError(
-                format_message("in the view {table}: {message}", table.qualified_name, error.message),
-                text=text,
-                offset=node.text_offset,
-                remedy=error.remedy,
-            ) from error
+            message = format_message("in the view {table}: {message}", table.qualified_name, error.message)
+            raise BindError(message, text=text, offset=node.text_offset, remedy=error.remedy) from error
         finally:
             self.inline_depth -= 1
             self.text = text
@@ -929,13 +872,38 @@ class Binder(JoinBinder):
             self.clause = clause
             self.open_views.pop()
         number = self.assign_source_number()
-        names = outputs.build_lookup(table.columns)
+        column_lookup = outputs.build_lookup(table.columns)
         alias = node.alias or Ident(table.name, quoted=True)
         bound = DerivedTable(
-            query, alias, text_offset=node.text_offset, number=number, columns=names.columns, view=table
+            query, alias, text_offset=node.text_offset, number=number, columns=column_lookup.columns, view=table
         )
-        return bound, VisibleColumns([FromSource(number, names, node.alias, (Ident(table.schema), Ident(table.name)))])
+        path = (Ident(table.schema), Ident(table.name))
+        return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, path)])
 
 
 def _is_cte_name(ident: Ident, cte_name: Ident) -> bool:
     return is_same_name(ident, cte_name.name if cte_name.quoted else cte_name.name.lower())
+
+
+def _join_parts(parts: Sequence[Ident]) -> str:
+    return ".".join(part.name for part in parts)
+
+
+def _build_cte_entry(node: CommonTable, outputs: SelectList, read_count: int) -> CteEntry:
+    """Build the entry under which later parts of the query find a table of WITH."""
+    table = Table(schema="", name=node.name.name, columns=outputs.columns)
+    return node.name, table, outputs.build_lookup(), read_count
+
+
+def _map_output_positions(outputs: SelectList) -> dict[object, int]:
+    """Return expression key -> position, from 1, of the first output column with this expression."""
+    positions: dict[object, int] = {}
+    for position, item in enumerate(outputs.items, 1):
+        positions.setdefault(build_expression_key(item.expr), position)
+    return positions
+
+
+def _build_position_item(item: OrderItem, outputs: SelectList, position: int) -> OrderItem:
+    """Build the item of ORDER BY that sorts by an output column."""
+    position_literal = outputs.build_position_literal(position, item.expr.text_offset)
+    return OrderItem(position_literal, item.descending, text_offset=item.text_offset)

@@ -1,4 +1,4 @@
-"""GROUP BY: what may stand beside aggregates, and when two expressions are the same."""
+"""Check GROUP BY: which expressions may stand beside aggregates, and when two expressions are the same."""
 
 from __future__ import annotations
 
@@ -34,29 +34,30 @@ if TYPE_CHECKING:
 
 
 def build_expression_key(node: Any) -> object:
-    """Return a key that is equal for expressions that mean the same columns and values.
+    """Return a key that is the same for expressions with the same columns and values.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound expression, or a part of one.
     """
     if isinstance(node, ColumnRef):
-        return ("column", node.source, node.column.name if node.column is not None else node.name.name)
+        column_name = node.name.name if node.column is None else node.column.name
+        return ("column", node.source, column_name)
     if isinstance(node, Literal):
         return ("literal", type(node.value).__name__, node.value)
     if isinstance(node, tuple):
-        return tuple([build_expression_key(item) for item in node])
-    if isinstance(node, BinaryOperation):  # a chain of a thousand is one flat key
+        return tuple([build_expression_key(part) for part in node])
+    if isinstance(node, BinaryOperation):  # one flat key: a chain may have a thousand links
         first, links = split_chain(node, BinaryOperation)
-        return (
-            "chain",
-            build_expression_key(first),
-            *[part for link in links for part in (link.op, build_expression_key(link.right))],
-        )
+        key_parts = ["chain", build_expression_key(first)]
+        for link in links:
+            key_parts += [link.op, build_expression_key(link.right)]
+        return tuple(key_parts)
     if isinstance(node, SyntaxNode):
-        names: tuple[str, ...] = node.__match_args__  # what is not compared is given by its name alone
-        return (type(node).__name__, *[build_expression_key(getattr(node, name)) for name in names])
+        field_names: tuple[str, ...] = node.__match_args__  # the positional fields, which are the compared ones
+        field_keys = [build_expression_key(getattr(node, name)) for name in field_names]
+        return (type(node).__name__, *field_keys)
     return node
 
 
@@ -66,70 +67,65 @@ def iterate_literals(node: Any) -> Iterator[Literal]:
     Parameters
     ----------
     node
-        Bound or not.
+        An expression, bound or not.
     """
-    return (item for item in walk_tree(node) if isinstance(item, Literal))
+    return (child for child in walk_tree(node) if isinstance(child, Literal))
 
 
 def has_window(node: Expr) -> bool:
-    """Return whether a window function stands in an expression itself, not in a subquery.
+    """Return whether an expression contains a window function outside of its subqueries.
 
     Parameters
     ----------
     node
-        Bound or not.
+        An expression, bound or not.
     """
-    return any(isinstance(item, WindowExpression) for item in walk_tree(node, excluded_class=Query))
+    return any(isinstance(child, WindowExpression) for child in walk_tree(node, excluded_class=Query))
 
 
 def is_single_row_expression(node: Expr) -> bool:
-    """Return whether an expression is computed from its own row alone.
-
-    It asks no other rows, and nothing is drawn by lot.
+    """Return whether an expression depends on its own row alone: it reads no other rows and no random numbers.
 
     Parameters
     ----------
     node
-        Bound.
+        A bound expression.
     """
-    for item in walk_tree(node):
-        if isinstance(item, Query | WindowExpression):
+    for child in walk_tree(node):
+        if isinstance(child, Query | WindowExpression):
             return False
-        if isinstance(item, FunctionCall):
-            entry = MAPPING_FUNCTIONS.find_function(item.name)
-        else:
-            entry = None
-        if entry is not None and entry.volatile:
-            return False
+        if isinstance(child, FunctionCall):
+            entry = MAPPING_FUNCTIONS.find_function(child.name)
+            if entry is not None and entry.volatile:
+                return False
     return True
 
 
 def is_false_for_null(condition: Expr) -> bool:
-    """Return whether a condition is never true where its table's columns are null.
+    """Return whether a condition is never true if its columns are null.
 
-    A plain column is compared with constants.
+    This holds for a plain column that is compared with constants.
 
     Parameters
     ----------
     condition
-        Bound.
+        A bound condition.
     """
     if isinstance(condition, Comparison):
-        return any(isinstance(side, ColumnRef) for side in (condition.left, condition.right)) and any(
-            isinstance(side, Literal) for side in (condition.left, condition.right)
-        )
-    return isinstance(condition, (BetweenPredicate, InPredicate, LikePredicate)) and isinstance(
-        condition.operand, ColumnRef
-    )
+        operand_classes = {type(condition.left), type(condition.right)}
+        return operand_classes == {ColumnRef, Literal}
+    if isinstance(condition, BetweenPredicate | InPredicate | LikePredicate):
+        return isinstance(condition.operand, ColumnRef)
+    return False
 
 
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
-    """Return whether an output is computed over groups.
+    """Return whether an item of a select list is computed over groups.
 
     Parameters
     ----------
     items
-        Of a select list, bound.
+        The items of a bound select list.
     """
     return any(item.expr.meta is not None and item.expr.meta.aggregate for item in items)
 
@@ -137,64 +133,65 @@ def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
 def check_grouping(
     select: Select, order_expressions: Sequence[Expr], visible_columns: VisibleColumns, query_text: str
 ) -> None:
-    """Check that what stands outside aggregates is grouped by.
+    """Check that every column outside of aggregates is a key of GROUP BY.
 
     Parameters
     ----------
     select
-        Bound.
+        A bound SELECT.
     order_expressions
-        Expressions of ORDER BY; if there are any, they alone are looked at.
+        Bound expressions of ORDER BY. If there are any, only they are checked.
     visible_columns
         The columns of its FROM.
     query_text
-        The query's, for line and column of errors.
+        The text of the query, for line and column of errors.
 
     Raises
     ------
     BindError
         A column is neither grouped by nor inside an aggregate function.
     """
-    keys = _GroupKeys(select.group_by)
-    local = {source.number for source in visible_columns.sources}
-    if not order_expressions:
-        exprs = [item.expr for item in select.items if isinstance(item, SelectItem)]
-    else:
-        exprs = []
-    if select.having is not None and not order_expressions:
-        exprs.append(select.having)
-    for expr in (*exprs, *order_expressions):
-        has_group_by = bool(select.group_by)
-        _check_node(expr, keys, local, query_text, has_group_by=has_group_by)
+    expressions = list(order_expressions)
+    if not expressions:
+        expressions = [item.expr for item in select.items if isinstance(item, SelectItem)]
+        if select.having is not None:
+            expressions.append(select.having)
+    group_keys = _GroupKeys(select.group_by)
+    local_sources = {source.number for source in visible_columns.sources}
+    has_group_by = bool(select.group_by)
+    for expression in expressions:
+        _check_node(expression, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
 class _GroupKeys:
-    """What is grouped by."""
+    """The keys of GROUP BY."""
 
-    def __init__(self, exprs: Sequence[Expr]) -> None:
-        self.keys = {build_expression_key(item) for item in exprs}
-        self.chain_lengths = {
-            len(group_key) for group_key in self.keys if isinstance(group_key, tuple) and group_key[0] == "chain"
-        }
+    def __init__(self, expressions: Sequence[Expr]) -> None:
+        self.keys = {build_expression_key(expression) for expression in expressions}
+        self.chain_lengths: set[int] = set()
+        for key in self.keys:
+            if isinstance(key, tuple) and key[0] == "chain":
+                self.chain_lengths.add(len(key))
 
     def has_expression(self, node: Expr) -> bool:
-        """Return whether this expression is grouped by."""
+        """Return whether an expression is a key."""
         return bool(self.keys) and build_expression_key(node) in self.keys
 
     def list_ungrouped_operands(self, node: BinaryOperation) -> list[Expr]:
-        """Return the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
+        """Return the operands of a chain that no key covers; the key ``a + b`` covers two of ``a + b + c``."""
         first, links = split_chain(node, BinaryOperation)
         operands = [first, *[link.right for link in links]]
-        for size in sorted(self.chain_lengths, reverse=True):
-            terms = size // 2  # "chain", first, op, right, op, right ...
-            if terms - 1 <= len(links) and self.has_expression(links[terms - 2]):
-                return operands[terms:]
+        for key_length in sorted(self.chain_lengths, reverse=True):
+            operand_count = key_length // 2  # a key is: "chain", first, op, right, op, right ...
+            if operand_count - 1 <= len(links) and self.has_expression(links[operand_count - 2]):
+                return operands[operand_count:]
         return operands
 
 
 def _check_node(
     node: Any, group_keys: _GroupKeys, local_sources: set[int], query_text: str, *, has_group_by: bool
 ) -> None:
+    """Check the columns in an expression; recursion goes into its parts."""
     if isinstance(node, ColumnRef) and node.source in local_sources and not group_keys.has_expression(node):
         raise _create_ungrouped_error(node, query_text, has_group_by=has_group_by)
     for part in _list_parts_to_check(node, group_keys):
@@ -212,7 +209,7 @@ def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  #
         return group_keys.list_ungrouped_operands(node)
     if isinstance(node, Expr) and group_keys.has_expression(node):
         return ()
-    if isinstance(node, WindowExpression):  # computed over the groups: the name of its function makes no group
+    if isinstance(node, WindowExpression):  # SUM(x) OVER (..) is computed after grouping, so x must be grouped by
         return (node.function.args, node.partition, node.order_by)
     if isinstance(node, FunctionCall) and (node.star or _is_aggregate(node)):
         return ()
@@ -236,16 +233,16 @@ def _is_aggregate(node: FunctionCall) -> bool:
 
 
 def list_aggregate_names(functions: FunctionSet) -> frozenset[str]:
-    """List the names of all aggregate functions of a table.
+    """List the names of the aggregate functions of a set.
 
     Parameters
     ----------
     functions
-        The table.
+        A set of functions.
 
     Returns
     -------
     names
-        In upper case.
+        The names in upper case.
     """
     return frozenset(entry.name for entry in functions if entry.aggregate)

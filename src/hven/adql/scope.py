@@ -1,4 +1,4 @@
-"""Where names are looked up: the catalogue of tables, and the columns that FROM puts into view."""
+"""Look up names: in the catalogue of tables, and among the columns that FROM makes visible."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 MAX_NAMED_COLUMNS = 12  # columns that an error names
+MAX_CACHED_LOOKUPS = 2048
 
 
 class TableCatalogue(Protocol):
-    """The tables that a query may know of."""
+    """The tables that a query may read."""
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:
-        """Return every table that ``[[catalog.]schema.]table`` may mean: none, one, or (ambiguous) several.
+        """Return every table that ``[[catalog.]schema.]table`` may mean: none, one, or several if it is ambiguous.
 
         Parameters
         ----------
@@ -37,21 +38,21 @@ class TableCatalogue(Protocol):
         Returns
         -------
         names
-            ``schema.table``.
+            Names of the form ``schema.table``.
         """
 
 
 def is_same_name(ident: Ident, name: str) -> bool:
-    """Return whether an identifier means a stored name (ADQL 2.1, 2.1.2).
+    """Return whether an identifier means a stored name (ADQL 2.1 section 2.1.2).
 
-    A regular identifier is compared without case, a delimited one as it is written.
+    The comparison ignores the case of a regular identifier, but not of a delimited one.
 
     Parameters
     ----------
     ident
-        Of a query.
+        An identifier of a query.
     name
-        As it is stored.
+        The stored name of a table or column.
     """
     if ident.quoted:
         return ident.name == name
@@ -59,7 +60,7 @@ def is_same_name(ident: Ident, name: str) -> bool:
 
 
 class StaticCatalogue:
-    """A ready-made catalogue over a list of tables; an unqualified name is looked up in every schema."""
+    """A catalogue of a fixed list of tables; it looks an unqualified name up in every schema."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self._tables = tuple(tables)
@@ -68,7 +69,7 @@ class StaticCatalogue:
             self._by_name.setdefault(table.name.lower(), []).append(table)
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:
-        """Find by ``table`` or ``schema.table``; a catalog in front is an error of the caller's query: no match.
+        """Find tables by ``table`` or ``schema.table``; a name with a catalog matches no table.
 
         Parameters
         ----------
@@ -78,15 +79,15 @@ class StaticCatalogue:
         Returns
         -------
         tables
-            Several if it is ambiguous.
+            The matching tables; several if the name is ambiguous.
         """
         if not 1 <= len(parts) <= 2:
             return []
-        matches = [
-            table for table in self._by_name.get(parts[-1].name.lower(), ()) if is_same_name(parts[-1], table.name)
-        ]
-        if len(parts) == 2:
-            matches = [table for table in matches if is_same_name(parts[0], table.schema)]
+        *schema_parts, name = parts
+        candidates = self._by_name.get(name.name.lower(), ())
+        matches = [table for table in candidates if is_same_name(name, table.name)]
+        for schema in schema_parts:
+            matches = [table for table in matches if is_same_name(schema, table.schema)]
         return matches
 
     def list_names(self) -> list[str]:
@@ -94,11 +95,11 @@ class StaticCatalogue:
         return [table.qualified_name for table in self._tables]
 
 
-# --- what FROM puts into view ----------------------------------------------------------------------------------
+# --- the columns that FROM makes visible ------------------------------------------------------------------------
 
 
 class ColumnLookup:
-    """Columns by name: made once per table and kept, because a query should not pay for the width of a table."""
+    """Columns by name. It is built once for a table, so that the time of a query does not depend on its width."""
 
     __slots__ = ("_indexes_by_name", "columns", "metas")
 
@@ -117,7 +118,7 @@ class ColumnLookup:
         Parameters
         ----------
         identifier
-            Of a query.
+            An identifier of a query.
         """
         entries = self._indexes_by_name.get(identifier.name.lower())
         if entries is None:
@@ -126,17 +127,17 @@ class ColumnLookup:
 
 
 def build_column_meta(column: Column) -> ValueMetadata:
-    """Describe a column's value.
+    """Return the metadata of a column's value.
 
     Parameters
     ----------
     column
-        Of any table.
+        A column of any table.
 
     Returns
     -------
     meta
-        Nullable unless the column is required.
+        The metadata; it is nullable unless the column is required.
     """
     return ValueMetadata(
         column.type,
@@ -154,37 +155,39 @@ _LOOKUP_CACHE: dict[int, tuple[Table, ColumnLookup]] = {}
 
 
 def build_column_lookup(table: Table) -> ColumnLookup:
-    """Return the `ColumnLookup` of a table, kept by the table's identity.
+    """Return the `ColumnLookup` of a table, from a cache by the identity of the table.
 
     Parameters
     ----------
     table
-        Any.
+        Any table.
     """
     cached = _LOOKUP_CACHE.get(id(table))
-    if cached is not None and cached[0] is table:
-        return cached[1]
-    names = ColumnLookup(table.columns)
-    if len(_LOOKUP_CACHE) > 2048:
+    if cached is not None:
+        cached_table, cached_lookup = cached
+        if cached_table is table:  # an id can belong to another table after garbage collection
+            return cached_lookup
+    column_lookup = ColumnLookup(table.columns)
+    if len(_LOOKUP_CACHE) > MAX_CACHED_LOOKUPS:
         _LOOKUP_CACHE.clear()
-    _LOOKUP_CACHE[id(table)] = (table, names)
-    return names
+    _LOOKUP_CACHE[id(table)] = (table, column_lookup)
+    return column_lookup
 
 
 @dataclass(slots=True)
 class FromSource:
-    """One item of FROM: a table reference, a CTE or a derived table.
+    """One item of FROM: a table, a table of WITH, or a derived table.
 
     Attributes
     ----------
     number
-        As `ColumnRef.source` has it, from 1.
+        The number that `ColumnRef.source` refers to, from 1.
     column_lookup
-        Its columns.
+        The columns of the item.
     alias
-        The name that hides the table's own, or None.
+        The alias, which hides the name of the table; None if there is none.
     path
-        The table's own name: schema and table (or the CTE's name).
+        The name of the table: schema and table, or the name in WITH.
     is_optional
         True on the side of an outer join whose rows may be missing.
     """
@@ -196,76 +199,78 @@ class FromSource:
     is_optional: bool = False
 
     def build_column_ref(self, index: int, text_offset: int) -> ColumnRef:
-        """Refer to a column by its position.
+        """Build a bound reference to a column.
 
         Parameters
         ----------
         index
-            From 0.
+            The position of the column, from 0.
         text_offset
-            Offset of the reference in the query, in characters.
+            The offset of the reference in the query, in characters.
 
         Returns
         -------
         reference
-            Bound.
+            The bound reference.
         """
         column = self.column_lookup.columns[index]
-        value_meta = self.column_lookup.metas[index]
-        if self.is_optional and not value_meta.nullable:
-            value_meta = replace(value_meta, nullable=True)
-        return ColumnRef(
-            Ident(column.name, quoted=True), text_offset=text_offset, meta=value_meta, source=self.number, column=column
-        )
+        meta = self.column_lookup.metas[index]
+        if self.is_optional and not meta.nullable:
+            meta = replace(meta, nullable=True)
+        identifier = Ident(column.name, quoted=True)
+        return ColumnRef(identifier, text_offset=text_offset, meta=meta, source=self.number, column=column)
 
     def is_exposed_as(self, qualifier: Sequence[Ident]) -> bool:
-        """Return whether a qualifier means this item by the name that FROM gave it.
+        """Return whether a qualifier means this item: by its alias, or by its name if it has no alias.
 
         Parameters
         ----------
         qualifier
-            The identifiers before the column's.
+            The identifiers before the column name.
         """
         if self.alias is not None:
             return len(qualifier) == 1 and _is_alias(qualifier[0], self.alias)
         return self.is_hidden_as(qualifier)
 
     def is_hidden_as(self, qualifier: Sequence[Ident]) -> bool:
-        """Return whether a qualifier means this item by the table's own name, although an alias hides it.
+        """Return whether a qualifier means this item by the name of the table, which an alias may hide.
 
         Parameters
         ----------
         qualifier
-            The identifiers before the column's.
+            The identifiers before the column name.
         """
         if not self.path or len(qualifier) > len(self.path):
             return False
-        return all(
-            is_same_name(ident, path_identifier.name)
-            for ident, path_identifier in zip(reversed(qualifier), reversed(self.path), strict=False)
-        )
+        path_end = self.path[len(self.path) - len(qualifier) :]
+        return all(is_same_name(ident, path_ident.name) for ident, path_ident in zip(qualifier, path_end, strict=True))
 
 
 def _is_alias(ident: Ident, alias: Ident) -> bool:
-    """Compare a name with an alias.
+    """Return whether an identifier means an alias.
 
-    A regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case).
+    A regular alias is compared in lower case (SQL-92 section 5.2, with the case that PostgreSQL uses).
     """
     if not ident.quoted:
         return ident.name.lower() == alias.name.lower()
-    return ident.name == (alias.name if alias.quoted else alias.name.lower())
+    alias_name = alias.name if alias.quoted else alias.name.lower()
+    return ident.name == alias_name
 
 
 @dataclass(slots=True)
 class VisibleColumn:
-    """A column in view without a qualifier: of one source, or merged by USING and NATURAL (then `expr` says how).
+    """A column that a query can name without a qualifier.
 
     Attributes
     ----------
     name
-        As it is stored.
+        The stored name.
+    source
+        The item of FROM that has the column.
     index
-        Of the column in its source.
+        The position of the column in its source, from 0.
+    expr
+        The expression of a column that USING or NATURAL merged; None for the column of one source.
     """
 
     name: str
@@ -274,12 +279,12 @@ class VisibleColumn:
     expr: Expr | None = None  # COALESCE(left, right) of a FULL JOIN
 
     def build_expression(self, text_offset: int) -> Expr:
-        """Return the expression that a reference to this item becomes.
+        """Return the bound expression of a reference to this column.
 
         Parameters
         ----------
         text_offset
-            Offset of the reference in the query, in characters.
+            The offset of the reference in the query, in characters.
         """
         if self.expr is not None:
             return self.expr
@@ -288,16 +293,16 @@ class VisibleColumn:
 
 @dataclass(slots=True)
 class VisibleColumns:
-    """What FROM (or a part of it) puts into view.
+    """The columns that FROM, or a part of it, makes visible.
 
     Attributes
     ----------
     sources
-        In the order of FROM.
+        The items in the order of FROM.
     merged_columns
-        Columns merged by USING or NATURAL, by lower-case name.
+        The columns that USING or NATURAL merged, by their names in lower case.
     shadowed_columns
-        (source number, column position) that unqualified names no longer see, because they were merged.
+        Source number and column position of the columns that unqualified names cannot mean, because they were merged.
     """
 
     sources: list[FromSource] = field(default_factory=list)
@@ -310,12 +315,12 @@ class VisibleColumns:
         Parameters
         ----------
         ident
-            Of a query.
+            An identifier of a query.
         """
         if self.merged_columns:
-            item = self.merged_columns.get(ident.name.lower())
-            if item is not None and is_same_name(ident, item.name):
-                return [item, *self._find_unmerged(ident)]
+            merged_column = self.merged_columns.get(ident.name.lower())
+            if merged_column is not None and is_same_name(ident, merged_column.name):
+                return [merged_column, *self._find_unmerged(ident)]
         return self._find_unmerged(ident)
 
     def _find_unmerged(self, ident: Ident) -> list[VisibleColumn]:
@@ -327,59 +332,63 @@ class VisibleColumns:
         ]
 
     def list_star_columns(self) -> list[VisibleColumn]:
-        """List the columns of ``*``, in order: merged ones first (SQL-92, 7.5).
+        """List the columns of ``*``: first the merged ones, then the others in the order of FROM (SQL-92 section 7.5).
 
         Returns
         -------
-        items
-            Without hidden columns.
+        columns
+            The columns without the hidden ones.
         """
-        items = list(self.merged_columns.values())
+        star_columns = list(self.merged_columns.values())
         for source in self.sources:
             for index, column in enumerate(source.column_lookup.columns):
                 if (source.number, index) not in self.shadowed_columns and not column.hidden:
-                    items.append(VisibleColumn(column.name, source, index))
-        return items
+                    star_columns.append(VisibleColumn(column.name, source, index))
+        return star_columns
 
 
 @dataclass(slots=True)
 class NameScope:
-    """A SELECT's view, with those of the queries around it (correlated subqueries look there).
+    """The names that a SELECT can use, and the scopes of the queries around it for correlated subqueries.
 
     Attributes
     ----------
     visible_columns
-        The columns that its FROM clause shows, in order.
+        The columns of its FROM.
     outer_scope
-        The view of the enclosing query, or None.
+        The scope of the query around it; None if there is none.
+    aliases
+        The aliases of the select list. HAVING and ORDER BY look a name up here if FROM has no such column.
+    pending_aliases
+        The aliases that WHERE cannot use yet; an error about one of them has a remedy of its own.
     windows
-        Of the WINDOW clause.
+        The windows of the WINDOW clause.
 
     Common
     ------
     qualifier
-        The identifiers before the column's.
+        The identifiers before the column name.
     column_ref
-        What names the column, not bound.
+        The reference to a column, which is not bound.
     query_text
-        The query's, for line and column of errors.
+        The text of the query, for line and column of errors.
     returns : Expr
-        What the name stands for, bound.
+        The bound expression that the name means.
     """
 
     visible_columns: VisibleColumns
     outer_scope: NameScope | None = None
-    aliases: Sequence[tuple[Ident, Expr]] = ()  # of the select list: HAVING and ORDER BY find them after FROM's columns
-    pending_aliases: Sequence[Ident] = ()  # aliases that are not there yet: for the remedy in WHERE
+    aliases: Sequence[tuple[Ident, Expr]] = ()
+    pending_aliases: Sequence[Ident] = ()
     windows: Sequence[NamedWindow] = ()
 
     def resolve_column(self, column_ref: ColumnRef, query_text: str) -> Expr:
-        """Resolve a column reference, here or in the queries around.
+        """Resolve a column reference in this scope, or in those of the queries around it.
 
         Raises
         ------
         BindError
-            No such column or table, or several; names the candidates or the nearest.
+            There is no such column or table, or there are several. The error names the candidates or the nearest name.
         """
         scope: NameScope | None = self
         while scope is not None:
@@ -393,92 +402,76 @@ class NameScope:
         raise self._build_missing_column_error(column_ref, query_text)
 
     def find_unqualified_column(self, column_ref: ColumnRef, query_text: str) -> Expr | None:
-        """Find an unqualified column here, then among the aliases of the select list.
+        """Find an unqualified column in this scope, then among the aliases of the select list.
 
         Returns
         -------
         expr
-            Bound; None: it is not here.
+            The bound expression; None if this scope does not have the name.
         """
-        items = self.visible_columns.find_columns(column_ref.name)
-        if not items:
-            if self.aliases:
-                aliased = self.find_aliased_expressions(column_ref.name)
-            else:
-                aliased = []
-            if len(aliased) == 1:
-                return aliased[0]
-            return None
-        if len(items) > 1:
-            raise _build_ambiguity_error(
-                column_ref, [f"{format_source_name(item.source)}.{item.name}" for item in items], query_text
-            )
-        return items[0].build_expression(column_ref.text_offset)
+        candidates = self.visible_columns.find_columns(column_ref.name)
+        if len(candidates) > 1:
+            candidate_names = [f"{format_source_name(item.source)}.{item.name}" for item in candidates]
+            raise _build_ambiguity_error(column_ref, candidate_names, query_text)
+        if candidates:
+            return candidates[0].build_expression(column_ref.text_offset)
+        aliased_expressions = self.find_aliased_expressions(column_ref.name)
+        return aliased_expressions[0] if len(aliased_expressions) == 1 else None
 
     def find_qualified_column(self, column_ref: ColumnRef, query_text: str) -> Expr | None:
-        """Find a qualified column here.
+        """Find a qualified column in this scope.
 
         Returns
         -------
         expr
-            Bound; None: its table is not here.
+            The bound reference; None if this scope does not have the table.
 
         Raises
         ------
         BindError
-            The table has no such column, or several have the name.
+            The table has no such column, or several columns have the name.
         """
         sources = self.find_sources(column_ref.qualifier)
-        matches = [
-            (source, index) for source in sources for index in source.column_lookup.find_indexes(column_ref.name)
-        ]
-        if not matches:
-            # the facts of a source's file are single names with a dot: file.path, source.row
-            items = self.visible_columns.find_columns(
-                Ident(".".join([part.name for part in column_ref.qualifier] + [column_ref.name.name]), quoted=True)
-            )
-            if len(items) == 1:
-                return items[0].build_expression(column_ref.text_offset)
+        candidates: list[tuple[FromSource, int]] = []
+        for source in sources:
+            candidates += [(source, index) for index in source.column_lookup.find_indexes(column_ref.name)]
+        if len(candidates) == 1:
+            source, index = candidates[0]
+            return source.build_column_ref(index, column_ref.text_offset)
+        if len(candidates) > 1:
+            candidate_names = [
+                f"{format_source_name(source)}.{source.column_lookup.columns[index].name}"
+                for source, index in candidates
+            ]
+            raise _build_ambiguity_error(column_ref, candidate_names, query_text)
+        # the facts about the file of a mapping's source are columns with a dot in their names: file.path, source.row
+        dotted_name = ".".join(part.name for part in (*column_ref.qualifier, column_ref.name))
+        dotted_columns = self.visible_columns.find_columns(Ident(dotted_name, quoted=True))
+        if len(dotted_columns) == 1:
+            return dotted_columns[0].build_expression(column_ref.text_offset)
         if not sources:
             return None
-        if len(matches) > 1:
-            raise _build_ambiguity_error(
-                column_ref,
-                [
-                    f"{format_source_name(source)}.{source.column_lookup.columns[index].name}"
-                    for source, index in matches
-                ],
-                query_text,
-            )
-        if not matches:
-            near = suggest_nearest_name(
-                column_ref.name.name,
-                [column.name for source in sources for column in source.column_lookup.columns if not column.hidden],
-            )
-            raise BindError(
-                format_message("no column {name!r} in {tables}", column_ref.name.name, format_source_name(sources[0])),
-                text=query_text,
-                offset=column_ref.text_offset,
-                remedy=near,
-            )
-        return matches[0][0].build_column_ref(matches[0][1], column_ref.text_offset)
+        name = column_ref.name.name
+        message = format_message("no column {name!r} in {tables}", name, format_source_name(sources[0]))
+        remedy = suggest_nearest_name(name, _list_column_names(sources))
+        raise BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
 
     def find_sources(self, qualifier: Sequence[Ident]) -> list[FromSource]:
         """Return the FROM items that a qualifier means: by alias, else by the name that an alias hides.
 
-        SQL-92 6.3 would refuse the second; services accept it widely.
+        SQL-92 section 6.3 forbids the second, but other services accept it widely.
         """
-        return [source for source in self.visible_columns.sources if source.is_exposed_as(qualifier)] or [
-            source for source in self.visible_columns.sources if source.is_hidden_as(qualifier)
-        ]
+        sources = self.visible_columns.sources
+        exposed_sources = [source for source in sources if source.is_exposed_as(qualifier)]
+        return exposed_sources or [source for source in sources if source.is_hidden_as(qualifier)]
 
     def find_aliased_expressions(self, ident: Ident) -> list[Expr]:
-        """Return the outputs with an alias.
+        """Return the expressions of the select list with an alias.
 
         Parameters
         ----------
         ident
-            The alias as it is referred to.
+            The alias as the query refers to it.
         """
         return [expr for alias, expr in self.aliases if is_same_name(ident, alias.name) or _is_alias(ident, alias)]
 
@@ -491,92 +484,101 @@ class NameScope:
         return sources
 
     def build_missing_table_error(self, qualifier: Sequence[Ident], text_offset: int, query_text: str) -> BindError:
-        """Make the error that FROM has no such table.
+        """Build the error about a table that FROM does not have.
 
         Parameters
         ----------
         text_offset
-            Their offset in the query, in characters.
+            The offset of the qualifier in the query, in characters.
 
         Returns
         -------
         error
-            With the nearest name as remedy.
+            The error with the nearest name as remedy.
         """
         name = ".".join(part.name for part in qualifier)
         source_names = [format_source_name(source) for source in self._list_sources()]
-        remedy = suggest_spelling(name, source_names) or (
-            format_message("FROM has {known}", ", ".join(source_names)) if source_names else "there is no FROM"
-        )
-        return BindError(
-            format_message("no table {name!r} in FROM", name), text=query_text, offset=text_offset, remedy=remedy
-        )
+        remedy = suggest_spelling(name, source_names)
+        if not remedy:
+            remedy = "there is no FROM"
+            if source_names:
+                remedy = format_message("FROM has {known}", ", ".join(source_names))
+        message = format_message("no table {name!r} in FROM", name)
+        return BindError(message, text=query_text, offset=text_offset, remedy=remedy)
 
     def _build_missing_column_error(self, column_ref: ColumnRef, query_text: str) -> BindError:
         if column_ref.qualifier:
             return self.build_missing_table_error(column_ref.qualifier, column_ref.text_offset, query_text)
+        ident = column_ref.name
         sources = self._list_sources()
-        names = list(
-            dict.fromkeys(
-                column.name for source in sources for column in source.column_lookup.columns if not column.hidden
-            )
-        )
-        labels = ", ".join(format_source_name(source) for source in sources)
-        exact_names = [name for name in names if name.lower() == column_ref.name.name.lower()]
-        remedy = (
-            format_message('delimited names are compared with case: write "{name}" or {name}', exact_names[0])
-            if exact_names
-            else suggest_nearest_name(column_ref.name.name, names)
-        )
-        if not sources:
-            remedy = "there is no FROM: add FROM and a table"
-        elif not remedy and len(sources) == 1 and names:
-            remedy = format_message(
-                "it has {names} .." if len(names) > MAX_NAMED_COLUMNS else "it has {names}",
-                ", ".join(names[:MAX_NAMED_COLUMNS]),
-            )
-        if column_ref.name.name.upper() in FOREIGN_KEYWORDS and not column_ref.name.quoted and not exact_names:
-            message, remedy = FOREIGN_KEYWORDS[column_ref.name.name.upper()]
+        column_names = _list_column_names(sources)
+        same_names = [name for name in column_names if name.lower() == ident.name.lower()]
+        keyword = ident.name.upper()
+        if keyword in FOREIGN_KEYWORDS and not ident.quoted and not same_names:
+            message, remedy = FOREIGN_KEYWORDS[keyword]
             return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
-        if column_ref.name.quoted and not exact_names and not suggest_spelling(column_ref.name.name, names):
-            remedy = format_message(
-                "double quotes are for names, strings take single quotes: {name}", quote_string(column_ref.name.name)
-            )
-        if any(_is_alias(column_ref.name, alias) for alias in self.pending_aliases):
-            remedy = format_message(
-                "{name} is named in the select list, which comes after WHERE: write its expression here",
-                column_ref.name.name,
-            )
-        if labels:
-            message = format_message("no column {name!r} in {tables}", column_ref.name.name, labels)
+        source_names = ", ".join(format_source_name(source) for source in sources)
+        if source_names:
+            message = format_message("no column {name!r} in {tables}", ident.name, source_names)
         else:
-            message = format_message("no column {name!r}", column_ref.name.name)
+            message = format_message("no column {name!r}", ident.name)
+        remedy = self._suggest_column(ident, column_names, same_names)
         return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
+
+    def _suggest_column(self, ident: Ident, column_names: list[str], same_names: list[str]) -> str:
+        """Return the remedy for an unknown column; `same_names` differ from it in case only."""
+        if any(_is_alias(ident, alias) for alias in self.pending_aliases):
+            return format_message(
+                "{name} is named in the select list, which comes after WHERE: write its expression here", ident.name
+            )
+        if ident.quoted and not same_names and not suggest_spelling(ident.name, column_names):
+            return format_message(
+                "double quotes are for names, strings take single quotes: {name}", quote_string(ident.name)
+            )
+        sources = self._list_sources()
+        if not sources:
+            return "there is no FROM: add FROM and a table"
+        if same_names:
+            return format_message('delimited names are compared with case: write "{name}" or {name}', same_names[0])
+        remedy = suggest_nearest_name(ident.name, column_names)
+        if not remedy and len(sources) == 1 and column_names:
+            template = "it has {names} .." if len(column_names) > MAX_NAMED_COLUMNS else "it has {names}"
+            remedy = format_message(template, ", ".join(column_names[:MAX_NAMED_COLUMNS]))
+        return remedy
+
+
+def _list_column_names(sources: Iterable[FromSource]) -> list[str]:
+    """List the names of the columns of FROM items, each name once, without hidden columns."""
+    names: dict[str, None] = {}
+    for source in sources:
+        names.update(dict.fromkeys(column.name for column in source.column_lookup.columns if not column.hidden))
+    return list(names)
 
 
 def quote_string(text: str) -> str:
-    """Quote a string as an ADQL literal.
+    """Write a text as a string literal of ADQL.
 
     Parameters
     ----------
     text
-        Any.
+        Any text.
 
     Returns
     -------
     literal
-        Single quotes around, those within doubled.
+        The text in single quotes; single quotes inside are doubled.
     """
-    return "'" + text.replace("'", "''") + "'"
+    escaped_text = text.replace("'", "''")
+    return f"'{escaped_text}'"
 
 
 def format_source_name(source: FromSource) -> str:
-    """Return the name of a FROM item for people.
+    """Return the name of a FROM item for messages.
 
     Parameters
     ----------
     source
-        With its alias or path.
+        An item of FROM with an alias or a path.
     """
     if source.alias is not None:
         return source.alias.name
@@ -584,23 +586,23 @@ def format_source_name(source: FromSource) -> str:
 
 
 def suggest_nearest_name(word: str, known_names: Iterable[str], *, is_dotted: bool = False) -> str:
-    """Phrase the remedy ``did you mean x?`` for names of tables and columns.
+    """Return the remedy ``did you mean x?`` for an unknown table or column.
 
-    As a query must write them, with quotes where they need some.
+    The remedy has the name as a query must write it, with quotes if it needs them.
 
     Parameters
     ----------
     word
-        As it was written.
+        The unknown name, as the user wrote it.
     known_names
-        The names that there are.
+        The names that exist.
     is_dotted
-        They are ``schema.table``.
+        Whether the names have the form ``schema.table``.
 
     Returns
     -------
     remedy
-        Empty if none is like it.
+        The remedy; empty if no name is similar.
     """
     closest = find_close_match(word, known_names)
     if closest is None:
@@ -609,52 +611,47 @@ def suggest_nearest_name(word: str, known_names: Iterable[str], *, is_dotted: bo
 
 
 def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
-    """Phrase that a name may be meant: with quotes, as it is written in a query.
+    """Return the remedy ``did you mean x?``.
 
     Parameters
     ----------
     name
-        Of a column or table.
+        The name of a column or table.
     is_dotted
-        It is ``schema.table``.
+        Whether the name has the form ``schema.table``.
 
     Returns
     -------
     remedy
-        ``did you mean x?``, the name between quotes of one or the other kind.
+        The remedy; the name stands in single quotes unless a query must write it in double quotes.
     """
-    if is_dotted:
-        quoted_name = quote_dotted_name(name)
-    else:
-        quoted_name = quote_name(name)
-    return format_message("did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?", quoted_name)
+    quoted_name = quote_dotted_name(name) if is_dotted else quote_name(name)
+    template = "did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?"
+    return format_message(template, quoted_name)
 
 
 def quote_dotted_name(name: str) -> str:
-    """Quote the parts of ``schema.table``, where they need it.
+    """Quote the parts of ``schema.table`` that need quotes.
 
     Parameters
     ----------
     name
-        Of a table.
+        The qualified name of a table.
 
     Returns
     -------
     name
-        As it is written in a query.
+        The name as a query contains it.
     """
     return ".".join(map(quote_name, name.split(".")))
 
 
 def _build_ambiguity_error(column_ref: ColumnRef, candidates: list[str], query_text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
-    if len(names) > 1:
-        several = ", ".join(names)
-    else:
-        several = format_message("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
-    return BindError(
-        format_message("column {name!r} is ambiguous: {several}", column_ref.name.name, several),
-        text=query_text,
-        offset=column_ref.text_offset,
-        remedy="qualify it, or give an alias to each table",
-    )
+    candidate_phrase = ", ".join(names)
+    if len(names) == 1:
+        table_name = names[0].rpartition(".")[0]
+        candidate_phrase = format_message("{count} columns of {table}", len(candidates), table_name)
+    message = format_message("column {name!r} is ambiguous: {several}", column_ref.name.name, candidate_phrase)
+    remedy = "qualify it, or give an alias to each table"
+    return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
