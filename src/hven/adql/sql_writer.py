@@ -1,4 +1,4 @@
-"""Bound tree -> SQL text: strings and numbers leave as parameters or are written anew, names are always quoted."""
+"""Write a bound tree as SQL: strings and numbers become parameters or newly written literals, names are quoted."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from hven.adql.syntax_tree import (
     Disjunction,
     ExistsPredicate,
     Expr,
+    FrameBound,
     FromItem,
     FunctionCall,
     InPredicate,
@@ -63,19 +64,21 @@ if TYPE_CHECKING:
 
 
 PREDICATE_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS"})
-MIN_CHAIN_LINKS = 64  # links of a chain (a + b + c ..) that a dialect may write as a whole
+MIN_CHAIN_LINKS = 64  # a dialect may write a longer chain (a + b + c ..) as a whole
 
 
 @dataclass(frozen=True, slots=True)
 class SqlStatement:
-    """SQL text; `parameter_slots` are the `Literal.slot`s of its parameters, in order.
+    """An SQL statement and the slots of its parameters.
 
-    Give ``[values[slot] for slot in slots]``.
+    The values of its parameters are ``[values[slot] for slot in parameter_slots]``.
 
     Attributes
     ----------
     sql
-        One statement, with the dialect's placeholders.
+        One statement with the placeholders of the dialect.
+    parameter_slots
+        The `Literal.slot` of each parameter, in order.
     """
 
     sql: str
@@ -88,34 +91,33 @@ class SqlStatement:
 
 
 class SqlDialect(ABC):
-    """How one database writes things. The methods here are what SQL-92 says.
-
-    A dialect says what it does in another way.
+    """The SQL of one database. The methods here write SQL-92; a dialect overrides what its database writes differently.
 
     Attributes
     ----------
     functions
-        Function name -> template (``{0}``, ``{1}`` .. are the arguments, ``{*}`` all of them with commas), or a
-        method's name with a leading ``.``: it is called with (writer, node) and gives SQL.
+        Function name -> template (``{0}``, ``{1}`` .. are the arguments, ``{*}`` all of them with commas), or the name
+        of a method with a leading ``.``, which takes the writer and the node and returns SQL.
     lenient
-        True if a value that cannot be computed is to be NULL instead of an error (mappings).
+        True if a value that cannot be computed becomes NULL instead of an error (mappings).
     max_text_bytes
-        Bytes of a text that one operation may make of others; 0: as many as it likes (a descriptor's own words).
+        The maximum number of bytes of a text that one operation may make of other texts; 0: no limit (the expressions
+        of a descriptor).
 
     Common
     ------
     writer
-        The `SqlWriter` of the query: it writes what stands within a node, and knows what stands for the tables.
+        The `SqlWriter` of the query, which writes the parts of a node and has the SQL of the tables.
     node
-        What is to be written, bound: `value_kinds.require_meta` has its type.
+        The bound node to write; `value_kinds.require_meta` returns its type.
     operator, left_sql, right_sql
-        An operator of SQL, and its operands, written in SQL already.
+        An operator of SQL, and the SQL of its operands.
     first_sql, key_sql, sql
-        An expression, written in SQL already.
+        The SQL of an expression.
     value
-        Of a literal; numbers are dimensionless.
+        The value of a literal; numbers are dimensionless.
     returns : str
-        SQL: names in it are quoted, values are placeholders or written anew; an operation stands in parentheses.
+        SQL with quoted names; values are placeholders or newly written literals. An operation stands in parentheses.
     """
 
     name = "sql"
@@ -126,12 +128,12 @@ class SqlDialect(ABC):
         self.max_text_bytes = MAX_TEXT_BYTES
 
     def find_template(self, function_name: str) -> str:
-        """Return what a call becomes: as said here, or by a plug-in.
+        """Return the template of a function, from the dialect or from the definition of the function (plug-ins).
 
         Parameters
         ----------
         function_name
-            Of the function, in upper case.
+            The name of the function in upper case.
         """
         template = self.functions.get(function_name)
         if function_name not in self.functions:
@@ -141,24 +143,25 @@ class SqlDialect(ABC):
         return template or self.build_default_template(function_name)
 
     def build_default_template(self, function_name: str) -> str:
-        """Return the template of a function that the engine knows by its own name: those beside a descriptor.
+        """Return the template of a function that the engine calls by the same name: a function beside a descriptor.
 
         Parameters
         ----------
         function_name
-            Of the function.
+            The name of the function.
         """
         return f"{self.quote_identifier(function_name.lower())}({{*}})"
 
     def quote_identifier(self, name: str) -> str:
-        """Quote an identifier by double quotes; NUL is in no identifier.
+        """Quote an identifier with double quotes; NUL, which no identifier can contain, is removed.
 
         Parameters
         ----------
         name
-            As it is stored.
+            The stored name.
         """
-        return '"' + name.replace('"', '""').replace("\0", "") + '"'
+        escaped_name = name.replace('"', '""').replace("\0", "")
+        return f'"{escaped_name}"'
 
     def write_placeholder(self, number: int, value: object) -> str:  # noqa: ARG002  (dialects look at it)
         """Return the SQL of a parameter.
@@ -166,22 +169,23 @@ class SqlDialect(ABC):
         Parameters
         ----------
         number
-            From 1.
+            The number of the parameter, from 1.
         value
-            What the literal was in the first query of this shape.
+            The value of the literal in the first query of this shape.
         """
         return f"${number}"
 
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
-        """Write the condition of a WHERE, where null is as good as false."""
+        """Write the condition of a WHERE, in which null has the same effect as false."""
         return writer.write_expression(node)
 
     def quote_string(self, value: str) -> str:
-        """Quote a string."""
-        return "'" + value.replace("'", "''") + "'"
+        """Write a string literal."""
+        escaped_text = value.replace("'", "''")
+        return f"'{escaped_text}'"
 
     def write_number(self, value: float) -> str:
-        """Serialize a number; a float keeps every bit and looks like one."""
+        """Write a number; a float keeps every bit, and has an exponent so that the engine reads it as a double."""
         if isinstance(value, int):
             if value < 0:
                 return f"({value})"
@@ -202,55 +206,56 @@ class SqlDialect(ABC):
         Parameters
         ----------
         type_
-            Of a column or value.
+            The type of a column or value.
         """
 
     def write_cast(self, sql: str, type_: Type) -> str:
-        """Convert SQL to a type.
+        """Write a conversion to a type.
 
         Parameters
         ----------
         type_
-            Of the result.
+            The type of the result.
         """
         return f"CAST({sql} AS {self.write_type_name(type_)})"
 
     def write_concatenation(self, parts: list[str]) -> str:
-        """Join texts: any order makes the same text, and NULL makes NULL of all.
+        """Write ``a || b || ..`` as a balanced tree, since engines recurse into long chains.
+
+        Concatenation is associative, and one NULL makes the whole NULL, so the tree gives the same text.
 
         Parameters
         ----------
         parts
-            Expressions in SQL.
+            The SQL of the texts.
         """
-        while len(parts) > 1:  # balanced: engines descend into long chains
-            pairs = [
-                self.write_operation("||", left_text, right_text)
-                for left_text, right_text in zip(parts[::2], parts[1::2], strict=False)
-            ]
+        while len(parts) > 1:
+            joined_parts: list[str] = []
+            for left_sql, right_sql in zip(parts[::2], parts[1::2], strict=False):
+                joined_parts.append(self.write_operation("||", left_sql, right_sql))
             if len(parts) % 2:
-                parts = [*pairs, parts[-1]]
-            else:
-                parts = pairs
+                joined_parts.append(parts[-1])
+            parts = joined_parts
         return parts[0]
 
     def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
-        """Write ADQL's CAST."""
-        return self.write_cast(writer.write_expression(node.operand), require_meta(node).type)
+        """Write a CAST of ADQL."""
+        operand_sql = writer.write_expression(node.operand)
+        return self.write_cast(operand_sql, require_meta(node).type)
 
     def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
-        """Write a select item as exactly its declared type.
+        """Write the expression of a select item with exactly its declared type.
 
         Parameters
         ----------
         type_
-            The declared one.
+            The declared type.
         """
         return self.write_cast(writer.write_expression(node), type_)
 
-    # dialects look at the types
+    # dialects use the types of the node
     def write_division(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:  # noqa: ARG002
-        """Write a division: of whole numbers it is cut towards zero."""
+        """Write a division; the quotient of integers is rounded towards zero."""
         return f"({left_sql} / {right_sql})"
 
     def write_operation(self, operator: str, left_sql: str, right_sql: str) -> str:
@@ -258,125 +263,129 @@ class SqlDialect(ABC):
         return f"({left_sql} {operator} {right_sql})"
 
     def write_arithmetic(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:
-        """Write an operation on numbers that is no division; dialects look at the types."""
+        """Write an operation on numbers other than a division; dialects use the types of the node."""
         return self.write_operation(node.op, left_sql, right_sql)
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
         """Write a comparison."""
-        return f"({writer.write_expression(node.left)} {node.op} {writer.write_expression(node.right)})"
+        left_sql = writer.write_expression(node.left)
+        right_sql = writer.write_expression(node.right)
+        return f"({left_sql} {node.op} {right_sql})"
 
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
         """Write BETWEEN."""
         word = "NOT BETWEEN" if node.negated else "BETWEEN"
-        return (
-            f"({writer.write_expression(node.operand)} {word} {writer.write_expression(node.low)} AND "
-            f"{writer.write_expression(node.high)})"
-        )
+        operand_sql = writer.write_expression(node.operand)
+        low_sql = writer.write_expression(node.low)
+        high_sql = writer.write_expression(node.high)
+        return f"({operand_sql} {word} {low_sql} AND {high_sql})"
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
         """Write IN."""
         word = "NOT IN" if node.negated else "IN"
+        operand_sql = writer.write_expression(node.operand)
         if isinstance(node.choices, Subquery):
-            return f"({writer.write_expression(node.operand)} {word} {writer.write_subquery(node.choices)})"
-        return f"({writer.write_expression(node.operand)} {word} ({self.write_in_choices(writer, node.choices)}))"
+            return f"({operand_sql} {word} {writer.write_subquery(node.choices)})"
+        return f"({operand_sql} {word} ({self.write_in_choices(writer, node.choices)}))"
 
     def write_in_choices(self, writer: SqlWriter, choices: Sequence[Expr]) -> str:
-        """Write the choices of IN, with commas between.
+        """Write the choices of IN, separated by commas.
 
         Parameters
         ----------
         choices
-            Bound; long lists of literals are `LiteralList`.
+            The bound choices; a long list of literals is a `LiteralList`.
         """
         if isinstance(choices, LiteralList):
-            return ", ".join(
-                [
-                    self.quote_string(value) if isinstance(value, str) else self.write_number(value)
-                    for value in choices.values
-                ]
-            )
-        return ", ".join([writer.write_expression(choice) for choice in choices])
+            choice_texts = [
+                self.quote_string(value) if isinstance(value, str) else self.write_number(value)
+                for value in choices.values
+            ]
+        else:
+            choice_texts = [writer.write_expression(choice) for choice in choices]
+        return ", ".join(choice_texts)
 
-    # dialects look at them
+    # dialects use the parameters
     def write_chain(
         self,
         writer: SqlWriter,  # noqa: ARG002
         first_sql: str,  # noqa: ARG002
         links: Sequence[BinaryOperation],  # noqa: ARG002
     ) -> str | None:
-        """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type.
+        """Write a long chain ``first op a op b ..``; all its links have one type and one operator, or ``+`` and ``-``.
 
         Parameters
         ----------
         first_sql
-            The first operand in SQL.
+            The SQL of the first operand.
         links
-            From left to right, bound.
+            The bound links from left to right.
 
         Returns
         -------
         sql
-            None: it is written link by link.
+            The SQL of the chain; None: the caller writes it link by link.
         """
         return None
 
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
         """Write LIKE and ILIKE; neither has an escape character."""
-        word = "ILIKE" if node.ignore_case else "LIKE"
-        return (
-            f"({writer.write_expression(node.operand)} {'NOT ' if node.negated else ''}{word} "
-            f"{writer.write_expression(node.pattern)})"
-        )
+        keyword = "ILIKE" if node.ignore_case else "LIKE"
+        word = f"NOT {keyword}" if node.negated else keyword
+        operand_sql = writer.write_expression(node.operand)
+        pattern_sql = writer.write_expression(node.pattern)
+        return f"({operand_sql} {word} {pattern_sql})"
 
-    # dialects look at them
+    # dialects use the parameters
     def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:  # noqa: ARG002
-        """Write an aggregate so that the order of rows does not matter.
+        """Write an aggregate so that its value does not depend on the order of rows.
 
         Returns
         -------
         sql
-            None: it never does.
+            The SQL of the aggregate; None: it does not depend on the order anyway.
         """
         return None
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
-        """Write a function over a window; SQL's own names.
+        """Write a window function, whose name is the same in SQL.
 
         Parameters
         ----------
         over_clause
-            ``OVER (..)`` in SQL.
+            The SQL ``OVER (..)``.
         """
         if node.star:
             return f"count(*) {over_clause}"
-        args = ", ".join(
-            [
-                self.write_cast("NULL", require_meta(arg).type) if is_null(arg) else writer.write_expression(arg)
-                for arg in node.args
-            ]
-        )
-        return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {over_clause}"
+        arg_texts: list[str] = []
+        for arg in node.args:
+            if is_null(arg):
+                arg_texts.append(self.write_cast("NULL", require_meta(arg).type))
+            else:
+                arg_texts.append(writer.write_expression(arg))
+        quantifier = "DISTINCT " if node.distinct else ""
+        return f"{node.name.lower()}({quantifier}{', '.join(arg_texts)}) {over_clause}"
 
     def write_subscript(self, array: str, index: str) -> str:
-        """Write an element of an array, from 1; NULL behind the last.
+        """Write an element of an array, which counts from 1; an element after the last is NULL.
 
         Parameters
         ----------
         array
-            In SQL.
+            The SQL of the array.
         index
-            The number of the element in SQL.
+            The SQL of the number of the element.
         """
         return f"({array})[{index}]"
 
-    # dialects look at the type of the whole
+    # dialects use the common type
     def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:  # noqa: ARG002
-        """Write one of several values that CASE or COALESCE may return.
+        """Write one of the values that CASE or COALESCE may return.
 
         Parameters
         ----------
         type_
-            Of the whole.
+            The type of the CASE or COALESCE.
         """
         return writer.write_expression(node)
 
@@ -385,75 +394,77 @@ class SqlDialect(ABC):
         """Write CONTAINS or INTERSECTS as a condition."""
 
     def write_order_key(self, key_sql: str, *, descending: bool) -> str:
-        """Write one key of ORDER BY: NULLs come last either way.
+        """Write one key of ORDER BY; NULLs come last in both directions.
 
         Parameters
         ----------
         key_sql
-            The key in SQL.
+            The SQL of the key.
         descending
-            The largest first.
+            Whether the largest value comes first.
         """
-        return f"{key_sql} {'DESC' if descending else 'ASC'} NULLS LAST"
+        direction = "DESC" if descending else "ASC"
+        return f"{key_sql} {direction} NULLS LAST"
 
     def write_numbering_order(self, columns: Sequence[str]) -> list[str]:  # noqa: ARG002
-        """Write the order of numbered rows, NULLs last, in the form in which the database finds the first rows fastest.
+        """Write the order of ROW_NUMBER, NULLs last, in the form in which the database finds the first rows fastest.
 
         Parameters
         ----------
         columns
-            In SQL.
+            The SQL of the columns.
 
         Returns
         -------
         keys
-            Of ORDER BY; none: as all orders are written.
+            The keys of ORDER BY; empty: the order has no special form.
         """
         return []
 
     def is_already_filtered(self, node: TableRef) -> bool:  # noqa: ARG002
-        """Return whether the rows of a stored table are those alone that its reader may see.
+        """Return whether a stored table contains only rows that the reader may see.
 
         Parameters
         ----------
         node
-            Its reference.
+            The reference to the table.
         """
         return False
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a SELECT of the rows of a stored table that its reader may see.
+        """Write a SELECT of the rows of a stored table that the reader may see.
 
         Parameters
         ----------
         table
-            In SQL.
+            The SQL of the table.
         condition
-            In SQL, over ``t0``.
+            The SQL of the condition on the rows, in which the table is ``t0``.
         """
         return f"SELECT * FROM {table} AS t0 WHERE {condition}"
 
     def write_table(self, writer: SqlWriter, node: TableRef) -> str:
         """Write a stored table."""
-        return writer.table_sql[node.table.qualified_name if node.table is not None else ""]
+        table_name = "" if node.table is None else node.table.qualified_name
+        return writer.table_sql[table_name]
 
 
 def write_sql(bound: BoundQuery, dialect: SqlDialect, table_sql: Mapping[str, str]) -> SqlStatement:
-    """Write a bound query.
+    """Write a bound query as SQL.
 
     Parameters
     ----------
     bound
-        What `hven.adql.binder.bind_query` gave, filtered by `auth.apply_access_control`.
+        The result of `hven.adql.binder.bind_query` with the row filters of `auth.apply_access_control`.
     dialect
-        The database's ways.
+        The dialect of the database.
     table_sql
-        Qualified table name -> SQL text that stands for its rows (already quoted).
+        Qualified table name -> the SQL of its rows, with quoted names.
 
     Returns
     -------
-    written
-        The text, and which literals are its parameters.
+    statement
+        The SQL and the slots of its parameters.
 
     Raises
     ------
@@ -470,16 +481,16 @@ def write_sql(bound: BoundQuery, dialect: SqlDialect, table_sql: Mapping[str, st
 
 
 class SqlWriter:
-    """Walks a bound tree; `parameter_slots` collects the slots of its parameters.
+    """Writes a bound tree as SQL; `parameter_slots` collects the slots of its parameters.
 
     Common
     ------
     node
-        What is to be written, bound.
+        The bound node to write.
     types
-        Of the outputs, in their order.
+        The types of the output columns, in order.
     returns : str
-        SQL in the dialect's words: names are quoted, free literals are placeholders and counted in `parameter_slots`.
+        SQL of the dialect with quoted names; free literals are placeholders, whose slots are in `parameter_slots`.
     """
 
     def __init__(self, dialect: SqlDialect, table_sql: Mapping[str, str], free_slots: frozenset[int]) -> None:
@@ -488,8 +499,8 @@ class SqlWriter:
         self.free_slots = free_slots
         self.parameter_slots: list[int] = []
         self._placeholder_numbers: dict[int, int] = {}
-        self.max_expression_bytes = sys.maxsize  # bytes of an expression
-        self.written_count = 0  # expressions
+        self.max_expression_bytes = sys.maxsize
+        self.written_count = 0  # number of expressions
 
     # --- queries
 
@@ -499,7 +510,7 @@ class SqlWriter:
         Parameters
         ----------
         types
-            Of the outputs; None: those that the body declares.
+            The types of the output columns; None: the types that the body declares.
         """
         if node.text:
             byte_limit = MIN_SQL_BYTE_LIMIT + MAX_SQL_BYTES_PER_CHARACTER * len(node.text)
@@ -507,127 +518,120 @@ class SqlWriter:
                 self.max_expression_bytes = byte_limit
             else:
                 self.max_expression_bytes = max(byte_limit, self.max_expression_bytes)
-        head = ""
-        if node.ctes:
-            recursive = any(cte.recursive for cte in node.ctes)
-            head = (
-                f"WITH {'RECURSIVE ' if recursive else ''}"
-                + ", ".join(f"{self.quote_cte(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes)
-                + " "
-            )
+        with_clause = self._write_with_clause(node) if node.ctes else ""
+        output_types = types or value_kinds.find_output_types(node.body)
         top = None
         if isinstance(node.body, Select):
             top = node.body.top
-            text = self.write_select(node.body, types or value_kinds.find_output_types(node.body))
+            text = self.write_select(node.body, output_types)
         else:
-            text = self.write_set_operand(
-                node.body,
-                types or value_kinds.find_output_types(node.body),
-                without_parentheses=not node.order_by and node.offset is None,
-            )
+            is_body_alone = not node.order_by and node.offset is None
+            text = self.write_set_operand(node.body, output_types, without_parentheses=is_body_alone)
         if node.order_by:
-            keys = [
-                self.dialect.write_order_key(
-                    str(item.expr.value) if isinstance(item.expr, Literal) else self.write_group_key(item.expr),
-                    descending=item.descending,
-                )
-                for item in node.order_by
-            ]
-            text += " ORDER BY " + ", ".join(keys)
+            keys: list[str] = []
+            for item in node.order_by:
+                if isinstance(item.expr, Literal):  # a position in the select list
+                    key_sql = str(item.expr.value)
+                else:
+                    key_sql = self.write_group_key(item.expr)
+                keys.append(self.dialect.write_order_key(key_sql, descending=item.descending))
+            text += f" ORDER BY {', '.join(keys)}"
         if top is not None:
             text += f" LIMIT {self.write_literal(top)}"
         if node.offset is not None:
             text += f" OFFSET {self.write_literal(node.offset)}"
-        return head + text
+        return with_clause + text
+
+    def _write_with_clause(self, node: Query) -> str:
+        """Write WITH and its tables, with a blank at the end."""
+        is_recursive = any(cte.recursive for cte in node.ctes)
+        keyword = "WITH RECURSIVE" if is_recursive else "WITH"
+        table_texts = [f"{self.quote_cte(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
+        return f"{keyword} {', '.join(table_texts)} "
 
     def write_set_operand(
         self, node: Select | SetOperation | Query, types: Sequence[Type], *, without_parentheses: bool = False
     ) -> str:
-        """Write one side of a set operation.
+        """Write one operand of a set operation.
 
         Parameters
         ----------
         without_parentheses
-            True: without parentheses around.
+            Whether to write a set operation without parentheses around it.
         """
         if isinstance(node, SetOperation):
-            # a chain needs no parentheses as long as its operators bind equally
-            first, links = split_chain(
-                node, SetOperation, lambda link: (link.op == "INTERSECT") == (node.op == "INTERSECT")
-            )
+            is_intersection = node.op == "INTERSECT"
+            # a chain needs no parentheses as long as its operators have the same precedence
+            first, links = split_chain(node, SetOperation, lambda link: (link.op == "INTERSECT") == is_intersection)
             text = self.write_set_operand(first, types)
             for link in links:
-                text += f" {link.op}{' ALL' if link.all else ''} {self.write_set_operand(link.right, types)}"
-            if without_parentheses:
-                return text
-            return f"({text})"
+                operator = f"{link.op} ALL" if link.all else link.op
+                text += f" {operator} {self.write_set_operand(link.right, types)}"
+            return text if without_parentheses else f"({text})"
         if isinstance(node, Query):
             return f"({self.write_query(node, types)})"
-        if node.top is None:
-            limit = ""
-        else:
-            limit = f" LIMIT {self.write_literal(node.top)}"
-        return f"({self.write_select(node, types)}{limit})"
+        limit_clause = "" if node.top is None else f" LIMIT {self.write_literal(node.top)}"
+        return f"({self.write_select(node, types)}{limit_clause})"
 
     def write_select(self, node: Select, types: Sequence[Type]) -> str:
         """Write one SELECT without its TOP."""
-        items = ", ".join(
-            [
-                self.write_select_item(item, type_)
-                for item, type_ in zip(node.items, types, strict=True)
-                if isinstance(item, SelectItem)
-            ]
-        )
-        parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
+        item_texts: list[str] = []
+        for item, type_ in zip(node.items, types, strict=True):
+            if isinstance(item, SelectItem):
+                item_texts.append(self.write_select_item(item, type_))
+        keyword = "SELECT DISTINCT" if node.distinct else "SELECT"
+        parts = [f"{keyword} {', '.join(item_texts)}"]
         if node.source is not None:
             parts.append(f"FROM {self.write_from_item(node.source)}")
         if node.where is not None:
             parts.append(f"WHERE {self.dialect.write_condition(self, node.where)}")
         if node.group_by:
-            parts.append("GROUP BY " + ", ".join([self.write_group_key(item) for item in node.group_by]))
+            key_texts = [self.write_group_key(key) for key in node.group_by]
+            parts.append(f"GROUP BY {', '.join(key_texts)}")
         if node.having is not None:
             parts.append(f"HAVING {self.write_expression(node.having)}")
         return " ".join(parts)
 
     def write_group_key(self, node: Expr) -> str:
-        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position."""
+        """Write an expression of GROUP BY or ORDER BY; a constant gets a CAST, since a bare number is a position."""
         text = self.write_expression(node)
         if require_meta(node).constant or is_null(node):
             return self.dialect.write_cast(text, require_meta(node).type)
         return text
 
     def write_select_item(self, node: SelectItem, type_: Type) -> str:
-        """Write a select item with its name, as its declared type.
+        """Write a select item with its name and its declared type.
 
         Parameters
         ----------
         type_
-            The declared one.
+            The declared type.
         """
-        name = self.dialect.quote_identifier(node.column.name if node.column is not None else "")
+        column_name = "" if node.column is None else node.column.name
+        name = self.dialect.quote_identifier(column_name)
         if isinstance(node.expr, ColumnRef) and require_meta(node.expr).type == type_:
             return f"{self.write_column(node.expr)} AS {name}"
         return f"{self.dialect.write_output(self, node.expr, type_)} AS {name}"
 
     def quote_cte(self, name: str) -> str:
-        """Name a CTE so that it can be no stored table.
+        """Write the name of a table of WITH, with a prefix so that it differs from every stored table.
 
         Parameters
         ----------
         name
-            As WITH has it.
+            The name in WITH.
         """
         return self.dialect.quote_identifier(f"with {name.lower()}")
 
     # --- FROM
 
     def write_from_item(self, node: FromItem) -> str:
-        """Write an item of FROM; each has its number as alias.
+        """Write an item of FROM; its alias has its number.
 
         Raises
         ------
         TypeError
-            It cannot stand in FROM.
+            A node of this class cannot stand in FROM.
         """
         if isinstance(node, TableRef):
             return f"{self._write_table_rows(node)} AS t{node.number}"
@@ -644,36 +648,33 @@ class SqlWriter:
         return f"{left_sql} {node.kind} JOIN {right_sql} ON {self.write_expression(node.on)}"
 
     def _write_table_rows(self, node: TableRef) -> str:
-        """Write a table, or the rows of it that a condition permits."""
+        """Write a table, or a subquery of its rows that the row filter permits."""
         if node.cte:
             return self.quote_cte(node.parts[-1].name)
-        table = self.dialect.write_table(self, node)
+        table_sql = self.dialect.write_table(self, node)
         if node.where is None or self.dialect.is_already_filtered(node):
-            return table
+            return table_sql
         condition = self.write_expression(node.where)
-        depends_on_row = any(isinstance(part, ColumnRef | TableRef) for part in walk_tree(node.where))
+        depends_on_row = any(isinstance(child, ColumnRef | TableRef) for child in walk_tree(node.where))
         if not depends_on_row:
-            return f"(SELECT * FROM {table} AS t0 WHERE {condition})"
-        return f"({self.dialect.write_permitted_rows(table, condition)})"
+            return f"(SELECT * FROM {table_sql} AS t0 WHERE {condition})"
+        return f"({self.dialect.write_permitted_rows(table_sql, condition)})"
 
     # --- expressions
 
     def write_expression(self, node: Expr) -> str:
-        """Write an expression; anything but a leaf or a call is in parentheses.
+        """Write an expression, in parentheses unless it is a literal, a column or a call.
 
         Raises
         ------
         TooLargeError
-            The query is too long in the engine's own words.
+            The SQL of the expression is too long.
         """
         self.written_count += 1
         if not self.written_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
-        # CASE .. THEN NULL has no type, as NULL has none
-        if is_null(node):
-            text = "NULL"
-        else:
-            text = WRITER_METHODS[type(node)](self, node)
+        # CASE .. THEN NULL has no type, like NULL itself
+        text = "NULL" if is_null(node) else WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
                 "the query is too long in the engine's own words",
@@ -693,7 +694,8 @@ class SqlWriter:
             number = self._placeholder_numbers.get(node.slot)
             if number is None:
                 self.parameter_slots.append(node.slot)
-                number = self._placeholder_numbers[node.slot] = len(self.parameter_slots)
+                number = len(self.parameter_slots)
+                self._placeholder_numbers[node.slot] = number
             return self.dialect.write_placeholder(number, value)
         if value is None:
             return "NULL"
@@ -704,71 +706,63 @@ class SqlWriter:
         return self.dialect.write_number(value)
 
     def write_unary(self, node: UnaryOperation) -> str:
-        """Write ``-x``."""
-        operand = self.write_expression(node.operand)
-        if (
-            require_meta(node).type != require_meta(node.operand).type
-        ):  # a byte may become negative; NULL has no type of its own
-            operand = self.dialect.write_cast(operand, require_meta(node).type)
-        return f"({node.op} {operand})"
+        """Write ``-x``, ``+x``, ``~x``."""
+        operand_sql = self.write_expression(node.operand)
+        type_ = require_meta(node).type
+        if type_ != require_meta(node.operand).type:  # a byte may become negative; NULL has no type
+            operand_sql = self.dialect.write_cast(operand_sql, type_)
+        return f"({node.op} {operand_sql})"
 
     def write_binary(self, node: BinaryOperation) -> str:
-        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
+        """Write arithmetic; integers get the width of the result, so that no intermediate value overflows."""
         first, links = split_chain(node, BinaryOperation)
         text = self.write_expression(first)
-        for _, run_links in groupby(links, _run_key):
-            links_of_run = list(run_links)
-            if links_of_run[0].op == "||":
-                text = self.dialect.write_concatenation(
-                    [text, *(self.write_expression(link.right) for link in links_of_run)]
-                )
+        for (operator, _), run in groupby(links, _run_key):
+            run_links = list(run)
+            if operator == "||":
+                right_texts = [self.write_expression(link.right) for link in run_links]
+                text = self.dialect.write_concatenation([text, *right_texts])
                 continue
-            if len(links_of_run) >= MIN_CHAIN_LINKS:
-                chain_sql = self.dialect.write_chain(self, text, links_of_run)
-            else:
-                chain_sql = None
-            if chain_sql is None:
-                text = self.write_links(text, links_of_run)
-            else:
-                text = chain_sql
+            chain_sql = None
+            if len(run_links) >= MIN_CHAIN_LINKS:
+                chain_sql = self.dialect.write_chain(self, text, run_links)
+            text = self.write_links(text, run_links) if chain_sql is None else chain_sql
         return text
 
     def write_links(self, first_sql: str, links: Sequence[BinaryOperation]) -> str:
-        """Write ``text op a op b ..`` link by link.
+        """Write ``first op a op b ..`` link by link.
 
         Parameters
         ----------
         first_sql
-            The first operand in SQL.
+            The SQL of the first operand.
         links
-            From left to right, bound.
+            The bound links from left to right.
         """
+        chain_sql = first_sql
         for link in links:
-            right = self.write_expression(link.right)
-            type_ = require_meta(link).type
+            right_sql = self.write_expression(link.right)
             if link.op == "/":
-                first_sql = self.dialect.write_division(link, first_sql, right)
+                chain_sql = self.dialect.write_division(link, chain_sql, right_sql)
                 continue
-            left_type = require_meta(link.left).type
-            if left_type != type_ and (
-                type_.is_integer or (type_ == FLOAT64 and require_meta(link.right).type != type_)
-            ):
-                # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
-                first_sql = self.dialect.write_cast(first_sql, type_)
-            first_sql = self.dialect.write_arithmetic(link, first_sql, right)
-        return first_sql
+            type_ = require_meta(link).type
+            # engines differ in the type of a REAL and an INTEGER, which is a DOUBLE in ADQL
+            is_widened = type_.is_integer or (type_ == FLOAT64 and require_meta(link.right).type != type_)
+            if is_widened and require_meta(link.left).type != type_:
+                chain_sql = self.dialect.write_cast(chain_sql, type_)
+            chain_sql = self.dialect.write_arithmetic(link, chain_sql, right_sql)
+        return chain_sql
 
     def write_function(self, node: FunctionCall) -> str:
-        """Write a call by the dialect's template."""
+        """Write a call with the template of the dialect."""
         if node.name in PREDICATE_FUNCTIONS:
             return f"CAST({self.dialect.write_predicate(self, node)} AS INTEGER)"
         if node.star:
             return "count(*)"
-        if (
-            node.order_independent
-            and (order_independent_sql := self.dialect.write_order_independent(self, node)) is not None
-        ):
-            return order_independent_sql
+        if node.order_independent:
+            order_independent_sql = self.dialect.write_order_independent(self, node)
+            if order_independent_sql is not None:
+                return order_independent_sql
         template = self.dialect.find_template(node.name)
         if template.startswith("."):
             method_sql: str = getattr(self.dialect, template[1:])(self, node)
@@ -782,117 +776,121 @@ class SqlWriter:
 
     def write_window(self, node: WindowExpression) -> str:
         """Write ``function OVER (..)``; NULLs come last, as in ORDER BY."""
-        if node.function.name == "DENSE_RANK" and not node.order_by:  # all rows are equal; DuckDB 1.5 may die of it
+        function = node.function
+        if function.name == "DENSE_RANK" and not node.order_by:  # all rows are equal; DuckDB 1.5 can crash
             return "1"
-        parts = []
+        parts: list[str] = []
         if node.partition:
-            parts.append("PARTITION BY " + ", ".join([self.write_expression(item) for item in node.partition]))
+            key_texts = [self.write_expression(key) for key in node.partition]
+            parts.append(f"PARTITION BY {', '.join(key_texts)}")
         if node.order_by:
-            keys = [
-                self.dialect.write_order_key(self.write_expression(item.expr), descending=item.descending)
-                for item in node.order_by
-            ]
-            are_columns = all(
-                isinstance(key, ColumnRef) for key in (*node.partition, *(item.expr for item in node.order_by))
-            )
-            if (
-                node.function.name == "ROW_NUMBER"
-                and are_columns
-                and not any(item.descending for item in node.order_by)
-            ):
-                keys = (
-                    self.dialect.write_numbering_order([self.write_expression(item.expr) for item in node.order_by])
-                    or keys
-                )
-            parts.append("ORDER BY " + ", ".join(keys))
-        elif node.function.order_independent and node.frame is None and not require_meta(node.function).type.is_integer:
-            # a whole partition, summed in the order of its values
-            parts.append(
-                f"ORDER BY {self.write_expression(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND "
-                f"UNBOUNDED FOLLOWING"
-            )
+            parts.append(f"ORDER BY {', '.join(self._write_window_order(node))}")
+        elif function.order_independent and node.frame is None and not require_meta(function).type.is_integer:
+            # sum the whole partition in the order of its values
+            value_sql = self.write_expression(function.args[0])
+            parts.append(f"ORDER BY {value_sql} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")
         if node.frame is not None:
-            start, end = (
-                edge.side if edge.offset is None else f"{self.write_literal(edge.offset)} {edge.side}"
-                for edge in (node.frame.start, node.frame.end)
-            )
-            parts.append(f"{node.frame.unit} BETWEEN {start} AND {end}")
-        return self.dialect.write_window(self, node.function, f"OVER ({' '.join(parts)})")
+            start_sql = self._write_frame_bound(node.frame.start)
+            end_sql = self._write_frame_bound(node.frame.end)
+            parts.append(f"{node.frame.unit} BETWEEN {start_sql} AND {end_sql}")
+        over_clause = f"OVER ({' '.join(parts)})"
+        return self.dialect.write_window(self, function, over_clause)
+
+    def _write_window_order(self, node: WindowExpression) -> list[str]:
+        """Write the keys of the order of a window."""
+        order_expressions = [item.expr for item in node.order_by]
+        keys: list[str] = []
+        for item in node.order_by:
+            key_sql = self.write_expression(item.expr)
+            keys.append(self.dialect.write_order_key(key_sql, descending=item.descending))
+        has_only_columns = all(isinstance(key, ColumnRef) for key in (*node.partition, *order_expressions))
+        is_ascending = not any(item.descending for item in node.order_by)
+        if node.function.name == "ROW_NUMBER" and has_only_columns and is_ascending:
+            column_texts = [self.write_expression(expression) for expression in order_expressions]
+            return self.dialect.write_numbering_order(column_texts) or keys
+        return keys
+
+    def _write_frame_bound(self, bound: FrameBound) -> str:
+        """Write one end of a frame."""
+        if bound.offset is None:
+            return bound.side
+        return f"{self.write_literal(bound.offset)} {bound.side}"
 
     def write_element(self, node: ArrayElement) -> str:
         """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest (VOTable 1.4, 2.2)."""
-        array = self.write_expression(node.operand)
-        axes = require_meta(node.operand).type.shape[-len(node.indexes) :]
-        texts = [self.write_expression(index) for index in node.indexes]
-        if isinstance(node.indexes[0], Literal) and len(texts) == 1:
-            tests = []
-        else:
-            tests = [f"{text} >= 1" for text in texts]
-        tests += [
-            f"{text} <= {size}" for text, size in zip(texts, axes, strict=True) if size is not None and len(texts) > 1
-        ]
-        flat_index = texts[0]
+        array_sql = self.write_expression(node.operand)
+        axis_sizes = require_meta(node.operand).type.shape[-len(node.indexes) :]
+        index_texts = [self.write_expression(index) for index in node.indexes]
+        has_several_axes = len(index_texts) > 1
+        tests: list[str] = []  # an index outside of its axis would reach another element
+        if has_several_axes or not isinstance(node.indexes[0], Literal):
+            tests += [f"{index_sql} >= 1" for index_sql in index_texts]
+        if has_several_axes:
+            sized_indexes = zip(index_texts, axis_sizes, strict=True)
+            tests += [f"{index_sql} <= {size}" for index_sql, size in sized_indexes if size is not None]
+        flat_index = index_texts[0]
         step = 1
-        for text, size in zip(texts[1:], axes, strict=False):
+        for index_sql, size in zip(index_texts[1:], axis_sizes, strict=False):
             step *= size or 1
-            flat_index += f" + {step} * ({text} - 1)"
-        element_sql = self.dialect.write_subscript(array, flat_index)
+            flat_index += f" + {step} * ({index_sql} - 1)"
+        element_sql = self.dialect.write_subscript(array_sql, flat_index)
         if tests:
             return f"CASE WHEN {' AND '.join(tests)} THEN {element_sql} END"
         return element_sql
 
     def write_case(self, node: Case) -> str:
-        """Write CASE; the binder made every WHEN a condition."""
-        whens = " ".join(
-            f"WHEN {self.write_expression(when)} THEN {self.dialect.write_branch(self, then, require_meta(node).type)}"
-            for when, then in node.whens
-        )
-        if node.otherwise is None:
-            otherwise = ""
-        else:
-            otherwise = f" ELSE {self.dialect.write_branch(self, node.otherwise, require_meta(node).type)}"
-        return f"CASE {whens}{otherwise} END"
+        """Write CASE, in which every WHEN is a condition after binding."""
+        type_ = require_meta(node).type
+        parts: list[str] = []
+        for when, then in node.whens:
+            condition_sql = self.write_expression(when)
+            result_sql = self.dialect.write_branch(self, then, type_)
+            parts.append(f"WHEN {condition_sql} THEN {result_sql}")
+        if node.otherwise is not None:
+            parts.append(f"ELSE {self.dialect.write_branch(self, node.otherwise, type_)}")
+        return f"CASE {' '.join(parts)} END"
 
     def write_subquery(self, node: Subquery) -> str:
         """Write a scalar subquery."""
         return f"({self.write_query(node.query)})"
 
     def write_is_null(self, node: NullPredicate) -> str:
-        """Write IS NULL; a text of one value and constants is null if the value is, so that the text is not built."""
+        """Write IS NULL without building a text: ``'a' || x || 'b'`` is null if and only if x is null."""
         tested = node.operand
         while isinstance(tested, BinaryOperation) and tested.op == "||":
-            are_fixed = [
-                isinstance(operand, Literal) and operand.value is not None and operand.slot not in self.free_slots
-                for operand in (tested.left, tested.right)
-            ]
-            if sum(are_fixed) != 1:
+            is_left_fixed = self._is_fixed_literal(tested.left)
+            is_right_fixed = self._is_fixed_literal(tested.right)
+            if is_left_fixed == is_right_fixed:
                 break
-            if are_fixed[1]:
-                tested = tested.left
-            else:
-                tested = tested.right
+            tested = tested.right if is_left_fixed else tested.left
         if isinstance(tested, Cast) and isinstance(tested.operand, ColumnRef) and require_meta(tested).type.is_string:
             tested = tested.operand
-        return f"({self.write_expression(tested)} IS {'NOT ' if node.negated else ''}NULL)"
+        test = "IS NOT NULL" if node.negated else "IS NULL"
+        return f"({self.write_expression(tested)} {test})"
+
+    def _is_fixed_literal(self, node: Expr) -> bool:
+        """Return whether an expression is a literal that is neither NULL nor a parameter."""
+        return isinstance(node, Literal) and node.value is not None and node.slot not in self.free_slots
 
     def write_comparison(self, node: Comparison) -> str:
-        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
-        for call, literal in ((node.left, node.right), (node.right, node.left)):
-            if not (
-                isinstance(call, FunctionCall) and call.name in PREDICATE_FUNCTIONS and isinstance(literal, Literal)
-            ):
-                continue
-            if literal.slot not in self.free_slots and node.op in {"=", "<>"} and literal.value in {0, 1}:
-                text = self.dialect.write_predicate(self, call)
-                if (literal.value == 1) == (node.op == "="):
-                    return text
-                return f"(NOT {text})"
+        """Write a comparison; CONTAINS(..) = 1 becomes the condition itself."""
+        if node.op in {"=", "<>"}:
+            for call, literal in ((node.left, node.right), (node.right, node.left)):
+                if not isinstance(call, FunctionCall) or call.name not in PREDICATE_FUNCTIONS:
+                    continue
+                if not isinstance(literal, Literal) or literal.slot in self.free_slots:
+                    continue
+                if literal.value in {0, 1}:
+                    predicate_sql = self.dialect.write_predicate(self, call)
+                    is_true_wanted = (literal.value == 1) == (node.op == "=")
+                    return predicate_sql if is_true_wanted else f"(NOT {predicate_sql})"
         return self.dialect.write_comparison(self, node)
 
 
 def _run_key(link: BinaryOperation) -> tuple[str, Type]:
-    """Return what the links of a run have in common."""
-    return "+" if link.op == "-" else link.op, require_meta(link).type
+    """Return the operator (``+`` for ``-``) and the type, which all links of a run share."""
+    operator = "+" if link.op == "-" else link.op
+    return operator, require_meta(link).type
 
 
 WRITER_METHODS: dict[type, Callable[[SqlWriter, Any], str]] = {
