@@ -1,4 +1,7 @@
-"""The one table of functions; dialects say how each is computed. Those of plug-ins come last, and say it themselves."""
+"""All functions of ADQL, queries and descriptors, each defined once; the dialects of SQL say how to compute them.
+
+A function of a plug-in has its SQL in its own definition.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ _COORDSYS_PARAMETER = "coordsys TEXT LITERAL, "
 
 
 def _define_shape(name: str, result: str, doc: str, *forms: str, example: str) -> FunctionDefinition:
-    """Make a geometry constructor: each form with and without the deprecated first argument."""
-    signatures = [f"({prefix}{form}) -> {result}" for form in forms for prefix in ("", _COORDSYS_PARAMETER)]
+    """Define a geometry constructor; each form exists with and without the deprecated coordinate system."""
+    signatures: list[str] = []
+    for form in forms:
+        signatures.append(f"({form}) -> {result}")
+        signatures.append(f"({_COORDSYS_PARAMETER}{form}) -> {result}")
     return define_function("geometry", name, *signatures, doc=doc, example=example)
 
 
@@ -321,7 +327,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
         ),
         define_function("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
         define_function("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
-        define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that come not later."),
+        define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that do not come later."),
         define_function(
             "window",
             "NTILE",
@@ -359,13 +365,16 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "NTH_VALUE",
             "(x ORDERED, n INTEGER LITERAL) -> SAME",
-            doc="x of the n-th row, NULL if there are not so many yet.",
+            doc="x of the n-th row, NULL if the frame has fewer rows.",
             unit="same",
             ucd="same",
         ),
     )
 }
-"""Functions that stand before OVER only; those of `FRAMED`, and the aggregates of `OVER_GROUPS`, look at a frame."""
+"""Functions that stand before OVER only.
+
+The functions of `FRAME_FUNCTION_NAMES`, and the aggregates of `WINDOW_AGGREGATE_NAMES`, use the frame of the window.
+"""
 FRAME_FUNCTION_NAMES = frozenset({"FIRST_VALUE", "LAST_VALUE", "NTH_VALUE"})
 WINDOW_AGGREGATE_NAMES = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "STDDEV", "VARIANCE", "MEDIAN"})
 
@@ -392,13 +401,16 @@ NAME_RESOLVING_FUNCTIONS: dict[str, FunctionDefinition] = {
         ),
     )
 }
-"""Functions of names: offered where the site can resolve any, and replaced by constants when a query is bound."""
+"""Functions that resolve the name of an object.
+
+A site offers them if it can resolve names. The binder replaces a call by a constant.
+"""
 
 
 class FunctionSet:
-    """A set of functions: name (upper case) -> `FunctionDefinition`.
+    """A set of functions, by their names in upper case.
 
-    `load_more` of them are looked for when the set is first asked.
+    `load_more` loads further functions (those of plug-ins) when the set is first used.
     """
 
     def __init__(
@@ -417,12 +429,12 @@ class FunctionSet:
         Parameters
         ----------
         name
-            In any case.
+            The name in any case.
 
         Returns
         -------
         entry
-            None if there is none.
+            The definition; None if there is no such function.
         """
         return self._entries.get(name) or self._entries.get(name.upper())
 
@@ -431,14 +443,14 @@ class FunctionSet:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All names, upper case."""
+        """The names of all functions in upper case."""
         return tuple(self._entries)
 
     @property
     def udfs(self) -> tuple[FunctionDefinition, ...]:
-        """Those that TAPRegExt declares as user defined functions."""
-        standard = {entry.name for entry in STANDARD_FUNCTIONS}
-        return tuple(entry for entry in self if entry.name not in standard and not entry.mapping)
+        """The functions that the capabilities declare as user defined functions (TAPRegExt)."""
+        standard_names = {entry.name for entry in STANDARD_FUNCTIONS}
+        return tuple(entry for entry in self if entry.name not in standard_names and not entry.mapping)
 
 
 @cache
@@ -448,33 +460,27 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     Returns
     -------
     entries
-        In the order of their entry points.
+        The definitions in the order of their entry points.
 
     Raises
     ------
     UserError
-        One has the name of another function.
+        A function of a plug-in has the name of another function.
     """
-    entries_by_name = {
-        entry.name: entry
-        for entry in (
-            *STANDARD_FUNCTIONS,
-            *USER_DEFINED_FUNCTIONS,
-            *NAME_RESOLVING_FUNCTIONS.values(),
-            *WINDOW_FUNCTIONS.values(),
-        )
-    }
-    built_in_count = len(entries_by_name)
-    for name, entry in plugins.load_records("functions").items():
-        if entry.name in entries_by_name:
-            raise UserError(
-                format_message(
-                    "the plugin {name!r} in hven.functions brings {function}, which is there already", name, entry.name
-                ),
-                remedy="give it another name",
+    used_names = {entry.name for entry in STANDARD_FUNCTIONS + USER_DEFINED_FUNCTIONS}
+    used_names |= {*NAME_RESOLVING_FUNCTIONS, *WINDOW_FUNCTIONS}
+    plugin_entries: list[FunctionDefinition] = []
+    for plugin_name, entry in plugins.load_records("functions").items():
+        if entry.name in used_names:
+            message = format_message(
+                "the plugin {name!r} in hven.functions brings {function}, which is there already",
+                plugin_name,
+                entry.name,
             )
-        entries_by_name[entry.name] = entry
-    return tuple(entries_by_name.values())[built_in_count:]
+            raise UserError(message, remedy="give it another name")
+        used_names.add(entry.name)
+        plugin_entries.append(entry)
+    return tuple(plugin_entries)
 
 
 QUERY_FUNCTIONS = FunctionSet(
@@ -490,25 +496,24 @@ def build_function_reference() -> str:
     Returns
     -------
     page
-        Markdown.
+        The tables as Markdown.
     """
     lines: list[str] = []
     for group, title in GROUP_TITLES.items():
-        entries = sorted((entry for entry in MAPPING_FUNCTIONS if entry.group == group), key=lambda entry: entry.name)
+        group_entries = [entry for entry in MAPPING_FUNCTIONS if entry.group == group]
         lines += [f"### {title}", "", "| function | gives | | for instance |", "|---|---|---|---|"]
-        for entry in entries:
-            if entry in STANDARD_FUNCTIONS:
-                function_name = entry.name
-            else:
-                function_name = entry.name.lower()
-            forms = [
-                text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text
-            ] or list(entry.signatures)
-            calls = "<br>".join(f"`{function_name}{_format_arguments(form)}`" for form in forms)
-            lines.append(
-                f"| {calls} | {_RESULT_PHRASES.get(forms[0].result, forms[0].result)} | {entry.doc} | "
-                f"{_format_example(entry)} |"
-            )
+        for entry in sorted(group_entries, key=lambda entry: entry.name):
+            function_name = entry.name if entry in STANDARD_FUNCTIONS else entry.name.lower()
+            plain_signatures = [
+                signature
+                for signature in entry.signatures
+                if "coordsys" not in signature.text and "more" not in signature.text
+            ]
+            signatures = plain_signatures or list(entry.signatures)
+            calls = "<br>".join(f"`{function_name}{_format_arguments(signature)}`" for signature in signatures)
+            result = signatures[0].result
+            result_phrase = _RESULT_PHRASES.get(result, result)
+            lines.append(f"| {calls} | {result_phrase} | {entry.doc} | {_format_example(entry)} |")
         lines.append("")
     return "\n".join(lines)
 

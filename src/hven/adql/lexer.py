@@ -1,7 +1,4 @@
-"""Words of a query: one compiled expression cuts the text.
-
-`extract_literals` takes its literals out for the plan cache.
-"""
+"""Tokenize a query with one compiled regular expression, and extract its literals for the plan cache."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from hven.model.deadlines import check_deadline
 from hven.model.errors import ParseError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 NAME: Final = "name"
 QUOTED: Final = "quoted"
@@ -31,9 +28,8 @@ _GAP_PATTERN = r"(?:[ \t\r\n\f\v]++|--[^\r\n]*+)"
 _QUOTED_TEXT_PATTERN = r"'[^']*+(?:''[^']*+)*+'"
 _WORD_PATTERN = r"[A-Za-z][A-Za-z0-9_]*+"
 _NUMBER_PATTERN = r"(?:0[xX][0-9A-Fa-f]++|(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+)(?![A-Za-z0-9_])"
-_STRING_PATTERN = (
-    rf"{_QUOTED_TEXT_PATTERN}(?:{_GAP_PATTERN}++{_QUOTED_TEXT_PATTERN})*+"  # neighbours are one literal (SQL-92 5.3)
-)
+# strings with only blanks or comments between them are one literal (SQL-92 section 5.3)
+_STRING_PATTERN = rf"{_QUOTED_TEXT_PATTERN}(?:{_GAP_PATTERN}++{_QUOTED_TEXT_PATTERN})*+"
 _DELIMITED_NAME_PATTERN = r'"[^"]*+(?:""[^"]*+)*+"'
 _OPERATOR_PATTERN = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~\[\]]"
 
@@ -49,48 +45,61 @@ _PIECE_REGEX = re.compile(
 )
 _STRING_PART_REGEX = re.compile(rf"{_GAP_PATTERN}|({_QUOTED_TEXT_PATTERN})")
 
-# Lists of one kind between the parentheses of IN, longer than `MIN_LITERAL_LIST_LENGTH`; what has anything else in it
-# is cut word by word.
+# A list in IN of at least this number of literals of one kind becomes one token. Any other list becomes a token for
+# each literal.
 MIN_LITERAL_LIST_LENGTH: Final = 128
 _SPACE_PATTERN = r"[ \t\r\n\f\v]*+"
+_INTEGER_ITEM_PATTERN = rf"[-+]?+{_SPACE_PATTERN}[0-9]{{1,18}}+"
+_FLOAT_ITEM_PATTERN = (
+    rf"[-+]?+{_SPACE_PATTERN}(?:[0-9]{{1,40}}+\.[0-9]{{0,40}}+|\.[0-9]{{1,40}}+)(?:[eE][+-]?+[0-9]{{1,9}}+)?+"
+)
+
+
+def _compile_list_pattern(item_pattern: str) -> re.Pattern[str]:
+    """Compile the pattern of a list of such items that ends before a closing parenthesis."""
+    separator_pattern = rf"{_SPACE_PATTERN},{_SPACE_PATTERN}"
+    return re.compile(
+        rf"{_SPACE_PATTERN}(?:{item_pattern}{separator_pattern}){{{MIN_LITERAL_LIST_LENGTH},}}+"
+        rf"{item_pattern}{_SPACE_PATTERN}(?=\))"
+    )
+
+
+# pairs: the pattern of a list, the class of its numbers (None: strings)
 _LITERAL_LIST_FORMS: Final[list[tuple[re.Pattern[str], Callable[[str], float] | None]]] = [
-    (
-        re.compile(
-            rf"{_SPACE_PATTERN}(?:{one}{_SPACE_PATTERN},{_SPACE_PATTERN}){{{MIN_LITERAL_LIST_LENGTH},}}+"
-            rf"{one}{_SPACE_PATTERN}(?=\))"
-        ),
-        number_of,
-    )
-    for one, number_of in (
-        (rf"[-+]?+{_SPACE_PATTERN}[0-9]{{1,18}}+", int),
-        (
-            rf"[-+]?+{_SPACE_PATTERN}(?:[0-9]{{1,40}}+\.[0-9]{{0,40}}+|\.[0-9]{{1,40}}+)(?:[eE][+-]?+[0-9]{{1,9}}+)?+",
-            float,
-        ),
-        (_QUOTED_TEXT_PATTERN, None),
-    )
+    (_compile_list_pattern(_INTEGER_ITEM_PATTERN), int),
+    (_compile_list_pattern(_FLOAT_ITEM_PATTERN), float),
+    (_compile_list_pattern(_QUOTED_TEXT_PATTERN), None),
 ]
 _SPACE_DELETIONS = dict.fromkeys(map(ord, " \t\r\n\f\v"))
 _STRING_CONTENT_REGEX = re.compile(r"'([^']*+(?:''[^']*+)*+)'")
 
-_RESERVED_FORMS = {form: word for word in RESERVED_WORDS for form in (word, word.lower(), word.capitalize())}
-_RESERVED_FORMS_2_0 = {form: word for word in RESERVED_WORDS_2_0 for form in (word, word.lower(), word.capitalize())}
-_MAX_NUMBER_DIGITS = 400  # digits; what is longer is no measured number, and int() would take quadratic time
+
+def _map_reserved_forms(words: Iterable[str]) -> dict[str, str]:
+    """Return spelling -> word for the usual spellings of reserved words, so that most need no conversion of case."""
+    forms: dict[str, str] = {}
+    for word in words:
+        forms[word] = forms[word.lower()] = forms[word.capitalize()] = word
+    return forms
+
+
+_RESERVED_FORMS = _map_reserved_forms(RESERVED_WORDS)
+_RESERVED_FORMS_2_0 = _map_reserved_forms(RESERVED_WORDS_2_0)
+_MAX_NUMBER_DIGITS = 400  # no measured number is longer, and int() takes quadratic time
 
 
 @dataclass(slots=True)
 class Tokens:
-    """The words of a text, in parallel lists; the last one is the end.
+    """The tokens of a text in parallel lists; the last token is the end.
 
     Attributes
     ----------
     tags
-        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`,
-        `LITERAL_LIST`, `END`.
+        The kind of the token: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`,
+        `STRING`, `LITERAL_LIST` and `END`.
     values
-        A name without quotes, a `Literal`, a `LiteralList`, or the text of the word.
+        A name without quotes, a `Literal`, a `LiteralList`, or the text of the token.
     text_offsets
-        Offsets in the text.
+        The offset of the token in the text, in characters.
     """
 
     tags: list[str]
@@ -98,54 +107,57 @@ class Tokens:
     text_offsets: list[int]
 
 
-def parse_number(figures: str) -> int | float:
-    """Parse an unsigned numeric literal; int only if it has neither point nor exponent.
+def parse_number(digits: str) -> int | float:
+    """Parse an unsigned numeric literal; it is an int if it has neither a point nor an exponent.
 
-    Hexadecimal ones are a declared extension.
+    Hexadecimal numbers are a declared extension.
 
     Parameters
     ----------
-    figures
-        As the query has it.
+    digits
+        The text of the literal.
 
     Returns
     -------
     value
-        Dimensionless.
+        The number, dimensionless.
 
     Raises
     ------
     ValueError
         The number is too long or too large for a double.
     """
-    if len(figures) > _MAX_NUMBER_DIGITS or "_" in figures or not figures.isascii():  # float() reads more than ADQL has
-        raise ValueError(figures)
-    if figures.isdigit():
-        return int(figures)
-    if figures[1:2] in {"x", "X"}:
-        return int(figures, 16)
-    value = float(figures)
-    if math.isinf(value):
-        raise ValueError(figures)
-    return value
+    # Python's float() also accepts underscores and digits of other scripts
+    if len(digits) > _MAX_NUMBER_DIGITS or "_" in digits or not digits.isascii():
+        raise ValueError(digits)
+    if digits.isdigit():
+        return int(digits)
+    if digits[1:2] in {"x", "X"}:
+        return int(digits, 16)
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(digits)
+    return number
 
 
 def parse_string(quoted: str) -> str:
-    """Parse a character string literal: neighbours joined, doubled quotes single.
+    """Parse a string literal: join its parts, and replace doubled quotes by single ones.
 
     Parameters
     ----------
     quoted
-        As the query has it.
+        The text of the literal.
 
     Returns
     -------
     value
-        The text.
+        The string.
     """
-    if "'" not in (inner := quoted[1:-1]):
-        return inner
-    return "".join(part[1][1:-1].replace("''", "'") for part in _STRING_PART_REGEX.finditer(quoted) if part[1])
+    content = quoted[1:-1]
+    if "'" not in content:
+        return content
+    quoted_parts = [match[1] for match in _STRING_PART_REGEX.finditer(quoted) if match[1]]
+    return "".join(part[1:-1].replace("''", "'") for part in quoted_parts)
 
 
 def tokenize(query_text: str, *, version: str = "2.1") -> Tokens:
@@ -154,58 +166,57 @@ def tokenize(query_text: str, *, version: str = "2.1") -> Tokens:
     Parameters
     ----------
     query_text
-        Of the query.
+        The text of the query.
     version
-        Of the language, ``2.0`` or ``2.1``: they reserve other words.
+        The version of ADQL, ``2.0`` or ``2.1``; they have different reserved words.
 
     Returns
     -------
     tokens
-        Kinds, texts and offsets.
+        The tokens with their values and offsets.
 
     Raises
     ------
     ParseError
-        A character that ADQL does not have, a string, name or number that does not end properly; too many words.
+        The text has a character that ADQL does not have, a string, name or number that does not end properly, or too
+        many tokens.
     """
     if "\0" in query_text or not query_text.isascii():
         check_characters(query_text)
-    words = _RESERVED_FORMS_2_0 if version == "2.0" else _RESERVED_FORMS
+    reserved_forms = _RESERVED_FORMS_2_0 if version == "2.0" else _RESERVED_FORMS
     tokens = Tokens([], [], [])
     text_offset = slot = 0
     while text_offset >= 0:
-        text_offset, slot = _scan_tokens(query_text, text_offset, slot, tokens, words)
+        text_offset, slot = _scan_tokens(query_text, text_offset, slot, tokens, reserved_forms)
     return tokens
 
 
 def scan_literal_list(query_text: str, text_offset: int) -> LiteralList | None:
-    """Parse a long list of literals of one kind that begins here and ends at a parenthesis.
+    """Parse a long list of literals of one kind that begins at an offset and ends at a parenthesis.
 
     Parameters
     ----------
     query_text
-        Of the query.
+        The text of the query.
     text_offset
-        Offset of the first literal, in characters.
+        The offset of the first literal, in characters.
 
     Returns
     -------
     list
-        None if there is none.
+        The list; None if there is no such list.
     """
-    for pattern, number_of in _LITERAL_LIST_FORMS:
+    for pattern, number_class in _LITERAL_LIST_FORMS:
         match = pattern.match(query_text, text_offset)
         if match is None:
             continue
-        if number_of is None:
-            contents = _STRING_CONTENT_REGEX.findall(query_text, text_offset, match.end())
-            return LiteralList(
-                tuple([content.replace("''", "'") for content in contents] if "''" in match[0] else contents),
-                query_text,
-                text_offset,
-                match.end(),
-            )
-        numbers = tuple(map(number_of, match[0].translate(_SPACE_DELETIONS).split(",")))
+        if number_class is None:
+            strings = _STRING_CONTENT_REGEX.findall(query_text, text_offset, match.end())
+            if "''" in match[0]:
+                strings = [content.replace("''", "'") for content in strings]
+            return LiteralList(tuple(strings), query_text, text_offset, match.end())
+        number_texts = match[0].translate(_SPACE_DELETIONS).split(",")
+        numbers = tuple(map(number_class, number_texts))
         if math.inf in numbers or -math.inf in numbers:
             return None
         return LiteralList(numbers, query_text, text_offset, match.end())
@@ -216,9 +227,9 @@ def scan_literal_list(query_text: str, text_offset: int) -> LiteralList | None:
 def _scan_tokens(  # noqa: C901, PLR0912
     query_text: str, start_offset: int, slot: int, tokens: Tokens, reserved_forms: dict[str, str]
 ) -> tuple[int, int]:
-    """Cut a text into words up to its end, or up to the end of a long list.
+    """Scan the tokens of a text up to its end, or up to the end of a long list.
 
-    Give where to go on (-1: the end) and the next slot.
+    Return the offset at which to continue (-1: the end), and the next slot.
     """
     tags = tokens.tags
     values = tokens.values
@@ -275,29 +286,28 @@ def _scan_tokens(  # noqa: C901, PLR0912
 
 
 def _check_limits(query_text: str, text_offset: int, token_count: int) -> None:
-    """Check the deadline, and the number of words of a query."""
+    """Check the deadline, and the number of tokens of a query."""
     check_deadline()
     if token_count > MAX_QUERY_TOKENS:
-        raise ParseError(
-            format_message("a query has at most {most:,} words and signs", MAX_QUERY_TOKENS),
-            text=query_text,
-            offset=text_offset,
-            remedy="upload long lists as a table and join it",
-        )
+        message = format_message("a query has at most {most:,} words and signs", MAX_QUERY_TOKENS)
+        remedy = "upload long lists as a table and join it"
+        raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 
 
 def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
-    """Separate the literals from a query: what is left is the key under which its plan can be used again.
+    """Separate the literals from a query; the rest is the key under which the plan cache keeps its plan.
 
     Parameters
     ----------
     query_text
-        Any text; of one that does not parse, the key equals that of no text that parses.
+        Any text. The key of a text that does not parse differs from that of every text that parses.
 
     Returns
     -------
+    key
+        The query without its literals.
     values
-        The values of the literals (dimensionless): the n-th is that of the literal with `slot` n in the tree.
+        The values of the literals, dimensionless; value n belongs to the literal with `slot` n in the tree.
     """
     if "\0" in query_text or not (query_text.isascii() or _is_unicode(query_text)):
         return (query_text,), ()
@@ -307,26 +317,26 @@ def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | floa
         if not piece:
             break
         first = piece[0]
-        if first > "9":  # words, and the signs above the digits: most pieces
+        if first > "9":  # words and most signs, which are the most frequent pieces
             key.append(piece)
-        elif first == "'" and not piece.count("'") % 2:  # odd: a string without end
+        elif first == "'" and not piece.count("'") % 2:  # an odd number: a string without end
             key.append("'s")
             values.append(parse_string(piece))
         elif first >= "0" or (first == "." and len(piece) > 1):
             try:
-                value = parse_number(piece)
+                number = parse_number(piece)
             except ValueError:
                 key.append(piece)
                 continue
-            values.append(value)
-            key.append("'d" if isinstance(value, float) else _classify_integer(value))
+            values.append(number)
+            key.append("'d" if isinstance(number, float) else _classify_integer(number))
         else:
             key.append(piece)
     return tuple(key), tuple(values)
 
 
 def _classify_integer(value: int) -> str:
-    """Return the mark for a whole number in the key of a plan: of 32 bits, of 64 bits, or longer."""
+    """Return the mark for an integer in the key of a plan: 32 bits, 64 bits, or more."""
     if value < 2**31:
         return "'i"
     if value < 2**63:

@@ -1,7 +1,4 @@
-"""Functions of ADQL, each said once.
-
-Its signatures, what it gives, an example, and for those from outside also its SQL and its words.
-"""
+"""Definitions of functions: signatures, result, documentation and example, for plug-ins also SQL and translations."""
 
 from __future__ import annotations
 
@@ -27,16 +24,16 @@ from hven.model.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-# What a signature's argument words accept, as kinds of `hven.adql.value_kinds`
+# type word of a parameter -> the kinds of values that it accepts, as `hven.adql.value_kinds` names them
 ACCEPTED_KINDS: dict[str, frozenset[str]] = {
     "NUMERIC": frozenset({"number"}),
     "REAL": frozenset({"number"}),
     "INTEGER": frozenset({"integer"}),
     "BIGINT": frozenset({"integer"}),
     "TEXT": frozenset({"text"}),
-    "TIMESTAMP": frozenset({"time", "text"}),  # ISO text is read as a timestamp
+    "TIMESTAMP": frozenset({"time", "text"}),  # a string in ISO 8601 is read as a timestamp
     "BOOLEAN": frozenset({"boolean"}),
     "POINT": frozenset({"point"}),
     "CIRCLE": frozenset({"circle"}),
@@ -50,7 +47,7 @@ ACCEPTED_KINDS: dict[str, frozenset[str]] = {
     "LIST": frozenset({"array"}),
     "ANY": frozenset({"any"}),
 }
-NUMBER_ARRAY_KINDS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
+NUMBER_ARRAY_KINDS = frozenset({"array", "interval"})  # kinds of arrays whose elements can be numbers
 RESULT_TYPES: dict[str, Type] = {
     "DOUBLE": FLOAT64,
     "INTEGER": INT32,
@@ -84,23 +81,23 @@ FUNCTION_GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class FunctionParameter:
-    """One argument of a signature.
+    """One parameter of a signature.
 
     Attributes
     ----------
     name
-        For the documentation.
+        The name for the documentation.
     type_word
         A key of `ACCEPTED_KINDS`.
     is_optional
-        It may be left out, and all after it.
+        True if a call may leave out the argument and all after it.
     must_be_literal
-        True if the value must be written in the query: it is part of the query's shape.
+        True if the argument must be a literal, which is part of the query's shape.
     is_repeated
-        True for the last argument of a list of any length.
+        True for the last parameter of a function with any number of arguments.
     unit
-        The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken
-        as it is.
+        The unit to which the argument is converted, ``{km}`` in a signature. With ``?`` after it, an argument without a
+        unit is allowed and not converted.
     """
 
     name: str
@@ -115,15 +112,18 @@ class FunctionParameter:
 class Signature:
     """One way to call a function.
 
-    `result` is a key of `RESULT_TYPES`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's
-    elements ELEMENT and TOTAL (of their sum).
-
     Attributes
     ----------
     parameters
-        In their order.
+        The parameters in order.
+    result
+        A key of `RESULT_TYPES`, or a word for a type that depends on the arguments: SAME (the type of the first),
+        COMMON (the type that holds all), SUM (the type of a sum), ELEMENT (the type of an array's elements) or TOTAL
+        (the type of their sum).
     text
-        As it is shown: ``POWER(x NUMERIC, y NUMERIC) -> DOUBLE``.
+        The signature for users: ``POWER(x NUMERIC, y NUMERIC) -> DOUBLE``.
+    type
+        The type of the result; None if it depends on the arguments.
     """
 
     parameters: tuple[FunctionParameter, ...]
@@ -133,55 +133,57 @@ class Signature:
 
     @property
     def min_argument_count(self) -> int:
-        """The smallest number of arguments."""
-        return sum(not arg.is_optional for arg in self.parameters)
+        """The minimum number of arguments."""
+        return sum(not parameter.is_optional for parameter in self.parameters)
 
     @property
     def max_argument_count(self) -> int | None:
-        """The largest number of arguments, None = any."""
+        """The maximum number of arguments; None if there is no maximum."""
         if self.parameters and self.parameters[-1].is_repeated:
             return None
         return len(self.parameters)
 
     def find_parameter(self, index: int) -> FunctionParameter:
-        """Return the argument at a position, the last one again and again if it is repeated.
+        """Return the parameter of an argument; the last parameter can take several arguments.
 
         Parameters
         ----------
         index
-            From 0.
+            The position of the argument, from 0.
         """
-        return self.parameters[min(index, len(self.parameters) - 1)]
+        last_index = len(self.parameters) - 1
+        return self.parameters[min(index, last_index)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionDefinition:
-    """One function.
+    """The definition of one function.
 
     Attributes
     ----------
     name
-        In upper case.
+        The name in upper case.
     signatures
         The ways to call it.
     doc
-        What it returns, in a sentence.
+        A sentence that says what the function returns.
     group
-        One of `FUNCTION_GROUPS`; ``mapping``: only mapping expressions of a descriptor may call it.
+        One of `FUNCTION_GROUPS`. Only mapping expressions of a descriptor may call a function of ``mapping``.
     unit
-        A unit, "" (none), or ``same`` (that of the first argument).
+        The unit of the result; empty: none; ``same``: the unit of the first argument.
     ucd
-        A UCD, "", ``same``, or ``+word``: the argument's UCD with that word after it.
+        The UCD of the result; empty: none; ``same``: the UCD of the first argument; ``+word``: that UCD with the word
+        appended.
     volatile
-        True if equal calls may answer differently.
+        True if equal calls may return different values.
     example
-        A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it
-        is another one each time.
+        A call and its result in SQL: ``LENGTH('été') is 3``. With ``~`` before it, the result is rounded to nine
+        digits. Without a result, each call returns another one.
     sql
-        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`; an engine's own dialect comes
-        first.
+        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`. The template of the dialect,
+        if it has one, takes precedence.
     texts
-        Language -> English -> what pages say in it.
+        Language -> English text -> translation, for pages.
     """
 
     name: str
@@ -197,18 +199,21 @@ class FunctionDefinition:
 
     @property
     def aggregate(self) -> bool:
-        """True if it turns the rows of a group into one value."""
+        """True if the function computes one value from the rows of a group."""
         return self.group == "aggregate"
 
     @property
     def mapping(self) -> bool:
-        """True if only mapping expressions may call it."""
+        """True if only mapping expressions may call the function."""
         return self.group == "mapping"
 
     @property
     def declared_forms(self) -> tuple[str, ...]:
-        """The forms that TAPRegExt's features-udf wants, one per signature without optional arguments."""
-        return tuple(form for signature in self.signatures for form in _iterate_declared_forms(self.name, signature))
+        """The forms of a user defined function in TAPRegExt: one for each number of arguments of each signature."""
+        forms: list[str] = []
+        for signature in self.signatures:
+            forms.extend(_iterate_declared_forms(self.name, signature))
+        return tuple(forms)
 
 
 _PARAMETER_REGEX = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
@@ -220,55 +225,53 @@ def parse_signature(name: str, text: str) -> Signature:
     Parameters
     ----------
     name
-        Of the function.
+        The name of the function.
     text
-        Arguments in the words of `ACCEPTED_KINDS`, the result in those of `RESULT_TYPES`.
+        The parameters with type words of `ACCEPTED_KINDS`, and the result as in `Signature.result`.
 
     Returns
     -------
     signature
-        One way to call it.
+        The signature.
 
     Raises
     ------
     UserError
-        A word is no type.
+        A type word is unknown.
     """
-    parameter_text, _, result = text.rpartition("->")
-    parameter_text = parameter_text.strip()[1:-1]
-    required, _, optional = parameter_text.partition("[")
-    args = [
-        FunctionParameter(
-            m[1],
-            m[2],
-            is_optional=part is optional,
-            must_be_literal=bool(m[4]),
-            is_repeated=bool(m[5]),
-            unit=m[3] or "",
-        )
-        for part in (required, optional)
-        for m in _PARAMETER_REGEX.finditer(part)
+    parameters_text, _, result_text = text.rpartition("->")
+    required_text, _, optional_text = parameters_text.strip()[1:-1].partition("[")
+    parameters = [
+        *_iterate_parameters(required_text, is_optional=False),
+        *_iterate_parameters(optional_text, is_optional=True),
     ]
-    result = result.strip()
-    for word, allowed_words in [
-        *((arg.type_word, ACCEPTED_KINDS) for arg in args),
+    result = result_text.strip()
+    checked_words: list[tuple[str, Collection[str]]] = [
+        *((parameter.type_word, ACCEPTED_KINDS) for parameter in parameters),
         (result, (*RESULT_TYPES, *CALL_DEPENDENT_RESULTS)),
-    ]:
+    ]
+    for word, allowed_words in checked_words:
         if word not in allowed_words:
-            raise UserError(
-                format_message("{name}{form}: {word!r} is no type", name, text, word),
-                remedy=join_messages(
-                    "{one} {other}",
-                    filter(
-                        None,
-                        (
-                            suggest_spelling(word, allowed_words),
-                            format_message("known: {names}", ", ".join(allowed_words)),
-                        ),
-                    ),
-                ),
-            )
-    return Signature(tuple(args), result, f"{name}{text}", RESULT_TYPES.get(result))
+            message = format_message("{name}{form}: {word!r} is no type", name, text, word)
+            suggestion = suggest_spelling(word, allowed_words)
+            known_words = format_message("known: {names}", ", ".join(allowed_words))
+            remedy = join_messages("{one} {other}", filter(None, (suggestion, known_words)))
+            raise UserError(message, remedy=remedy)
+    return Signature(tuple(parameters), result, f"{name}{text}", RESULT_TYPES.get(result))
+
+
+def _iterate_parameters(text: str, *, is_optional: bool) -> Iterator[FunctionParameter]:
+    """Yield the parameters in a part of a signature."""
+    for match in _PARAMETER_REGEX.finditer(text):
+        name, type_word, unit, literal_word, repeat_mark = match.groups()
+        yield FunctionParameter(
+            name,
+            type_word,
+            is_optional=is_optional,
+            must_be_literal=bool(literal_word),
+            is_repeated=bool(repeat_mark),
+            unit=unit or "",
+        )
 
 
 _UDF_TYPE_NAMES = {
@@ -287,43 +290,44 @@ _UDF_TYPE_NAMES = {
 
 
 def _iterate_declared_forms(name: str, signature: Signature) -> Iterator[str]:
-    for count in range(signature.min_argument_count, len(signature.parameters) + 1):
-        args = ", ".join(
-            f"{arg.name} {_UDF_TYPE_NAMES.get(arg.type_word, arg.type_word)}" for arg in signature.parameters[:count]
-        )
-        yield f"{name.lower()}({args}) -> {_UDF_TYPE_NAMES.get(signature.result, signature.result)}"
+    """Yield the forms of a signature without optional parameters, in the types of ADQL."""
+    result_type = _UDF_TYPE_NAMES.get(signature.result, signature.result)
+    parameter_texts: list[str] = []
+    for parameter in signature.parameters:
+        parameter_type = _UDF_TYPE_NAMES.get(parameter.type_word, parameter.type_word)
+        parameter_texts.append(f"{parameter.name} {parameter_type}")
+    for count in range(signature.min_argument_count, len(parameter_texts) + 1):
+        yield f"{name.lower()}({', '.join(parameter_texts[:count])}) -> {result_type}"
 
 
 def define_function(group: str, name: str, *signatures: str, **facts: Any) -> FunctionDefinition:
-    """Make the entry of a function, for the table or for a plug-in.
+    """Define a function, for the tables here or for a plug-in.
 
     Parameters
     ----------
     group
-        A key of `FUNCTION_GROUPS`: ``udf``, ``aggregate``, ``mapping`` ...
+        One of `FUNCTION_GROUPS`: ``udf``, ``aggregate``, ``mapping`` ...
     name
-        In upper case.
+        The name in upper case.
     signatures
-        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTED_KINDS`
-        and `Signature`.
+        The ways to call it, each of the form ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, with the type words of
+        `ACCEPTED_KINDS` and a result as in `Signature`.
     facts
         Further attributes of `FunctionDefinition`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
 
     Returns
     -------
     entry
-        For `FUNCTION` of a plug-in's module.
+        The definition, for instance for `FUNCTION` in the module of a plug-in.
 
     Raises
     ------
     UserError
-        A word is not known.
+        The group or a type word is unknown.
     """
     if group not in FUNCTION_GROUPS:
-        raise UserError(
-            format_message("{name}: there is no group {group!r} of functions", name, group),
-            remedy=format_message("known: {names}", ", ".join(FUNCTION_GROUPS)),
-        )
-    return FunctionDefinition(
-        name=name, signatures=tuple(parse_signature(name, text) for text in signatures), group=group, **facts
-    )
+        message = format_message("{name}: there is no group {group!r} of functions", name, group)
+        remedy = format_message("known: {names}", ", ".join(FUNCTION_GROUPS))
+        raise UserError(message, remedy=remedy)
+    parsed_signatures = tuple(parse_signature(name, text) for text in signatures)
+    return FunctionDefinition(name=name, signatures=parsed_signatures, group=group, **facts)
