@@ -141,7 +141,7 @@ class ExpressionParser(WindowParser, ABC):
             self.raise_not_condition(first, first_index)
         text_offset = self.text_offsets[first_index]
         alternatives: list[Expr] = []
-        conjuncts = [first]
+        conjuncts: list[Expr] = [first]
         conjunction_offset = text_offset
         while (operator := self.tags[self.token_index]) in {"AND", "OR"}:
             self.token_index += 1
@@ -614,9 +614,9 @@ class ExpressionParser(WindowParser, ABC):
         version = "2.0" if self.is_adql_2_0 else "2.1"
         call_fault = find_call_fault(name, arguments, version)
         if call_fault is not None:
-            message, argument, remedy = call_fault
+            fault_message, argument, fault_remedy = call_fault
             fault_offset = text_offset if argument is None else argument.text_offset
-            self.raise_parse_error(message, remedy, text_offset=fault_offset)
+            self.raise_parse_error(fault_message, fault_remedy, text_offset=fault_offset)
 
     def parse_cast(self) -> Expr:
         """Parse ``CAST(x AS type)``."""

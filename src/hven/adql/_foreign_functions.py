@@ -1,4 +1,4 @@
-"""Functions of other databases and services that queries here do not have, and what to write in their place."""
+"""Functions of other databases and services that this service does not have, with the remedy for each."""
 
 from __future__ import annotations
 

@@ -137,8 +137,8 @@ class FunctionBinder(TypeChecker, ABC):
         name = node.name.upper()
         if name in WINDOW_FUNCTIONS:
             message = format_message("{name} is a window function", name)
-            remedy = format_message("write {name}(..) OVER (ORDER BY ..)", name)
-            self.raise_bind_error(message, node.text_offset, remedy)
+            window_remedy = format_message("write {name}(..) OVER (ORDER BY ..)", name)
+            self.raise_bind_error(message, node.text_offset, window_remedy)
         remedy = FOREIGN_FUNCTION_REMEDIES.get(name, "")
         remedy = remedy or suggest_spelling(name, self.functions.names, min_similarity=0.75)
         remedy = remedy or "see the functions of this service in /tap/capabilities"

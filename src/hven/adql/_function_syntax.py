@@ -1,6 +1,7 @@
-"""The form of ADQL's own functions as the grammar fixes it: how many arguments, and which of them can never be right.
+"""Check calls of ADQL's own functions against the grammar: the number and the kinds of their arguments.
 
-Only what the text alone shows is judged here (ADQL 2.1 BNF); what needs the type of a column is the binder's.
+This module uses only what the text of the query shows (ADQL 2.1 BNF). The binder checks what depends on the type of a
+column.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from hven.model.errors import format_message, join_messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHAPE_ARGUMENT_COUNTS: Final = {
+    from hven.adql.signatures import Signature
+
+# what find_call_fault returns: message, the wrong argument (None: their number is wrong), remedy
+CallFault = tuple[str, Expr | None, str]
+
+# number of arguments if all are coordinates, and the possible numbers if points stand in place of pairs of coordinates
+_SHAPE_ARGUMENT_COUNTS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
     "POINT": (2, ()),
     "CIRCLE": (3, (2,)),
     "BOX": (4, (3,)),
@@ -37,8 +44,7 @@ AGGREGATE_NAMES: Final = frozenset(entry.name for entry in STANDARD_FUNCTIONS if
 #: Reserved words that are function names.
 STANDARD_FUNCTION_NAMES: Final = frozenset(entry.name for entry in STANDARD_FUNCTIONS)
 
-# : SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions
-# only.
+#: Functions of SQL-92 whose names ADQL reserves without having the functions. Mapping expressions can call them.
 SQL_FUNCTION_NAMES: Final = frozenset(
     (
         "SUBSTRING",
@@ -64,22 +70,25 @@ SQL_FUNCTION_NAMES: Final = frozenset(
 )
 
 _PLAIN_FUNCTIONS: Final = [entry for entry in STANDARD_FUNCTIONS if entry.group not in {"aggregate", "conditional"}]
+# a letter stands for a kind of value: `_LETTER_NAMES` has their names
 _TYPE_LETTERS: Final = {"NUMERIC": "n", "INTEGER": "i", "TEXT": "s", "GEOMETRY": "g", "POINT": "g"}
+_RESULT_TYPE_LETTERS: Final = {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}
+
+
+def _write_argument_letters(signature: Signature) -> str:
+    """Return the letters of the parameters; a question mark stands before an optional one."""
+    letters: list[str] = []
+    for parameter in signature.parameters:
+        letter = "l" if parameter.must_be_literal else _TYPE_LETTERS[parameter.type_word]
+        letters.append(f"?{letter}" if parameter.is_optional else letter)
+    return "".join(letters)
+
+
 ARGUMENT_LETTERS: Final = {
-    entry.name: "".join(
-        [
-            "?" * arg.is_optional + ("l" if arg.must_be_literal else _TYPE_LETTERS[arg.type_word])
-            for arg in entry.signatures[0].parameters
-        ]
-    )
-    for entry in _PLAIN_FUNCTIONS
-    if len(entry.signatures) == 1
+    entry.name: _write_argument_letters(entry.signatures[0]) for entry in _PLAIN_FUNCTIONS if len(entry.signatures) == 1
 } | {"RAND": "?u", "REGION": "l"}
 _RESULT_LETTERS: Final = {
-    entry.name: {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}.get(
-        entry.signatures[0].result, "n"
-    )
-    for entry in _PLAIN_FUNCTIONS
+    entry.name: _RESULT_TYPE_LETTERS.get(entry.signatures[0].result, "n") for entry in _PLAIN_FUNCTIONS
 }
 _LETTER_NAMES: Final = {
     "n": "a number",
@@ -99,7 +108,7 @@ _SHAPE_FORMS: Final = {
 
 
 def classify_syntax(node: Expr) -> str:
-    """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
+    """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if unknown."""
     if isinstance(node, Literal):
         if isinstance(node.value, str):
             return "s"
@@ -114,61 +123,54 @@ def classify_syntax(node: Expr) -> str:
 
 
 def name_value_kind(letter: str) -> str:
-    """Name a kind of value as messages do."""
+    """Return the phrase for a kind of value in a message."""
     return format_message(_LETTER_NAMES[letter])
 
 
-def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | None, str] | None:
+def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) -> CallFault | None:
     """Find what is wrong with a call of one of ADQL's own functions.
 
     Returns
     -------
     tuple or None
-        Message, the argument at fault (None: their number), remedy.
+        Message, the wrong argument (None: their number is wrong), remedy; None if the call is right.
     """
     if function_name in _SHAPE_ARGUMENT_COUNTS:
         return _find_shape_fault(function_name, args)
-    signature = ARGUMENT_LETTERS.get(function_name)
-    if signature is None:
+    argument_letters = ARGUMENT_LETTERS.get(function_name)
+    if argument_letters is None:
         if function_name == "COALESCE" and not args:
             return "COALESCE takes at least one argument", None, "write COALESCE(a, b)"
         return None
-    required_letters = signature.partition("?")[0]
-    expected_letters = signature.replace("?", "")
+    min_count = len(argument_letters.partition("?")[0])
+    expected_letters = argument_letters.replace("?", "")
     if function_name == "REGION" and version == "2.0":
         expected_letters = "s"
-    if not len(required_letters) <= len(args) <= len(expected_letters):
-        if len(required_letters) == len(expected_letters):
-            numbers = f"{len(expected_letters)}"
+    max_count = len(expected_letters)
+    if not min_count <= len(args) <= max_count:
+        counts = f"{max_count}"
+        if min_count != max_count:
+            counts = format_message("{one} or {other}", min_count, max_count)
+        if counts == "1":
+            template = "{name} takes {numbers} argument, not {count}"
         else:
-            numbers = format_message("{one} or {other}", len(required_letters), len(expected_letters))
+            template = "{name} takes {numbers} arguments, not {count}"
         form = join_messages("{one}, {other}", map(name_value_kind, expected_letters))
-        return (
-            format_message(
-                "{name} takes {numbers} argument, not {count}"
-                if numbers == "1"
-                else "{name} takes {numbers} arguments, not {count}",
-                function_name,
-                numbers,
-                len(args),
-            ),
-            None,
-            format_message("write {name}({form})", function_name, form),
-        )
+        remedy = format_message("write {name}({form})", function_name, form)
+        return format_message(template, function_name, counts, len(args)), None, remedy
     for letter, arg in zip(expected_letters, args, strict=False):
         if not _is_argument_allowed(letter, arg):
-            return (
-                format_message("{name} needs {what} here", function_name, name_value_kind(letter)),
-                arg,
-                _suggest_remedy(letter, arg),
-            )
+            message = format_message("{name} needs {what} here", function_name, name_value_kind(letter))
+            return message, arg, _suggest_remedy(letter, arg)
     return None
 
 
 def _is_argument_allowed(letter: str, arg: Expr) -> bool:
+    """Return whether an argument may be of the kind that a letter stands for."""
     if letter in "nsg":
         actual_letter = classify_syntax(arg)
-        return not actual_letter or actual_letter == letter or (letter == "s" and isinstance(arg, Literal))
+        is_string_literal = letter == "s" and isinstance(arg, Literal)
+        return is_string_literal or actual_letter in {"", letter}
     if letter == "l":
         return isinstance(arg, Literal) and isinstance(arg.value, str)
     if letter == "i" and isinstance(arg, UnaryOperation) and arg.op != "~":
@@ -177,6 +179,7 @@ def _is_argument_allowed(letter: str, arg: Expr) -> bool:
 
 
 def _suggest_remedy(letter: str, arg: Expr) -> str:
+    """Return the remedy for an argument of the wrong kind; empty if there is none."""
     if isinstance(arg, ColumnRef) and arg.name.quoted and letter in "sl":
         return format_message("strings take single quotes: '{name}'", arg.name.name)
     if letter == "s":
@@ -187,9 +190,10 @@ def _suggest_remedy(letter: str, arg: Expr) -> str:
 
 
 def is_null_coordsys(function_name: str, argument_count: int, is_point: Sequence[bool]) -> bool:
-    """Return whether a NULL as the first of `argument_count` arguments is the coordinate system, and not a coordinate.
+    """Return whether NULL as the first argument stands for the coordinate system, not for a coordinate.
 
-    Other services accept NULL for the coordinate system.
+    Other services accept NULL as the coordinate system. `argument_count` is the number of all arguments, and `is_point`
+    says which of them are points.
     """
     if function_name not in {"POINT", "CIRCLE", "BOX", "POLYGON"}:
         return False
@@ -212,69 +216,50 @@ def _drop_coordsys(function_name: str, args: tuple[Expr, ...]) -> tuple[Expr, ..
     return args
 
 
-def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, str] | None:
-    numbers, with_point = _SHAPE_ARGUMENT_COUNTS[function_name]
+def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> CallFault | None:
+    """Find what is wrong with a call of a shape or of DISTANCE."""
+    coordinate_count, counts_with_points = _SHAPE_ARGUMENT_COUNTS[function_name]
     coordinates = _drop_coordsys(function_name, args)
     letters = [classify_syntax(arg) for arg in coordinates]
-    remedy = format_message(
-        "write {form}", join_messages("{one} or {other}", _SHAPE_FORMS[function_name].split(" or "))
-    )
+    forms = join_messages("{one} or {other}", _SHAPE_FORMS[function_name].split(" or "))
+    remedy = format_message("write {form}", forms)
     if "s" in letters:
-        expected_phrase = format_message(
-            "a number or a point" if with_point or function_name == "POLYGON" else "a number"
-        )
-        return (
-            format_message("{name} needs {what} here", function_name, expected_phrase),
-            coordinates[letters.index("s")],
-            remedy,
-        )
-    if function_name == "POLYGON" and len(coordinates) >= 3:
+        accepts_points = counts_with_points or function_name == "POLYGON"
+        expected_phrase = format_message("a number or a point" if accepts_points else "a number")
+        message = format_message("{name} needs {what} here", function_name, expected_phrase)
+        return message, coordinates[letters.index("s")], remedy
+    actual_count = len(coordinates)
+    if function_name == "POLYGON" and actual_count >= 3:
         return _find_polygon_fault(coordinates, letters, remedy)
-    if len(coordinates) == numbers and function_name != "POLYGON":
-        expected_letters = "n" * numbers
-    elif len(coordinates) in with_point:
-        if function_name == "DISTANCE":
-            expected_letters = "gg"
-        else:
-            expected_letters = "g" + "n" * (len(coordinates) - 1)
-    elif len(coordinates) == numbers + 1 and function_name != "DISTANCE":
-        first = coordinates[0]
-        if isinstance(first, ColumnRef) and first.name.quoted:
-            remedy = format_message("strings take single quotes: '{name}'", first.name.name)
-        return (
-            format_message("the coordinate system of {name} must be a string", function_name),
-            first,
-            format_message("{remedy}; the coordinate system may be left out", format_message(remedy)),
-        )
+    if actual_count == coordinate_count and function_name != "POLYGON":
+        expected_letters = "n" * coordinate_count
+    elif actual_count in counts_with_points:
+        expected_letters = "gg" if function_name == "DISTANCE" else "g" + "n" * (actual_count - 1)
+    elif actual_count == coordinate_count + 1 and function_name != "DISTANCE":
+        return _describe_coordsys_fault(function_name, coordinates[0], remedy)
     else:
-        return (
-            format_message(
-                "{name} cannot have {count} argument"
-                if len(coordinates) == 1
-                else "{name} cannot have {count} arguments",
-                function_name,
-                len(coordinates),
-            ),
-            None,
-            remedy,
+        template = (
+            "{name} cannot have {count} argument" if actual_count == 1 else "{name} cannot have {count} arguments"
         )
+        return format_message(template, function_name, actual_count), None, remedy
     for letter, actual_letter, arg in zip(expected_letters, letters, coordinates, strict=True):
-        if actual_letter and actual_letter != letter:
-            return (
-                format_message(
-                    "{name} needs {what} here",
-                    function_name,
-                    format_message("a point" if letter == "g" else "a number"),
-                ),
-                arg,
-                remedy,
-            )
+        if actual_letter not in {"", letter}:
+            expected_phrase = format_message("a point" if letter == "g" else "a number")
+            return format_message("{name} needs {what} here", function_name, expected_phrase), arg, remedy
     return None
 
 
-def _find_polygon_fault(
-    coordinates: tuple[Expr, ...], letters: list[str], remedy: str
-) -> tuple[str, Expr | None, str] | None:
+def _describe_coordsys_fault(function_name: str, first_argument: Expr, remedy: str) -> CallFault:
+    """Describe a first argument that should be the coordinate system and is not a string."""
+    if isinstance(first_argument, ColumnRef) and first_argument.name.quoted:
+        remedy = format_message("strings take single quotes: '{name}'", first_argument.name.name)
+    message = format_message("the coordinate system of {name} must be a string", function_name)
+    full_remedy = format_message("{remedy}; the coordinate system may be left out", format_message(remedy))
+    return message, first_argument, full_remedy
+
+
+def _find_polygon_fault(coordinates: tuple[Expr, ...], letters: list[str], remedy: str) -> CallFault | None:
+    """Find what is wrong with the corners of a POLYGON, which are either all points or all numbers."""
     if "n" not in letters:
         return None  # points, or columns of either kind
     if "g" in letters:

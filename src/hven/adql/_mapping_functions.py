@@ -1,7 +1,7 @@
-"""The functions with which curators map observations: as rows of the one table of functions.
+"""The functions with which curators map observations in descriptors.
 
-An argument's unit stands in braces: ``{km}``, the value must have a unit, and is converted; ``{deg?}``, one without a
-unit is taken as it is.
+A unit in braces belongs to a parameter. With ``{km}`` the argument must have a unit, and is converted. With ``{deg?}``
+an argument without a unit is allowed, and is not converted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ _SPECTRAL_WIDTH_FORMS = tuple(
     text.replace("(a NUMERIC, b NUMERIC", "(x NUMERIC, width NUMERIC") for text in _SPECTRAL_RANGE_FORMS
 )
 _WEST_LONGITUDE_PARAMETERS = "west_min NUMERIC{deg?}, west_max NUMERIC{deg?}"
-_WCS_CARD_PARAMETERS = ", ".join(
-    ["ctype1 TEXT", "ctype2 TEXT"]
-    + [
-        f"{name} NUMERIC"
-        for name in ("crval1", "crval2", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2", "naxis1", "naxis2")
-    ]
+_WCS_CARD_PARAMETERS = (
+    "ctype1 TEXT, ctype2 TEXT, crval1 NUMERIC, crval2 NUMERIC, crpix1 NUMERIC, crpix2 NUMERIC, cd1_1 NUMERIC, "
+    "cd1_2 NUMERIC, cd2_1 NUMERIC, cd2_2 NUMERIC, naxis1 NUMERIC, naxis2 NUMERIC"
 )
 
 MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (

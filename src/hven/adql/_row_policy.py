@@ -105,10 +105,9 @@ def parse_person_names(text: str) -> frozenset[str]:
     text
         The text of a row: a name, an e-mail address, or several.
     """
-    first_separator, *other_separators = PERSON_SEPARATORS
-    for separator in other_separators:
-        text = text.replace(separator, first_separator)
-    names = map(normalize_name, text.split(first_separator))
+    for separator in PERSON_SEPARATORS:
+        text = text.replace(separator, "\n")
+    names = map(normalize_name, text.split("\n"))
     return frozenset(name for name in names if name)
 
 

@@ -1,4 +1,4 @@
-"""The functions beside those of ADQL: agreed ones of the IVOA and of other services, and Hven's own."""
+"""The functions beyond those of ADQL: functions of the IVOA's catalogue, of other services, and of Hven."""
 
 from __future__ import annotations
 

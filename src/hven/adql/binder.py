@@ -822,7 +822,7 @@ class Binder(JoinBinder):
         upload_prefix = f"{UPLOAD_SCHEMA}."
         catalogue_names = self.catalogue.list_names()
         uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
-        remedy = format_message(
+        remedy: str = format_message(
             "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or "
             "UPLOAD={name},https://...",
             name,

@@ -29,8 +29,8 @@ _SQL_KEYWORDS = """
     WITH WORK WRITE YEAR ZONE
 """
 
-#: ADQL 2.1's reserved words, upper case. END-EXEC is left out: a regular identifier cannot contain its hyphen.
+#: The reserved words of ADQL 2.1 in upper case. END-EXEC is not one here: a regular identifier has no hyphen anyway.
 RESERVED_WORDS: Final = frozenset(_ADQL_KEYWORDS.split()) | frozenset(_SQL_KEYWORDS.split()) - {"END-EXEC"}
 
-#: Those that ADQL 2.0 reserves: the words that came with 2.1 are ordinary names there.
+#: The reserved words of ADQL 2.0, in which the words that came with ADQL 2.1 are ordinary names.
 RESERVED_WORDS_2_0: Final = RESERVED_WORDS - {"BIGINT", "ILIKE", "IN_UNIT", "OFFSET"}

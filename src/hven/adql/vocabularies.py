@@ -1,6 +1,6 @@
-"""Terms of the IVOA's vocabularies and which are narrower than which.
+"""The terms of the IVOA's vocabularies, and which terms are narrower than others.
 
-`load_vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0).
+The terms stand in `vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0).
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ def load_vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
     Returns
     -------
     terms
-        Vocabulary -> term -> the terms right above it.
+        Vocabulary -> term -> the next broader terms.
     """
     terms: dict[str, dict[str, tuple[str, ...]]] = {}
     text = files("hven.adql").joinpath("vocabularies.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        terms.setdefault(row["vocabulary"], {})[row["term"]] = tuple(row["broader"].split())
+        vocabulary_terms = terms.setdefault(row["vocabulary"], {})
+        vocabulary_terms[row["term"]] = tuple(row["broader"].split())
     return terms
 
 
 def list_narrower_terms(vocabulary: str, term: str) -> list[str]:
-    """Return a term and all that are narrower, directly or not.
+    """Return a term and all its narrower terms, at any depth.
 
     Parameters
     ----------
     vocabulary
-        Its name.
+        The name of the vocabulary.
     term
-        One of it.
+        A term of the vocabulary.
 
     Raises
     ------
     KeyError
         There is no such vocabulary, or no such term in it.
     """
-    terms = load_vocabularies()[vocabulary]
-    if term not in terms:
+    broader_terms = load_vocabularies()[vocabulary]
+    if term not in broader_terms:
         raise KeyError(term)
     narrower_terms: dict[str, list[str]] = {}
-    for term_name, broader in terms.items():
-        for broader_term in broader:
-            narrower_terms.setdefault(broader_term, []).append(term_name)
-    visited = {term: None}
+    for narrower_term, next_broader_terms in broader_terms.items():
+        for broader_term in next_broader_terms:
+            narrower_terms.setdefault(broader_term, []).append(narrower_term)
+    visited = {term: None}  # a dict keeps the order
     pending = [term]
     while pending:
-        for term_name in narrower_terms.get(pending.pop(), ()):
-            if term_name not in visited:
-                visited[term_name] = None
-                pending.append(term_name)
+        for narrower_term in narrower_terms.get(pending.pop(), ()):
+            if narrower_term not in visited:
+                visited[narrower_term] = None
+                pending.append(narrower_term)
     return list(visited)
