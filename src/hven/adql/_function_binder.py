@@ -263,8 +263,11 @@ class FunctionBinder(TypeChecker, ABC):
     def _derive_result_meta(self, entry: FunctionDefinition, args: Sequence[Expr], result_type: Type) -> ValueMetadata:
         """Derive the unit, UCD and further metadata of the result of a call."""
         argument_metas = tuple(require_meta(arg) for arg in args)
-        first_meta = argument_metas[0] if argument_metas else None
-        first_unit = first_meta.unit if first_meta is not None else None
+        first_meta: ValueMetadata | None = None
+        first_unit: str | None = None
+        if argument_metas:
+            first_meta = argument_metas[0]
+            first_unit = first_meta.unit
         unit = entry.unit or None
         if entry.unit == "same":
             unit = first_unit

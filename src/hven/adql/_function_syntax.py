@@ -109,17 +109,19 @@ _SHAPE_FORMS: Final = {
 
 def classify_syntax(node: Expr) -> str:
     """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if unknown."""
+    letter = ""
     if isinstance(node, Literal):
         if isinstance(node.value, str):
-            return "s"
-        if node.value is not None and not isinstance(node.value, bool):
-            return "n"
-        return ""
-    if isinstance(node, FunctionCall):
-        return _RESULT_LETTERS.get(node.name, "")
-    if isinstance(node, BinaryOperation):
-        return "s" if node.op == "||" else "n"
-    return "n" if isinstance(node, UnaryOperation) else ""
+            letter = "s"
+        elif node.value is not None and not isinstance(node.value, bool):
+            letter = "n"
+    elif isinstance(node, FunctionCall):
+        letter = _RESULT_LETTERS.get(node.name, "")
+    elif isinstance(node, BinaryOperation) and node.op == "||":
+        letter = "s"
+    elif isinstance(node, BinaryOperation | UnaryOperation):
+        letter = "n"
+    return letter
 
 
 def name_value_kind(letter: str) -> str:

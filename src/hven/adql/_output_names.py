@@ -62,7 +62,7 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     while isinstance(inner, Cast):
         inner = inner.operand
     if isinstance(inner, ColumnRef):
-        return _get_column_name(inner), []
+        return inner.column_name, []
     named_literals: list[Literal] = []
     name = ""
     for word in _iterate_words(inner, named_literals, in_arguments=False):
@@ -81,12 +81,6 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     return name, named_literals
 
 
-def _get_column_name(node: ColumnRef) -> str:
-    if node.column is not None:
-        return node.column.name
-    return node.name.name
-
-
 def _clean_name(text: str) -> Iterator[str]:
     """Yield a text as a part of a regular identifier; yield nothing if no character of it can stand in one."""
     name = _NON_NAME_CHARACTERS.sub("_", text).strip("_")
@@ -100,7 +94,7 @@ def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: b
     In the arguments of a function (`in_arguments`), long numbers give no word.
     """
     if isinstance(node, ColumnRef):
-        yield from _clean_name(_get_column_name(node))
+        yield from _clean_name(node.column_name)
     elif isinstance(node, Literal):
         yield from _iterate_literal_words(node, named_literals, in_arguments=in_arguments)
     elif isinstance(node, Cast):
@@ -130,7 +124,7 @@ def _iterate_compound_words(node: Expr, named_literals: list[Literal]) -> Iterat
             yield from _iterate_words(part, named_literals, in_arguments=True)
     elif isinstance(node, Case):
         yield "case"
-        column_names = [_get_column_name(column) for column in _iterate_condition_columns(node)]
+        column_names = [column.column_name for column in _iterate_condition_columns(node)]
         yield from dict.fromkeys(column_names)
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)

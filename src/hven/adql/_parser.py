@@ -192,10 +192,11 @@ class QueryParser(FromParser):
             self.raise_parse_error(message, "ADQL has SELECT and no other statement")
         if tag == "WITH":
             self.raise_nested_with()
-        nearest_keyword = find_nearest_keyword(word, ("SELECT", "WITH")) if tag == NAME else ""
-        if nearest_keyword:
-            message = format_message("expected SELECT, found '{word}'", word)
-            self.raise_parse_error(message, format_message("did you mean {word}?", nearest_keyword))
+        if tag == NAME:
+            nearest_keyword = find_nearest_keyword(word, ("SELECT", "WITH"))
+            if nearest_keyword:
+                message = format_message("expected SELECT, found '{word}'", word)
+                self.raise_parse_error(message, format_message("did you mean {word}?", nearest_keyword))
         return self.raise_unexpected_token("SELECT", "SELECT", "WITH")
 
     def raise_nested_with(self) -> NoReturn:

@@ -209,9 +209,14 @@ class RowFacts:
         known_since, times, known_until = self._known_instants.get(expr, (0, [], -math.inf))
         if not known_since <= instant < known_until:  # time went beyond what is known, or the clock went back
             last, upcoming = self._find_instants(expr, instant)
-            known_since = instant if last is None else last
-            times = list(upcoming) if last is None else [last, *upcoming]
-            known_until = times[-1] if len(upcoming) == MAX_UPCOMING_INSTANTS else math.inf
+            known_since = instant
+            times = list(upcoming)
+            if last is not None:
+                known_since = last
+                times.insert(0, last)
+            known_until = math.inf
+            if len(upcoming) == MAX_UPCOMING_INSTANTS:
+                known_until = times[-1]
             self._known_instants[expr] = known_since, times, known_until
         position = bisect_right(times, instant)
         last_time = times[position - 1] if position else None
@@ -369,7 +374,9 @@ class _PolicyEvaluation:
         if isinstance(node.operand, Literal):
             return str(node.operand.value) in self.subject_groups
         group_conditions = _build_in_condition(node.operand, sorted(self.subject_groups))
-        return group_conditions[0] if group_conditions else False
+        if not group_conditions:
+            return False
+        return group_conditions[0]
 
     def _reduce_reader_test(self, node: InPredicate) -> Expr | bool:
         """Reduce ``reader IN (..)`` to a condition on the columns of people.

@@ -304,7 +304,9 @@ class TypeChecker:
         elif isinstance(node, FunctionCall):
             name = f"{node.name}(..)"
         else:
-            return kind_phrase if name_only else format_message("this is {have}", kind_phrase)
+            if name_only:
+                return kind_phrase
+            return format_message("this is {have}", kind_phrase)
         if name_only:
             return format_message("{have} ({name})", kind_phrase, name)
         return format_message("{name} is {have}", name, kind_phrase)

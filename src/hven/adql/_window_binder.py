@@ -110,8 +110,7 @@ class WindowBinder(FunctionBinder, ABC):
     def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
         """Find a window of the WINDOW clause; refuse an unknown name."""
         for window in scope.windows:
-            window_name = window.name.name if window.name.quoted else window.name.name.lower()
-            if is_same_name(ident, window_name):
+            if is_same_name(ident, window.name.normalized_name):
                 return window
         message = format_message("no window {name!r}", ident.name)
         remedy = suggest_spelling(ident.name, [window.name.name for window in scope.windows])

@@ -70,11 +70,10 @@ class WindowParser(TokenStream, ABC):
             self.token_index += 1
             text_offset = self.text_offsets[self.token_index]
             name = self.parse_identifier("a name after WINDOW")
-            normalized_name = name.name if name.quoted else name.name.lower()
-            if normalized_name in normalized_names:
+            if name.normalized_name in normalized_names:
                 message = format_message("WINDOW names {name!r} twice", name.name)
                 self.raise_parse_error(message, text_offset=text_offset)
-            normalized_names.add(normalized_name)
+            normalized_names.add(name.normalized_name)
             self.expect_token("AS", "AS and the window in parentheses")
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis")

@@ -658,11 +658,11 @@ class Binder(JoinBinder):
                 if isinstance(item.expr, ColumnRef):
                     output_names = [column.name for column in outputs.columns]
                     remedy = suggest_nearest_name(item.expr.name.name, output_names)
-                self.raise_bind_error(
-                    "ORDER BY of a set operation takes names or positions of its output columns",
-                    item.text_offset if item.text_offset >= 0 else item.expr.text_offset,
-                    remedy,
-                )
+                text_offset = item.text_offset
+                if text_offset < 0:
+                    text_offset = item.expr.text_offset
+                message = "ORDER BY of a set operation takes names or positions of its output columns"
+                self.raise_bind_error(message, text_offset, remedy)
             bound_items.append(_build_position_item(item, outputs, position))
         return tuple(bound_items)
 
@@ -742,7 +742,7 @@ class Binder(JoinBinder):
         """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
             for cte_entry in self.ctes:
-                if _is_cte_name(node.parts[0], cte_entry[0]):
+                if is_same_name(node.parts[0], cte_entry[0].normalized_name):
                     return self._bind_cte_reference(node, cte_entry)
         candidates = self.catalogue.find(node.parts)
         if not candidates:
@@ -879,10 +879,6 @@ class Binder(JoinBinder):
         )
         path = (Ident(table.schema), Ident(table.name))
         return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, path)])
-
-
-def _is_cte_name(ident: Ident, cte_name: Ident) -> bool:
-    return is_same_name(ident, cte_name.name if cte_name.quoted else cte_name.name.lower())
 
 
 def _join_parts(parts: Sequence[Ident]) -> str:

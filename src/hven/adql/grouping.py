@@ -42,8 +42,7 @@ def build_expression_key(node: Any) -> object:
         A bound expression, or a part of one.
     """
     if isinstance(node, ColumnRef):
-        column_name = node.name.name if node.column is None else node.column.name
-        return ("column", node.source, column_name)
+        return ("column", node.source, node.column_name)
     if isinstance(node, Literal):
         return ("literal", type(node.value).__name__, node.value)
     if isinstance(node, tuple):

@@ -249,12 +249,9 @@ class FromSource:
 def _is_alias(ident: Ident, alias: Ident) -> bool:
     """Return whether an identifier means an alias.
 
-    A regular alias is compared in lower case (SQL-92 section 5.2, with the case that PostgreSQL uses).
+    A regular alias stands for its lower case (SQL-92 section 5.2, with the case that PostgreSQL uses).
     """
-    if not ident.quoted:
-        return ident.name.lower() == alias.name.lower()
-    alias_name = alias.name if alias.quoted else alias.name.lower()
-    return ident.name == alias_name
+    return is_same_name(ident, alias.normalized_name)
 
 
 @dataclass(slots=True)

@@ -684,8 +684,7 @@ class SqlWriter:
 
     def write_column(self, node: ColumnRef) -> str:
         """Write a column reference."""
-        name = node.column.name if node.column is not None else node.name.name
-        return f"t{node.source}.{self.dialect.quote_identifier(name)}"
+        return f"t{node.source}.{self.dialect.quote_identifier(node.column_name)}"
 
     def write_literal(self, node: Literal) -> str:
         """Write a literal: a parameter if its slot is free."""
@@ -747,8 +746,8 @@ class SqlWriter:
                 continue
             type_ = require_meta(link).type
             # engines differ in the type of a REAL and an INTEGER, which is a DOUBLE in ADQL
-            is_widened = type_.is_integer or (type_ == FLOAT64 and require_meta(link.right).type != type_)
-            if is_widened and require_meta(link.left).type != type_:
+            is_mixed_double = type_ == FLOAT64 and require_meta(link.right).type != type_
+            if (type_.is_integer or is_mixed_double) and require_meta(link.left).type != type_:
                 chain_sql = self.dialect.write_cast(chain_sql, type_)
             chain_sql = self.dialect.write_arithmetic(link, chain_sql, right_sql)
         return chain_sql

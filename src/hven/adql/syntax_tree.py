@@ -55,6 +55,13 @@ class Ident:
     name: str  # without quotes
     quoted: bool = False
 
+    @property
+    def normalized_name(self) -> str:
+        """The name that stands for a defined identifier: in lower case, unless it is quoted (SQL-92 section 5.2)."""
+        if self.quoted:
+            return self.name
+        return self.name.lower()
+
 
 # --- expressions ---------------------------------------------------------------------------------------------
 
@@ -200,6 +207,13 @@ class ColumnRef(Expr):
     qualifier: tuple[Ident, ...] = ()  # the identifiers before the name
     source: int = field(default=-1, kw_only=True, compare=False)
     column: Column | None = field(default=None, kw_only=True, compare=False)
+
+    @property
+    def column_name(self) -> str:
+        """The stored name of a bound column, or the written name of one that is not bound."""
+        if self.column is not None:
+            return self.column.name
+        return self.name.name
 
 
 @dataclass(frozen=True, slots=True)
