@@ -185,7 +185,7 @@ def test_what_is_known_of_them():
             "SELECT RANK() OVER (ORDER BY x RANGE 1 PRECEDING) FROM s.t",
             "RANK looks at the whole partition and takes no frame; leave RANGE .. out",
         ),
-        ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "nothing says which are; add ORDER BY"),
+        ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "the window has no order that makes groups; add ORDER BY"),
         (
             "SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t",
             "RANGE with distances needs one number to order by",
@@ -196,7 +196,7 @@ def test_what_is_known_of_them():
         ),
         ("SELECT SUM(x) OVER v FROM s.t WINDOW w AS (ORDER BY x)", "no window 'v'"),
         ("SELECT SUM(x) OVER ww FROM s.t WINDOW w AS (ORDER BY x)", "no window 'ww'; did you mean 'w'?"),
-        ("SELECT SUM(x) OVER w FROM s.t", "write WINDOW w AS (..) behind FROM"),
+        ("SELECT SUM(x) OVER w FROM s.t", "write WINDOW w AS (..) after FROM"),
         ("SELECT x FROM s.t WINDOW w AS (ORDER BY y)", "no column 'y'"),
         ("SELECT x FROM s.t WHERE x IN (SELECT MAX(x) OVER w FROM s.t) WINDOW w AS (ORDER BY x)", "no window 'w'"),
         ("SELECT NTH_VALUE(x, 0) OVER (ORDER BY x) FROM s.t", "it counts from 1"),

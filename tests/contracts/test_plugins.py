@@ -95,7 +95,7 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
             plugins.load_plugin("functions", "airmass"), "FUNCTION", functions.QUERY_FUNCTIONS.find_function("SIN")
         )
         functions.load_plugin_functions.cache_clear()
-        with pytest.raises(UserError, match=r"'airmass' in hven\.functions brings SIN, which is there already"):
+        with pytest.raises(UserError, match=r"'airmass' in hven\.functions defines SIN, which exists already"):
             functions.load_plugin_functions()
 
 
@@ -320,11 +320,11 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("FUNCTION = {}", "has no FUNCTION of the class FunctionDefinition"),
         (
             f"{MAKES}'udf', 'A', '(x NUMERIC) -> FLOATY', doc='')",
-            "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is no type; known: ",
+            "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is not a type; known: ",
         ),
         (
             f"{MAKES}'udf', 'A', '(x NUMBER) -> TEXT', doc='')",
-            "cannot be loaded: UserError: A(x NUMBER) -> TEXT: 'NUMBER' is no type; did you mean 'NUMERIC'?",
+            "cannot be loaded: UserError: A(x NUMBER) -> TEXT: 'NUMBER' is not a type; did you mean 'NUMERIC'?",
         ),
         (
             f"{MAKES}'scalar', 'A', '() -> TEXT', doc='')",

@@ -127,7 +127,7 @@ class ExpressionBinder(WindowBinder, ABC):
         remedy = "compare it with something"
         if isinstance(bound, FunctionCall) and bound.name in PREDICATE_FUNCTIONS:
             remedy = format_message("compare it with 1: {name}(..) = 1", bound.name)
-        message = format_message("{value} is no condition", self.describe_expression(bound))
+        message = format_message("{value} and not a condition", self.describe_expression(bound))
         raise self.build_bind_error(message, node.text_offset, remedy)
 
     # --- leaves
@@ -249,7 +249,7 @@ class ExpressionBinder(WindowBinder, ABC):
         if type_ is not STRING:
             self.raise_bind_error(format_message("{target} takes no length", target), node.text_offset)
         if length < 1:
-            message = format_message("{target}({length}) has no room", target, length)
+            message = format_message("{target}({length}) is too short", target, length)
             self.raise_bind_error(message, node.text_offset, "the length is at least 1")
         max_length = MAX_CAST_CHARACTERS[target]
         if length > max_length:
@@ -265,7 +265,7 @@ class ExpressionBinder(WindowBinder, ABC):
             MAX_TEXT_BYTES,
             "characters in all its CHARs",
             node.text_offset,
-            "CAST to VARCHAR: it is not filled up",
+            "CAST to VARCHAR, which is not padded with blanks",
         )
         return Type("char", f"{length}")
 

@@ -12,7 +12,7 @@ _TEXT_CAST_REMEDY: Final = "write CAST(x AS VARCHAR)"
 _CASE_REMEDY: Final = "write CASE WHEN condition THEN a ELSE b END"
 _COALESCE_REMEDY: Final = "write COALESCE(a, b)"
 _SUBSTRING_REMEDY: Final = (
-    "write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)"
+    "write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters after the fourth, or SPLIT_PART(s, separator, n)"
 )
 _AGGREGATION_REMEDY: Final = "write IVO_STRING_AGG(s, ', ') for text, IVO_HISTOGRAM for numbers"
 _BITWISE_REMEDY: Final = "write the operator: a & b, a | b, a ^ b, ~a"
@@ -58,7 +58,7 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("LEN", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "DATALENGTH"), "write LENGTH(s)"),
     **dict.fromkeys(("CONCAT", "CONCAT_WS", "STRCAT"), "join strings with ||: a || ' ' || b"),
     **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "BTRIM"), "write REGEXP_REPLACE(s, '^ +| +$', '')"),
-    **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which fills up with blanks behind"),
+    **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which pads with blanks at the end"),
     **dict.fromkeys(
         ("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to know whether it is there"
     ),

@@ -149,7 +149,7 @@ class FunctionBinder(TypeChecker, ABC):
         if node.distinct or node.star:
             quantifier = "DISTINCT" if node.distinct else "*"
             message = format_message(
-                "{what} belongs to aggregate functions, and {name} is none", quantifier, function_name
+                "{what} belongs to aggregate functions, and {name} is not one", quantifier, function_name
             )
             self.raise_bind_error(message, node.text_offset)
 

@@ -56,7 +56,7 @@ class JoinBinder(ExpressionBinder, ABC):
         if condition is None:
             if kind not in {"INNER", "CROSS"}:
                 message = format_message("a {kind} JOIN needs ON or USING", kind)
-                remedy = "write ON a.id = b.id, or USING (id), behind the table on the right"
+                remedy = "write ON a.id = b.id, or USING (id), after the table on the right"
                 self.raise_bind_error(message, node.text_offset, remedy)
             kind = "CROSS"
         return Join(left_item, right_item, kind, on=condition, text_offset=node.text_offset), visible_columns
@@ -66,7 +66,7 @@ class JoinBinder(ExpressionBinder, ABC):
         text_offset = node.right.text_offset
         remedy = "join in steps, each of them a job of its own"
         self.check_count(table_count, MAX_FROM_TABLES, "tables in one FROM", text_offset, remedy)
-        counted_items = "tables in one FROM, those in its queries and of WITH counted"
+        counted_items = "tables in one FROM, counting those of its subqueries and of WITH"
         self.check_count(read_count, MAX_EXPANDED_FROM_TABLES, counted_items, text_offset, remedy)
 
     def _merge_columns(

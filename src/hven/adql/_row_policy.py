@@ -524,7 +524,7 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str)
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
             raise BindError(
-                format_message("{word} does not stand here in a policy", policy_word),
+                format_message("{word} cannot stand here in a policy", policy_word),
                 text=policy_text,
                 offset=node.text_offset,
                 remedy=WORD_USES[policy_word],
@@ -555,7 +555,7 @@ def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
                 continue
             if node.op not in MIRRORED_OPERATORS or left_word == NOW_WORD:
                 raise BindError(
-                    "now is no moment that a row could have",
+                    "a row cannot be compared with now in this way",
                     text=policy_text,
                     offset=node.text_offset,
                     remedy="write a time <= now, or a time > now",
@@ -578,7 +578,7 @@ def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
         is_text = isinstance(value, Literal) and isinstance(value.value, str)
         if not is_column and not is_text:
             raise BindError(
-                "the reader is looked for in columns and texts",
+                "reader can be compared only with columns and strings",
                 text=policy_text,
                 offset=value.text_offset,
                 remedy=WORD_USES[READER_WORD],

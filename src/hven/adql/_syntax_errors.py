@@ -20,7 +20,7 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
     "WINDOW": (
         "WINDOW names windows: WINDOW w AS (...)",
-        "write it behind FROM, WHERE, GROUP BY and HAVING, and then OVER w",
+        "write it after FROM, WHERE, GROUP BY and HAVING, and then OVER w",
     ),
     "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
@@ -123,11 +123,11 @@ _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", ("a typographic dash", "write a plain hyphen: -")),
     **dict.fromkeys(
         "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000",
-        ("a special space", "write a plain space (such ones come from web pages and PDFs)"),
+        ("a special space", "write a plain space (special ones come from web pages and PDFs)"),
     ),
     **dict.fromkeys(
         "\u200b\u200c\u200d\u2060\ufeff",
-        ("an invisible character", "delete it (such ones come from web pages and PDFs)"),
+        ("an invisible character", "delete it (invisible characters come from web pages and PDFs)"),
     ),
     "\u00d7": ("a multiplication sign", "write *"),
     "\u2264": ("a 'less or equal' sign", "write <="),

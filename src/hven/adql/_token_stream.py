@@ -33,13 +33,13 @@ _REMEDIES_BY_EXPECTED: Final = {
     "AND and the other end of the frame": "write ROWS BETWEEN 1 PRECEDING AND CURRENT ROW, or ROWS 1 PRECEDING",
     "AS and a type": "write CAST(x AS type)",
     "a subquery in parentheses after EXISTS": "write EXISTS (SELECT ...)",
-    "a closing parenthesis": "a parenthesis stands open: close it here, or take it out",
-    "a closing bracket": "a bracket stands open: a[1]",
+    "a closing parenthesis": "a parenthesis is open: close it here, or remove it",
+    "a closing bracket": "a bracket is open: close it, as in a[1]",
     "a list in parentheses or a subquery after IN": "write IN (1, 2, 3)",
 }
 _SHAPE_REMEDY: Final = {"a list in parentheses or a subquery after IN": "write CONTAINS(point, shape) = 1"}
 _REMEDIES_BY_TOKEN: Final[dict[str, dict[str, str]]] = {
-    "TOP": {"": "TOP stands behind SELECT: SELECT TOP 10 ..."},
+    "TOP": {"": "TOP stands after SELECT: SELECT TOP 10 ..."},
     "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out: ADQL has no hints for tables"},
     "EXCEPT": {"a comma or FROM": "ADQL has no * EXCEPT: name the columns that are wanted"},
     **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE_REMEDY),
@@ -243,7 +243,7 @@ class TokenStream:
         elif expected == "a comma or FROM" and tag == END:
             remedy = "ADQL needs FROM and a table"
         elif expected.startswith("a comparison"):
-            remedy = "a value alone is no condition"
+            remedy = "a value alone is not a condition"
         elif tag == END:
             remedy = "complete the text"
         elif expected.startswith("BY after"):

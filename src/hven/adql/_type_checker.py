@@ -89,7 +89,7 @@ class TypeChecker:
         self.check_count(
             self.table_read_count,
             MAX_EXPANDED_QUERY_TABLES,
-            "tables, those of WITH counted wherever they are read",
+            "tables, counting those of WITH wherever they are read",
             text_offset,
             "ask several queries",
         )
@@ -99,7 +99,7 @@ class TypeChecker:
         if len(items) > MAX_CLAUSE_KEYS:
             counted_items = format_message("expressions in one {clause}", clause)
             text_offset = items[MAX_CLAUSE_KEYS].text_offset
-            remedy = "fewer tell rows apart as well"
+            remedy = "use fewer expressions"
             self.check_count(len(items), MAX_CLAUSE_KEYS, counted_items, text_offset, remedy)
 
     def count_text_operation(self, text_offset: int) -> None:

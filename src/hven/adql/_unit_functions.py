@@ -97,9 +97,9 @@ def _raise_missing_unit(context: BindingContext, node: FunctionCall, target_unit
     """Refuse an argument without a unit, and tell how to give it one."""
     function_name = node.name.lower()
     if function_name in {"light_time", "target_time"}:
-        remedy = format_message("say it: {word}(.., 'au')", function_name)
+        remedy = format_message("give it in the call: {word}(.., 'au')", function_name)
     else:
-        remedy = format_message("say it with in_unit, or write {wanted}", target_unit)
+        remedy = format_message("give it with in_unit, or write {wanted}", target_unit)
     arg_phrase = context.describe_expression(arg, name_only=True)
     message = format_message("{name}: {value} has no unit", function_name, arg_phrase)
     context.raise_bind_error(message, arg.text_offset, remedy)

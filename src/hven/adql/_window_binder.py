@@ -96,7 +96,7 @@ class WindowBinder(FunctionBinder, ABC):
         if entry is None:
             window_names = (*WINDOW_FUNCTIONS, *sorted(WINDOW_AGGREGATE_NAMES))
             remedy = suggest_spelling(name, (*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES))
-            remedy = remedy or format_message("those that can: {names}", ", ".join(window_names))
+            remedy = remedy or format_message("these can: {names}", ", ".join(window_names))
             message = format_message("{name} cannot stand before OVER", name)
             self.raise_bind_error(message, call.text_offset, remedy)
         return entry
@@ -114,7 +114,7 @@ class WindowBinder(FunctionBinder, ABC):
                 return window
         message = format_message("no window {name!r}", ident.name)
         remedy = suggest_spelling(ident.name, [window.name.name for window in scope.windows])
-        remedy = remedy or format_message("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name)
+        remedy = remedy or format_message("write WINDOW {name} AS (..) after FROM, WHERE and GROUP BY", ident.name)
         raise self.build_bind_error(message, text_offset, remedy)
 
     def bind_window_parts(
@@ -140,7 +140,7 @@ class WindowBinder(FunctionBinder, ABC):
             self.mark_literal_fixed(distance)
         if frame.unit == "GROUPS" and not order_items:
             self.raise_bind_error(
-                "GROUPS counts groups of equal rows, and nothing says which are",
+                "GROUPS counts groups of equal rows, and the window has no order that makes groups",
                 frame.text_offset,
                 "add ORDER BY to the window",
             )

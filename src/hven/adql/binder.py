@@ -693,7 +693,7 @@ class Binder(JoinBinder):
         distinct_expressions = {build_expression_key(outputs.items[index].expr) for index in column_indexes}
         if len(distinct_expressions) > 1:
             message = format_message(
-                "ORDER BY {name} is ambiguous: {count} output columns are called so",
+                "ORDER BY {name} is ambiguous: {count} output columns have this name",
                 node.name.name,
                 len(column_indexes),
             )

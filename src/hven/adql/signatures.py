@@ -252,7 +252,7 @@ def parse_signature(name: str, text: str) -> Signature:
     ]
     for word, allowed_words in checked_words:
         if word not in allowed_words:
-            message = format_message("{name}{form}: {word!r} is no type", name, text, word)
+            message = format_message("{name}{form}: {word!r} is not a type", name, text, word)
             suggestion = suggest_spelling(word, allowed_words)
             known_words = format_message("known: {names}", ", ".join(allowed_words))
             remedy = join_messages("{one} {other}", filter(None, (suggestion, known_words)))

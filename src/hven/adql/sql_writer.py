@@ -677,8 +677,8 @@ class SqlWriter:
         text = "NULL" if is_null(node) else WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
-                "the query is too long in the engine's own words",
-                remedy="write functions within functions in steps, with WITH",
+                "the query is too long in the SQL of the engine",
+                remedy="compute nested functions in steps, with WITH",
             )
         return text
 

@@ -133,7 +133,7 @@ SELECT ra FROM stars ORDER BY 2
 
 --# ORDER BY an ambiguous name
 SELECT s.id, p.id FROM stars AS s, photometry AS p ORDER BY id
---! line 1, column 61: ORDER BY id is ambiguous: 2 output columns are called so; give them aliases, or sort by position
+--! line 1, column 61: ORDER BY id is ambiguous: 2 output columns have this name; give them aliases, or sort by position
 
 --# ORDER BY something else after DISTINCT
 SELECT DISTINCT ra FROM stars ORDER BY dec
@@ -189,7 +189,7 @@ SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars
 
 --# CAST without room
 SELECT CAST(name AS VARCHAR(0)) FROM stars
---! line 1, column 8: VARCHAR(0) has no room; the length is at least 1
+--! line 1, column 8: VARCHAR(0) is too short; the length is at least 1
 
 --# COALESCE of other kinds
 SELECT COALESCE(ra, name) FROM stars

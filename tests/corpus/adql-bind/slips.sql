@@ -18,7 +18,7 @@ SELECT * FROM stars WHERE ROWNUM <= 10
 
 --# 5
 SELECT ra TOP 10 FROM stars
---! line 1, column 11: expected a comma or FROM, found TOP; TOP stands behind SELECT: SELECT TOP 10 ...
+--! line 1, column 11: expected a comma or FROM, found TOP; TOP stands after SELECT: SELECT TOP 10 ...
 
 --# 6
 SELECT TOP (10) ra FROM stars
@@ -130,15 +130,15 @@ SELECT GETDATE() FROM stars
 
 --# 33
 SELECT SUBSTR(name, 1, 3) FROM stars
---! line 1, column 8: no function SUBSTR; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)
+--! line 1, column 8: no function SUBSTR; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters after the fourth, or SPLIT_PART(s, separator, n)
 
 --# 34
 SELECT SUBSTRING(name, 1, 3) FROM stars
---! line 1, column 8: ADQL has no function SUBSTRING; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)
+--! line 1, column 8: ADQL has no function SUBSTRING; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters after the fourth, or SPLIT_PART(s, separator, n)
 
 --# 35
 SELECT LEFT(name, 3) FROM stars
---! line 1, column 8: ADQL has no function LEFT; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)
+--! line 1, column 8: ADQL has no function LEFT; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters after the fourth, or SPLIT_PART(s, separator, n)
 
 --# 36
 SELECT LEN(name) FROM stars
@@ -394,7 +394,7 @@ SELECT ra FROM (SELECT ra FROM stars)
 
 --# 100
 SELECT ra FROM stars LEFT JOIN photometry WHERE stars.id = photometry.id
---! line 1, column 16: a LEFT JOIN needs ON or USING; write ON a.id = b.id, or USING (id), behind the table on the right
+--! line 1, column 16: a LEFT JOIN needs ON or USING; write ON a.id = b.id, or USING (id), after the table on the right
 
 --# 101
 SELECT ra FROM stars, photometry WHERE id = 1
@@ -550,7 +550,7 @@ SELECT ra FROM stars)
 
 --# 139
 SELECT (ra FROM stars
---! line 1, column 12: expected a closing parenthesis, found FROM; a parenthesis stands open: close it here, or take it out
+--! line 1, column 12: expected a closing parenthesis, found FROM; a parenthesis is open: close it here, or remove it
 
 --# 140
 SELECT ra FROM stars WHERE POINT(ra, dec) IN CIRCLE(1, 2, 3)

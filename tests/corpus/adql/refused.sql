@@ -102,7 +102,7 @@ SELECT a FROM t WHERE b = −1
 
 --# no-break space
 SELECT a FROM t
---! line 1, column 9: a special space ('\xa0', U+00A0) is not ADQL; write a plain space (such ones come from web pages and PDFs)
+--! line 1, column 9: a special space ('\xa0', U+00A0) is not ADQL; write a plain space (special ones come from web pages and PDFs)
 
 --# string without end
 SELECT a FROM t WHERE b = 'x
@@ -146,7 +146,7 @@ SELECT a[1][2] FROM t
 
 --# bracket without end
 SELECT a[1 FROM t
---! line 1, column 12: expected a closing bracket, found FROM; a bracket stands open: a[1]
+--! line 1, column 12: expected a closing bracket, found FROM; a bracket is open: close it, as in a[1]
 
 --# cast with colons
 SELECT a::integer FROM t
@@ -190,7 +190,7 @@ SELECT a FROM t WHERE CONTAINS(p, c)
 
 --# value as a condition
 SELECT a FROM t WHERE a
---! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; a value alone is no condition
+--! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; a value alone is not a condition
 
 --# condition as a value
 SELECT a > 1 FROM t
@@ -266,7 +266,7 @@ SELECT SUM(a) OVER w FROM t WINDOW w AS (), W AS ()
 
 --# SQL function that ADQL reserves
 SELECT SUBSTRING(a, 1, 2) FROM t
---! line 1, column 8: ADQL has no function SUBSTRING; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)
+--! line 1, column 8: ADQL has no function SUBSTRING; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters after the fourth, or SPLIT_PART(s, separator, n)
 
 --# five parts
 SELECT a.b.c.d.e FROM t
@@ -282,7 +282,7 @@ SELECT a FROM t ORDER BY a UNION SELECT a FROM u
 
 --# parenthesis not closed
 SELECT (a + 1 FROM t
---! line 1, column 15: expected a closing parenthesis, found FROM; a parenthesis stands open: close it here, or take it out
+--! line 1, column 15: expected a closing parenthesis, found FROM; a parenthesis is open: close it here, or remove it
 
 --# parenthesis not opened
 SELECT a FROM t)
