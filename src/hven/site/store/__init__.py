@@ -1,8 +1,7 @@
 """The system state (snapshots, pointers, runs, leases, releases, jobs, grants) on SQLAlchemy Core.
 
-SQLite in WAL mode, or PostgreSQL.
-
-What readers see is decided by one table here, `pointers`; it changes in one transaction for all tables of a collection.
+The database is SQLite in WAL mode, or PostgreSQL. One table, `pointers`, decides what users see; it changes in one
+transaction for all tables of a collection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What papers cite: DOIs with what was told of them, what was withdrawn, and persistent addresses of results."""
+"""What papers cite: DOIs with their registered metadata, withdrawals, and persistent addresses of results."""
 
 from __future__ import annotations
 
@@ -27,76 +27,69 @@ class CitationStore:
         self._database = database
 
     def find_citation(self, collection: str, label: str = "") -> Citation | None:
-        """Return what is known of a collection or a release.
+        """Return what is known of a collection or a release, or None.
 
         Parameters
         ----------
         collection, label
-            Which.
+            Name of the collection, and label of the release; an empty label means the collection as a whole.
         """
         key = Citation(collection=collection, label=label).key
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(citations).where(citations.c.id == key)).first()
-        return None if row is None else _citation_from_row(row)
+            return _read_citation(connection, citations.c.id == key)
 
     def list_citations(self) -> list[Citation]:
-        """List them, by their names."""
+        """List all citations by their names."""
+        query = sa.select(citations).order_by(citations.c.id)
         with self._database.begin_read() as connection:
-            return [
-                _citation_from_row(row) for row in connection.execute(sa.select(citations).order_by(citations.c.id))
-            ]
+            return [_citation_from_row(row) for row in connection.execute(query)]
 
     def map_dois(self) -> dict[tuple[str, str], str]:
-        """Return the DOIs that lead somewhere, by collection and label."""
-        query = sa.select(citations.c.collection, citations.c.label, citations.c.doi).where(
-            citations.c.doi.is_not(None), citations.c.state.in_((FINDABLE_STATE, WITHDRAWN_STATE))
-        )
+        """Return the DOIs that resolve, by collection and label."""
+        is_resolvable = citations.c.state.in_((FINDABLE_STATE, WITHDRAWN_STATE))
+        query = sa.select(citations).where(citations.c.doi.is_not(None), is_resolvable)
         with self._database.begin_read() as connection:
             return {(row.collection, row.label): row.doi for row in connection.execute(query)}
 
     def reserve_doi(self, citation: Citation) -> Citation:
-        """Keep a DOI for something before anybody is asked for it, so that whoever tries again asks for the same.
+        """Store a DOI before it is registered, so that a repeated attempt registers the same one.
 
         Parameters
         ----------
         citation
-            With the DOI that it gets if it has none.
+            The citation, with the DOI to store if none is stored yet.
 
         Returns
         -------
         citation
-            As it is kept: with the DOI that it had before, if it had one.
+            The stored citation; if it had a DOI before, it keeps that.
 
         Raises
         ------
         ConflictError
-            Something else has that DOI.
+            The DOI belongs to something else.
         """
         with self._database.begin_write() as connection:
-            row = connection.execute(sa.select(citations).where(citations.c.id == citation.key)).first()
-            if row is not None and row.doi is not None:
-                return _citation_from_row(row)
-            conflicting_row = connection.execute(sa.select(citations).where(citations.c.doi == citation.doi)).first()
-            if conflicting_row is not None:
-                raise ConflictError(
-                    f"{citation.doi} is the DOI of "
-                    f"{conflicting_row.collection}{f', {conflicting_row.label}' if conflicting_row.label else ''}",
-                    remedy="give another suffix",
-                )
-            if row is None:
-                updated_citation = replace(citation, changed=format_current_time())
-            else:
-                updated_citation = replace(_citation_from_row(row), doi=citation.doi, changed=format_current_time())
+            stored_citation = _read_citation(connection, citations.c.id == citation.key)
+            if stored_citation is not None and stored_citation.doi is not None:
+                return stored_citation
+            conflicting_citation = _read_citation(connection, citations.c.doi == citation.doi)
+            if conflicting_citation is not None:
+                owner = conflicting_citation.collection
+                if conflicting_citation.label:
+                    owner += f", {conflicting_citation.label}"
+                raise ConflictError(f"{citation.doi} is the DOI of {owner}", remedy="give another suffix")
+            updated_citation = replace(stored_citation or citation, doi=citation.doi, changed=format_current_time())
             _replace_citation(connection, updated_citation)
         return updated_citation
 
     def save_citation(self, citation: Citation) -> Citation:
-        """Write what is known now.
+        """Store a citation in place of the stored one.
 
         Parameters
         ----------
         citation
-            All of it; `changed` is now.
+            The whole citation; `changed` is set to the present time.
         """
         updated_citation = replace(citation, changed=format_current_time())
         with self._database.begin_write() as connection:
@@ -111,94 +104,88 @@ class CitedResultStore:
         self._database = database
 
     def find_result(self, result_id: str) -> CitedResult | None:
-        """Return a result.
+        """Return a stored result, or None.
 
         Parameters
         ----------
         result_id
-            Its digest.
+            Digest of the result.
         """
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(results).where(results.c.id == result_id)).first()
-        if row is None:
-            return None
-        return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
+            return _read_result(connection, result_id)
 
     def check_quota(self, maker: str, result_limit: int, daily_limit: int) -> None:
-        """See that one more may be kept.
+        """Check that one more result may be stored.
 
         Parameters
         ----------
         maker
-            Digest of who asks, and the day.
+            Digest of the client and the day.
         result_limit, daily_limit
-            How many are kept in all, and made by one reader in a day.
+            How many results are stored in all, and how many one client may add in a day.
 
         Raises
         ------
         TooLargeError
-            No more may be.
+            A limit is reached.
         """
+        count_query = sa.select(sa.func.count()).select_from(results)
         with self._database.begin_read() as connection:
-            total, own_count = (
-                int(connection.execute(sa.select(sa.func.count()).select_from(results).where(*conditions)).scalar_one())
-                for conditions in ((), (results.c.maker == maker,))
-            )
+            total = int(connection.execute(count_query).scalar_one())
+            own_count = int(connection.execute(count_query.where(results.c.maker == maker)).scalar_one())
         if total >= result_limit:
-            raise TooLargeError(
-                format_message("no more addresses of results are kept here: there are {count:,}", total),
-                remedy="ask whoever runs this site: results.keep in hven.toml",
-            )
+            message = format_message("no more addresses of results are kept here: there are {count:,}", total)
+            raise TooLargeError(message, remedy="ask whoever runs this site: results.keep in hven.toml")
         if own_count >= daily_limit:
-            raise TooLargeError(
-                format_message(
-                    "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit
-                ),
-                remedy="go on tomorrow, or cite the collection",
+            message = format_message(
+                "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit
             )
+            raise TooLargeError(message, remedy="go on tomorrow, or cite the collection")
 
     def save_result(self, result_id: str, maker: str, body: Mapping[str, Any]) -> CitedResult:
-        """Keep a result; one that is kept already stays as it is.
+        """Store a result; a stored one stays as it is.
 
         Parameters
         ----------
         result_id
-            Its digest.
+            Digest of the result.
         maker
-            As of `check_quota`.
+            As for `check_quota`.
         body
-            What it is.
+            The query, its snapshots, and the count and checksum of its rows.
         """
         cited_result = CitedResult(id=result_id, made=format_current_time(), body=body)
         with self._database.begin_write() as connection:
-            row = connection.execute(sa.select(results).where(results.c.id == result_id)).first()
-            if row is not None:
-                return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
-            values = {
-                "id": result_id,
-                "made": cited_result.made,
-                "maker": maker,
-                "body": json.dumps(body, sort_keys=True),
-            }
-            connection.execute(sa.insert(results).values(**values))
+            stored_result = _read_result(connection, result_id)
+            if stored_result is not None:
+                return stored_result
+            body_text = json.dumps(body, sort_keys=True)
+            values = {"id": result_id, "made": cited_result.made, "maker": maker, "body": body_text}
+            connection.execute(sa.insert(results).values(values))
         return cited_result
+
+
+def _read_result(connection: sa.Connection, result_id: str) -> CitedResult | None:
+    row = connection.execute(sa.select(results).where(results.c.id == result_id)).first()
+    if row is None:
+        return None
+    return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
+
+
+def _read_citation(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> Citation | None:
+    row = connection.execute(sa.select(citations).where(row_condition)).first()
+    if row is None:
+        return None
+    return _citation_from_row(row)
 
 
 def _replace_citation(connection: sa.Connection, citation: Citation) -> None:
     connection.execute(sa.delete(citations).where(citations.c.id == citation.key))
-    connection.execute(
-        sa.insert(citations).values(
-            id=citation.key,
-            collection=citation.collection,
-            label=citation.label,
-            doi=citation.doi,
-            state=citation.state,
-            url=citation.url,
-            told=json.dumps(dict(citation.told), sort_keys=True),
-            changed=citation.changed,
-            reason=citation.reason,
-        )
-    )
+    names = ("collection", "label", "doi", "state", "url", "changed", "reason")
+    values = {name: getattr(citation, name) for name in names}
+    values["id"] = citation.key
+    values["told"] = json.dumps(dict(citation.told), sort_keys=True)
+    connection.execute(sa.insert(citations).values(values))
 
 
 def _citation_from_row(row: sa.Row[Any]) -> Citation:

@@ -1,4 +1,4 @@
-"""The database under the store: its tables, its format version with upgrades, its errors in plain words."""
+"""The database of the store: its tables, its format version with upgrades, and its errors in plain words."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 STATE_FORMAT = 14
 WRITER_LOCK_KEY = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
-LOCK_TIMEOUT_SECONDS = 15.0  # seconds that a writer waits for another one
+LOCK_TIMEOUT_SECONDS = 15.0  # a writer waits no longer for another one
 
-CONNECT_TIMEOUT_SECONDS = 5.0  # seconds that a server may take to answer at all
+CONNECT_TIMEOUT_SECONDS = 5.0  # a database server has this long to answer
+_LOCK_TIMEOUT_MILLISECONDS = int(LOCK_TIMEOUT_SECONDS * 1000)
+_IDLE_TRANSACTION_MILLISECONDS = int(2 * LOCK_TIMEOUT_SECONDS * 1000)
 # a machine that vanishes in the middle of a transaction must not hold the lock for ever
 POSTGRES_OPTIONS = {
     "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
@@ -33,8 +35,8 @@ POSTGRES_OPTIONS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "options": (
-        f"-c lock_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)} -c "
-        f"idle_in_transaction_session_timeout={int(2 * LOCK_TIMEOUT_SECONDS * 1000)}"
+        f"-c lock_timeout={_LOCK_TIMEOUT_MILLISECONDS} -c "
+        f"idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MILLISECONDS}"
     ),
 }
 
@@ -42,47 +44,44 @@ READ_ONLY_REMEDY = (
     "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
 )
 MISSING_STATE_REMEDY = "bring its directory back, or mount its disk again: the server goes on by itself then"
-_EXPECTED_ADDRESSES: set[str] = (
-    set()
-)  # addresses of states that a server of this process, or of the one it was forked from, has found: none is made anew
+# addresses of states that a server of this process, or of the process that it was forked from, has found:
+# none of them is created anew
+_EXPECTED_ADDRESSES: set[str] = set()
 
 metadata = sa.MetaData()
 COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
 
 
 def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
-    """Declare a table by its columns, one a line: name, type, what else holds for it.
+    """Declare a table from a text with one column a line: its name, its type and its options.
 
-    There is a value in each, but for those with `null`.
+    A column without the option `null` must have a value.
     """
-    table_columns: list[sa.Column[Any]] = []
-    for line in columns.strip().splitlines():
-        column, kind, *column_options = line.partition("--")[0].split()
-        if "->" in column_options:
-            foreign_keys = [sa.ForeignKey(column_options[-1])]
-        else:
-            foreign_keys = []
-        key, is_nullable, unique, index = (
-            word in column_options or None for word in ("key", "null", "unique", "index")
-        )
-        if "default" in column_options:
-            server_default = sa.text(column_options[-1])
-        else:
-            server_default = None
-        table_columns.append(
-            sa.Column(
-                column,
-                COLUMN_TYPES[kind],
-                *foreign_keys,
-                primary_key=bool(key),
-                nullable=bool(is_nullable),
-                unique=unique,
-                index=index,
-                server_default=server_default,
-                autoincrement=bool(key) and kind == "int",
-            )
-        )
+    table_columns = [_define_column(line) for line in columns.strip().splitlines()]
     return sa.Table(name, metadata, *table_columns, *indexes)
+
+
+def _define_column(line: str) -> sa.Column[Any]:
+    definition = line.partition("--")[0]
+    name, type_name, *options = definition.split()
+    foreign_keys = []
+    if "->" in options:
+        foreign_keys.append(sa.ForeignKey(options[-1]))
+    server_default = None
+    if "default" in options:
+        server_default = sa.text(options[-1])
+    is_key = "key" in options
+    return sa.Column(
+        name,
+        COLUMN_TYPES[type_name],
+        *foreign_keys,
+        primary_key=is_key,
+        nullable="null" in options,
+        unique="unique" in options or None,
+        index="index" in options or None,
+        server_default=server_default,
+        autoincrement=is_key and type_name == "int",
+    )
 
 
 meta = _define_table(
@@ -103,7 +102,7 @@ snapshots = _define_table(
     rows       big
     bytes      big
     record     text
-    number     big default 0  -- grows with each publication: what came later, whatever the clock said
+    number     big default 0  -- grows with each publication: the order of snapshots, whatever the clock said
     """,
 )
 pointers = _define_table(
@@ -170,7 +169,7 @@ jobs = _define_table(
     id          text key
     type        text
     owner       text null
-    groups      text       -- JSON: what the owner belonged to
+    groups      text       -- JSON: the groups of the owner
     queue       text       -- whose turn it is: a user, or an address
     phase       text
     run_id      text null
@@ -188,18 +187,26 @@ jobs = _define_table(
     progress    text       -- JSON
     attempts    int
     holder      text null
-    beat        int        -- grows as long as the holder lives: nobody's clock is trusted
+    beat        int        -- grows as long as the holder lives: no clock is trusted
     """,
     sa.Index("ix_jobs_listed", "queue", "type", "created"),
     sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
     sa.Index("ix_jobs_turns", "queue", "started"),
 )
-# see `kin.settle`; in words of both databases: to name PostgreSQL in an index loads all its dialects
+# see `_job_relations.resolve_dependencies`. The text suits both databases: naming PostgreSQL in an index would load
+# its whole dialect
 bound_jobs = sa.text(
     "CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL"
 )
-sa.event.listen(jobs, "after_create", lambda _, connection, **_more: connection.execute(bound_jobs))
-visits = _define_table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
+
+
+def _create_bound_jobs_index(_table: sa.Table, connection: sa.Connection, **_options: Any) -> None:
+    connection.execute(bound_jobs)
+
+
+sa.event.listen(jobs, "after_create", _create_bound_jobs_index)
+# jobs that a browser without an account began, by its cookie: no other list has them
+visits = _define_table(
     "visits",
     """
     job     text key
@@ -220,7 +227,7 @@ user_tables = _define_table(
     "user_tables",
     """
     owner    text key
-    name     text key  -- in lower case: names that differ in case alone are one
+    name     text key  -- in lower case: names that differ only in case are the same
     snapshot text unique
     path     text
     bytes    big
@@ -231,17 +238,16 @@ user_tables = _define_table(
     """,
 )
 
-retired = (
-    _define_table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
-        "retired",
-        """
+# tables of users that were replaced or deleted a moment ago: queries may still begin to read them
+retired = _define_table(
+    "retired",
+    """
     path   text key
     owner  text
     name   text
     until  text index
     record text
     """,
-    )
 )
 sessions = _define_table(
     "sessions",
@@ -252,7 +258,7 @@ sessions = _define_table(
     """,
 )
 
-# what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
+# what the next sync of a table must know. It belongs to a snapshot, so a rollback finds the state of the older one
 sync_state = _define_table(
     "sync_state",
     """
@@ -264,24 +270,24 @@ sync_state = _define_table(
     """,
 )
 
-# of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
+# of collections that are synchronised automatically; times are seconds since 1970 by the store's own clock
 schedules = _define_table(
     "schedules",
     """
     collection text key
-    timing     text        -- as the descriptor said it when `due` was worked out
+    timing     text        -- as the descriptor had it when `due` was computed
     due        float
-    asked      float null  -- since when somebody wants it to run now
+    asked      float null  -- when somebody asked for a run at once
     paused     float null
     failures   int         -- in a row
-    holder     text null   -- who runs it
+    holder     text null   -- the process that runs it
     began      float null
     ended      float null
     phase      text null   -- of the last run
     message    text null
-    succeeded  float null  -- end of the last run that did
+    succeeded  float null  -- end of the last run that succeeded
     lasted     float null  -- seconds that it took
-    told       text        -- JSON: what alerts have said
+    told       text        -- JSON: what alerts have reported
     """,
 )
 alerts = _define_table(
@@ -293,11 +299,11 @@ alerts = _define_table(
     at         text
     message    text
     details    text              -- JSON
-    ways       text              -- JSON: way -> attempts, and how it went
+    ways       text              -- JSON: channel -> attempts, and their outcome
     due        float null index  -- of the next attempt; null: none is left
     """,
 )
-verifications = _define_table(  # of snapshots: whether their files are what was written
+verifications = _define_table(  # of snapshots: whether their files are as they were written
     "verifications",
     """
     snapshot   text key
@@ -310,7 +316,7 @@ verifications = _define_table(  # of snapshots: whether their files are what was
     """,
 )
 
-grants = _define_table(  # what somebody gave to somebody: see `_grants`
+grants = _define_table(  # what one account gave to another: see `_grants`
     "grants",
     """
     id      text key
@@ -337,7 +343,7 @@ audit = _define_table(
     """,
 )
 
-pushes = _define_table(  # every write by a client into a table that takes them: see `_pushes`
+pushes = _define_table(  # every write by a client into a table that accepts them: see `_pushes`
     "pushes",
     """
     number     big key
@@ -357,7 +363,7 @@ pushes = _define_table(  # every write by a client into a table that takes them:
     sa.Index("ix_pushes_numbers", "table_name", "number"),
     sa.Index("ix_pushes_digests", "table_name", "digest"),
 )
-pushed = _define_table(  # their rows, which are nowhere else
+pushed = _define_table(  # their rows, which are stored nowhere else
     "pushed",
     """
     table_name text key
@@ -375,26 +381,26 @@ drafts = _define_table(  # texts that curators write in the page: see `_drafts`
     subject text key
     at      text
     texts   text  -- JSON: part -> text
-    bases   text  -- JSON: part -> digest of what stood there when the draft began
+    bases   text  -- JSON: part -> digest of the published text when the draft began
     """,
 )
-registered = _define_table(  # records of the publishing registry: see `_registered`
+registered = _define_table(  # records of the publishing registry: see `_registry_records`
     "registered",
     """
     id         text key       -- IVOID in lower case
     ivoid      text
-    number     big            -- grows with each change: the order in which records are told
-    part       text index     -- the collection that it is of; empty: the site
+    number     big            -- grows with each change: the order in which records are listed
+    part       text index     -- the collection that it describes; empty: the site
     created    text
     changed    text index     -- here, in whole seconds
     deleted    int
     kind       text           -- its type: vs:CatalogService
     body       text
-    dublin     text           -- the same as Dublin Core
+    dublin     text           -- the same record as Dublin Core
     """,
     sa.Index("ix_registered_number", "number"),
 )
-citations = _define_table(  # DOIs, and what is said of what was withdrawn: see `_citations`
+citations = _define_table(  # DOIs, and the reasons of withdrawals: see `_citation_records`
     "citations",
     """
     id         text key       -- collection, @ and label of the release in small letters
@@ -402,8 +408,8 @@ citations = _define_table(  # DOIs, and what is said of what was withdrawn: see 
     label      text           -- empty: the collection as a whole
     doi        text null unique
     state      text           -- reserved, draft, findable, withdrawn
-    url        text           -- to which it leads
-    told       text           -- its metadata as they were told last
+    url        text           -- its landing page
+    told       text           -- its metadata as they were last registered
     changed    text
     reason     text null      -- why it was withdrawn
     """,
@@ -411,26 +417,26 @@ citations = _define_table(  # DOIs, and what is said of what was withdrawn: see 
 results = _define_table(  # persistent addresses of results
     "results",
     """
-    id     text key       -- digest of what it is
+    id     text key       -- digest of the body
     made   text index
-    maker  text           -- digest of who asked for it, and the day
+    maker  text           -- digest of the client that asked for it, and the day
     body   text           -- query, snapshots, count, checksum
     """,
 )
-parts = _define_table(  # what the records of a collection were made of
+parts = _define_table(  # what the records of a collection were made from
     "registered_parts",
     """
     part text key
     made text
     """,
 )
-uses = _define_table(  # what was used how often: see `_uses`
+uses = _define_table(  # how often what was used: see `_usage_records`
     "uses",
     """
     month                 text key
     collection            text key  -- empty: the site
     table_name            text key  -- empty: the collection as a whole
-    service               text key  -- empty: all together
+    service               text key  -- empty: all services together
     access                text key
     investigations        big
     requests              big
@@ -443,7 +449,7 @@ uses = _define_table(  # what was used how often: see `_uses`
 )
 
 
-descriptors = _define_table(  # as each collection's was read last without faults: see `_descriptors`
+descriptors = _define_table(  # of each collection, as it was last read without faults: see `_descriptors`
     "descriptors",
     """
     collection text key
@@ -455,22 +461,19 @@ descriptors = _define_table(  # as each collection's was read last without fault
 
 
 def _create_descriptors(connection: sa.Connection) -> None:
-    """Upgrade to format 14: the descriptors that were read last without faults."""
+    """Upgrade to format 14: add the descriptors that were last read without faults."""
     descriptors.create(connection, checkfirst=True)
 
 
 def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
-    """Return the next number of a table: the one writer there is takes it."""
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
+    """Return the next number of a table; call it in a transaction that writes, of which there is one at a time."""
+    largest_number = sa.func.coalesce(sa.func.max(table.c.number), 0)
+    return int(connection.execute(sa.select(largest_number)).scalar_one()) + 1
 
 
-UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {
-    13: _create_descriptors
-}  # format n -> the step that makes it n + 1
-
-
-_FORMAT_QUERY = sa.select(meta.c.value).where(meta.c.key == "format")
-SERVER_UNAVAILABLE_PHRASES = (  # what psycopg says of a server that is not there, or goes
+# format n -> the step that makes it n + 1
+UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptors}
+SERVER_UNAVAILABLE_PHRASES = (  # phrases of psycopg about a server that is not there, or goes away
     "connection failed",
     "connection is bad",
     "could not connect",
@@ -486,33 +489,50 @@ SERVER_UNAVAILABLE_PHRASES = (  # what psycopg says of a server that is not ther
 
 
 def build_state_address(directory: Path, url: str | None) -> str:
-    """Return where the state of a site is: `url`, or a file in its directory."""
+    """Return the address of a site's state: `url`, or that of a file in its directory."""
     return url or f"sqlite:///{directory / 'hven.sqlite'}"
 
 
 def mark_state_required(directory: Path, url: str | None) -> None:
-    """Mark a state as one that a server found.
+    """Mark a state as one that a server has found.
 
-    Where it is away from now on it is waited for, and no empty one is made in its place.
+    If it is missing later, the server waits for it and creates no empty one in its place.
 
     Parameters
     ----------
     directory
-        Of the site's state.
+        The directory of the site's state.
     url
-        Of its database; None: SQLite in the directory.
+        URL of its database; None: SQLite in the directory.
     """
     _EXPECTED_ADDRESSES.add(build_state_address(directory, url))
 
 
 def is_state_expected(directory: Path, url: str | None) -> bool:
-    """Return whether a server found this state."""
+    """Return whether a server has found this state before."""
     return build_state_address(directory, url) in _EXPECTED_ADDRESSES
 
 
 def format_current_time() -> str:
-    """Return the time as ISO text in UTC, with microseconds: sorts as text."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Return the current time as ISO text in UTC, with microseconds; such texts sort by time."""
+    time_text = datetime.now(UTC).isoformat(timespec="microseconds")
+    return time_text.replace("+00:00", "Z")
+
+
+def read_meta_value(connection: sa.Connection, key: str) -> str | None:
+    """Return the value of a key in `meta`; None: the key is not there."""
+    value: str | None = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+    return value
+
+
+def insert_meta_value(connection: sa.Connection, key: str, value: str) -> None:
+    """Add a key and its value to `meta`."""
+    connection.execute(sa.insert(meta).values(key=key, value=value))
+
+
+def update_meta_value(connection: sa.Connection, key: str, value: str) -> None:
+    """Replace the value of a key in `meta`."""
+    connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))
 
 
 class StateDatabase:
@@ -525,27 +545,17 @@ class StateDatabase:
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
             if self.url.get_driver_name() == "psycopg":
                 plugins.require_modules("a store in PostgreSQL", "psycopg", error_class=StorageError)
-            # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
-            options: dict[str, Any] = (
-                {"creator": self._connect_sqlite}
-                if self.is_sqlite
-                else {"pool_pre_ping": True, "pool_timeout": LOCK_TIMEOUT_SECONDS, "connect_args": POSTGRES_OPTIONS}
-            )
-            if self.is_sqlite:
-                self._file = self.url.database
-            else:
-                self._file = None
-            self._known_file_id: tuple[int, int] | None = None  # which file that was when it was looked at last
-            self.engine = sa.create_engine(self.url, **options)
+            self._file = self.url.database if self.is_sqlite else None
+            self._known_file_id: tuple[int, int] | None = None  # device and inode of the file at the last look
+            self.engine = sa.create_engine(self.url, **self._build_engine_options())
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            message = (
-                f"the store's address "
-                f"{state_address if '@' not in state_address else state_address.partition(':')[0]!r} cannot be "
-                f"used: {error}"
-            )
-            raise StorageError(
-                message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database"
-            ) from error
+            # an address with @ may hold a password: only its scheme is shown
+            shown_address = state_address
+            if "@" in state_address:
+                shown_address = state_address.partition(":")[0]
+            message = f"the store's address {shown_address!r} cannot be used: {error}"
+            remedy = "set store to sqlite:///path or postgresql+psycopg://user@host/database"
+            raise StorageError(message, remedy=remedy) from error
         if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
             message = f"the store cannot be kept in {self.url.get_backend_name()}"
             raise StorageError(message, remedy="sqlite or postgresql+psycopg")
@@ -558,8 +568,14 @@ class StateDatabase:
             self.close()
             raise
 
+    def _build_engine_options(self) -> dict[str, Any]:
+        if self.is_sqlite:
+            return {"creator": self._connect_sqlite}
+        # a broken connection is noticed before it is used again: Hven needs no restart after one of PostgreSQL
+        return {"pool_pre_ping": True, "pool_timeout": LOCK_TIMEOUT_SECONDS, "connect_args": POSTGRES_OPTIONS}
+
     def _connect_sqlite(self) -> sqlite3.Connection:
-        """Connect to the file that is there: SQLite by itself would make an empty one where the site was."""
+        """Connect to an existing file: by default SQLite would create an empty one where the site was."""
         if self._file:
             address = f"file:{quote(self._file)}?mode=rw"
         else:
@@ -567,12 +583,12 @@ class StateDatabase:
         return sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_SECONDS, check_same_thread=False)
 
     def _check_file(self) -> None:
-        """Check that the file is where it was; if it is another one, ask that.
+        """Check that the file is in its place; if another file is there now, open new connections.
 
         Raises
         ------
         StorageUnavailableError
-            It is gone: the site was renamed or unmounted.
+            The file is gone: the site was renamed or unmounted.
         """
         if not self._file:
             return
@@ -580,11 +596,10 @@ class StateDatabase:
             file_stat = Path(self._file).stat()
         except OSError as error:
             if self._known_file_id is None and self._state_address not in _EXPECTED_ADDRESSES:
-                return  # `_open_or_create` makes it, or tells why it cannot be
-            raise StorageUnavailableError(
-                f"the system state {self.display_address} is not there: {(error.strerror or '').lower()}",
-                remedy=MISSING_STATE_REMEDY,
-            ) from error
+                return  # `_open_or_create` creates it, or says why it cannot
+            reason = (error.strerror or "").lower()
+            message = f"the system state {self.display_address} is not there: {reason}"
+            raise StorageUnavailableError(message, remedy=MISSING_STATE_REMEDY) from error
         old_file_id = self._known_file_id
         self._known_file_id = (file_stat.st_dev, file_stat.st_ino)
         if old_file_id not in {None, self._known_file_id}:  # mounted again
@@ -592,43 +607,36 @@ class StateDatabase:
 
     @property
     def display_address(self) -> str:
-        """Its address, for a person: without a password."""
+        """The address for display, without a password."""
         return self.url.render_as_string(hide_password=True)
 
     def _open_or_create(self) -> None:
         self._check_file()
         if self._file and self._known_file_id is None:
-            with suppress(OSError):  # SQLite says it in words
+            with suppress(OSError):  # the connection below reports the error in words
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
         with self._begin_exclusive_write() as connection:
-            if not sa.inspect(connection).has_table("meta"):
-                metadata.create_all(connection)
-                if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
-                    connection.execute(
-                        sa.insert(meta),
-                        [
-                            {"key": "format", "value": str(STATE_FORMAT)},
-                            {"key": "version", "value": "0"},
-                            {"key": "jobs", "value": "0"},
-                        ],
-                    )
+            if sa.inspect(connection).has_table("meta"):
+                self._update_format(connection)
                 return
-            self._update_format(connection)
+            metadata.create_all(connection)
+            if read_meta_value(connection, "format") is None:
+                insert_meta_value(connection, "format", str(STATE_FORMAT))
+                insert_meta_value(connection, "version", "0")
+                insert_meta_value(connection, "jobs", "0")
 
     def _update_format(self, connection: sa.Connection) -> None:
-        format_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
+        format_text = read_meta_value(connection, "format")
+        format_number = -1
         if format_text and format_text.isdigit():
             format_number = int(format_text)
-        else:
-            format_number = -1
         if format_number > STATE_FORMAT:
             message = (
                 f"the system state {self.display_address} has format {format_number}, this Hven knows formats up "
                 f"to {STATE_FORMAT}"
             )
-            raise StorageError(
-                message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade"
-            )
+            remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
+            raise StorageError(message, remedy=remedy)
         if format_number < 1:
             message = f"the system state {self.display_address} says format {format_text!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
@@ -641,7 +649,7 @@ class StateDatabase:
             raise StorageError(message, remedy="move it away and ingest again")
         for step in steps:
             UPGRADE_STEPS[step](connection)
-            connection.execute(sa.update(meta).where(meta.c.key == "format").values(value=str(step + 1)))
+            update_meta_value(connection, "format", str(step + 1))
 
     @contextmanager
     def begin_write(self) -> Iterator[sa.Connection]:
@@ -652,17 +660,16 @@ class StateDatabase:
         StorageError
             Another Hven has changed the format since this process began: nothing is written.
         StorageUnavailableError
-            The state can only be read.
+            The state is read-only.
         """
         self._check_file()
-        # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the
-        # process (SIGBUS)
+        # this check comes first: SQLite's users share memory, and touching it on a disk that accepts no more writes
+        # kills the process (SIGBUS)
         if self._file and not os.access(self._file, os.W_OK):
-            raise StorageUnavailableError(
-                f"the system state {self.display_address} can only be read", remedy=READ_ONLY_REMEDY
-            )
+            message = f"the system state {self.display_address} can only be read"
+            raise StorageUnavailableError(message, remedy=READ_ONLY_REMEDY)
         with self._begin_exclusive_write() as connection:
-            self._check_format(connection.execute(_FORMAT_QUERY).scalar())
+            self._check_format(read_meta_value(connection, "format"))
             yield connection
 
     @contextmanager
@@ -673,14 +680,15 @@ class StateDatabase:
             connection.begin(),
         ):
             if not self.is_sqlite:
-                connection.execute(
-                    sa.text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK_KEY}, hashtext(current_schema()))")
-                )
+                lock_call = f"SELECT pg_advisory_xact_lock({WRITER_LOCK_KEY}, hashtext(current_schema()))"
+                connection.execute(sa.text(lock_call))
             yield connection
 
     def read_counter(self, name: str) -> int:
-        """Return a counter of `meta` in one statement: this is asked many times a second by every process."""
-        options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        """Return a counter of `meta` in one statement: each process reads it many times a second."""
+        options: dict[str, Any] = {}
+        if not self.is_sqlite:
+            options["isolation_level"] = "AUTOCOMMIT"
         query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
         with self._translate_errors(), self.engine.connect().execution_options(**options) as connection:
             counter_values = {row[0]: row[1] for row in connection.execute(query)}
@@ -693,18 +701,15 @@ class StateDatabase:
                 f"another Hven has made the format of the system state {self.display_address} {format_text}; this "
                 f"process knows {STATE_FORMAT}"
             )
-            raise StorageError(
-                message,
-                remedy="let all machines and processes run the same version: stop the older ones, then start again",
-            )
+            remedy = "let all machines and processes run the same version: stop the older ones, then start again"
+            raise StorageError(message, remedy=remedy)
 
     @contextmanager
     def begin_read(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that sees one state."""
-        if self.is_sqlite:
-            options = {}
-        else:
-            options = {"isolation_level": "REPEATABLE READ"}
+        """Begin a transaction that sees one state of the database from its beginning to its end."""
+        options = {}
+        if not self.is_sqlite:
+            options["isolation_level"] = "REPEATABLE READ"
         with (
             self._translate_errors(),
             self.engine.connect().execution_options(**options) as connection,
@@ -713,9 +718,9 @@ class StateDatabase:
             yield connection
 
     def fetch_first_row(self, text: str, *values: str) -> Sequence[Any] | None:
-        """Ask for one row in one statement, in which values are ``?``.
+        """Return the first row of a query whose values are written as ``?``; None: there is none.
 
-        Of SQLite past SQLAlchemy, which would take most of the time.
+        For SQLite it bypasses SQLAlchemy, which would take most of the time.
         """
         if not self.is_sqlite:
             with self.begin_read() as connection:
@@ -742,40 +747,40 @@ class StateDatabase:
 
     def _build_storage_error(self, error: exc.DBAPIError) -> StorageError | OverloadedError:
         reason = str(error.orig)
+        reason = str(error.orig)
         lowercase_reason = reason.lower()
         state_label = f"the system state {self.display_address}"
-        if not self.is_sqlite and any(word in lowercase_reason for word in SERVER_UNAVAILABLE_PHRASES):
+
+        def mentions(*phrases: str) -> bool:
+            return any(phrase in lowercase_reason for phrase in phrases)
+
+        if not self.is_sqlite and mentions(*SERVER_UNAVAILABLE_PHRASES):
             first_line = reason.strip().splitlines()[0]
-            return StorageError(
-                f"{state_label} does not answer: {first_line}", remedy="start PostgreSQL; Hven goes on by itself then"
-            )
-        if "lock timeout" in lowercase_reason:
+            message = f"{state_label} does not answer: {first_line}"
+            return StorageError(message, remedy="start PostgreSQL; Hven goes on by itself then")
+        if mentions("lock timeout"):
             reason, lowercase_reason = "busy", "busy"
-        if "full" in lowercase_reason or "no space" in lowercase_reason or "disk i/o" in lowercase_reason:
+        if mentions("full", "no space", "disk i/o"):
             return StorageError(f"{state_label} cannot be written: {reason}", remedy="make room on the disk of var/")
-        if "locked" in lowercase_reason or "busy" in lowercase_reason:
-            return OverloadedError(
-                f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds",
-                remedy="try again; if it stays so, look for a process that hangs",
-            )
-        if "malformed" in lowercase_reason or "not a database" in lowercase_reason or "corrupt" in lowercase_reason:
-            return StorageError(
-                f"{state_label} is damaged: {reason}",
-                remedy="restore it from a backup, or move it away and ingest the collections again",
-            )
-        if "readonly" in lowercase_reason:  # SQLite has opened it for reading alone, and would never try again
+        if mentions("locked", "busy"):
+            message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
+            return OverloadedError(message, remedy="try again; if it stays so, look for a process that hangs")
+        if mentions("malformed", "not a database", "corrupt"):
+            remedy = "restore it from a backup, or move it away and ingest the collections again"
+            return StorageError(f"{state_label} is damaged: {reason}", remedy=remedy)
+        if mentions("readonly"):  # SQLite has opened the file read-only, and would never try again to write
             self.engine.dispose()
-        if "readonly" in lowercase_reason or "unable to open" in lowercase_reason or "permission" in lowercase_reason:
-            return StorageError(
-                f"{state_label} cannot be opened: {reason}", remedy="check the owner and the rights of var/"
-            )
+        if mentions("readonly", "unable to open", "permission"):
+            message = f"{state_label} cannot be opened: {reason}"
+            return StorageError(message, remedy="check the owner and the rights of var/")
         return StorageError(f"{state_label}: {reason}")
 
 
 def increment_version(connection: sa.Connection) -> int:
-    """Count one more state, so that every process looks anew."""
-    version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
-    connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
+    """Increment the version of the state, so that every process reads it again; return the new version."""
+    version_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()
+    version = int(version_text) + 1
+    update_meta_value(connection, "version", str(version))
     return version
 
 
@@ -783,20 +788,17 @@ def read_shared_clock(connection: sa.Connection) -> float:
     """Return the seconds since 1970 by the one clock that all users of the store share."""
     if connection.dialect.name == "sqlite":
         return time.time()
-    return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    clock_query = sa.text("SELECT extract(epoch FROM clock_timestamp())")
+    return float(connection.execute(clock_query).scalar_one())
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    # transactions are begun by hand below, so that a writer takes its lock at once and never fails half way
+    # transactions are begun by hand below: a writer takes its lock at once, and never fails half way
     connection.isolation_level = None
     cursor = connection.cursor()
-    for line in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)}",
-    ):
-        cursor.execute(f"PRAGMA {line}")
+    milliseconds = _LOCK_TIMEOUT_MILLISECONDS
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={milliseconds}"):
+        cursor.execute(f"PRAGMA {setting}")
     cursor.close()
 
 

@@ -1,9 +1,8 @@
-"""The time by which things are deleted: the store's clock.
+"""The time by which things are deleted: the store's clock, unless it has leapt ahead.
 
-But where that leaps ahead, only what it has gone on from for a day.
-
-What is deleted early is lost, what is deleted late costs disk. The last time that was believed is kept, so that a
-server which starts under a wrong clock believes it no more than one that was running.
+After a leap, the new time counts only when the clock has gone on from it for a day. What is deleted too early is lost;
+what is deleted too late costs disk space. The last trusted time is stored, so that a server which starts under a wrong
+clock trusts it no more than one that was running.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from hven.site.store._database import meta, read_shared_clock
+from hven.site.store._database import insert_meta_value, meta, read_meta_value, read_shared_clock
 
 if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
-TIME_META_KEY = "time"  # in `meta`
-MAX_LEAP_SECONDS = 3600.0  # seconds by which the clock may be ahead of what was believed last: a correction, or a pause
-LEAP_TRUST_SECONDS = 86_400.0  # seconds that it goes on from a leap, and is not set back, until it is believed
-RECORD_INTERVAL_SECONDS = 600.0  # seconds between two times that are written down
+TIME_META_KEY = "time"  # key in `meta`
+MAX_LEAP_SECONDS = 3600.0  # a clock may be ahead of the trusted time by this much: a correction, or a pause
+LEAP_TRUST_SECONDS = 86_400.0  # a clock that goes on from a leap for so long, and is not set back, is trusted again
+RECORD_INTERVAL_SECONDS = 600.0  # seconds between two times that are recorded
 
 
 class DeletionTime(NamedTuple):
@@ -31,11 +30,11 @@ class DeletionTime(NamedTuple):
     Attributes
     ----------
     trusted_time
-        By which things are deleted.
+        The time by which things are deleted.
     leap_start
-        What the clock said when it first was too far ahead of that; None: it is not.
+        The clock's time when it was first too far ahead of the trusted time; None: it is not.
     last_clock_time
-        What it said last.
+        The clock's last time.
     """
 
     trusted_time: float
@@ -43,71 +42,61 @@ class DeletionTime(NamedTuple):
     last_clock_time: float
 
     def apply_clock_time(self, clock_time: float) -> DeletionTime:
-        """Return what is known when the clock says `clock_time`."""
-        if clock_time <= self.trusted_time + MAX_LEAP_SECONDS:  # set back: that counts at once
+        """Return what is known when the clock shows `clock_time`."""
+        if clock_time <= self.trusted_time + MAX_LEAP_SECONDS:  # a clock that is set back is trusted at once
             return DeletionTime(clock_time, None, clock_time)
         if self.leap_start is None or clock_time < self.leap_start:
             return DeletionTime(self.trusted_time, clock_time, clock_time)
         if clock_time - self.leap_start < LEAP_TRUST_SECONDS:
             return DeletionTime(self.trusted_time, self.leap_start, clock_time)
-        # it went on, and was not set back; but of a leap that comes on top of that nothing is known yet
+        # the clock went on and was not set back; a second leap on top of the first is not trusted yet
         if clock_time <= self.last_clock_time + MAX_LEAP_SECONDS:
             return DeletionTime(clock_time, None, clock_time)
         return DeletionTime(self.last_clock_time, clock_time, clock_time)
 
 
 class DeletionClock:
-    """The time of a store."""
+    """The time of a store by which things are deleted."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def describe_leap(self) -> str | None:
-        """Describe in words that the clock has leapt ahead, if somebody has noticed and it still is.
+        """Describe a leap of the clock, if one was recorded and the clock is still ahead; None otherwise.
 
-        Nothing is written.
+        This writes nothing to the store.
         """
         with self._database.begin_read() as connection:
             stored_time = _read_stored_time(connection)
-            now = read_shared_clock(connection)
-        if (
-            stored_time is None
-            or stored_time.leap_start is None
-            or (current_time := stored_time.apply_clock_time(now)).leap_start is None
-        ):
+            clock_time = read_shared_clock(connection)
+        if stored_time is None or stored_time.leap_start is None:
             return None
-        trusted_text, clock_text, trusted_until = (
-            format_timestamp(moment)[:19]
-            for moment in (
-                current_time.trusted_time,
-                current_time.last_clock_time,
-                current_time.leap_start + LEAP_TRUST_SECONDS,
-            )
-        )
+        current_time = stored_time.apply_clock_time(clock_time)
+        if current_time.leap_start is None:
+            return None
+        clock_text = format_timestamp(current_time.last_clock_time)[:19]
+        trusted_text = format_timestamp(current_time.trusted_time)[:19]
+        trusted_until = format_timestamp(current_time.leap_start + LEAP_TRUST_SECONDS)[:19]
         return (
             f"the clock says {clock_text}, and was at {trusted_text} before: until it has gone on to "
             f"{trusted_until}, nothing is deleted by it"
         )
 
     def get_trusted_time(self) -> str:
-        """Return the time by which things are deleted, as ISO text in UTC, and take note of it."""
+        """Return the time by which things are deleted, as ISO text in UTC, and record it."""
         with self._database.begin_read() as connection:
             stored_time = _read_stored_time(connection)
             current_time = compute_deletion_time(connection)
-        if (
-            stored_time is None
-            or stored_time.leap_start != current_time.leap_start
-            or abs(current_time.last_clock_time - stored_time.last_clock_time) > RECORD_INTERVAL_SECONDS
-        ):
+        if stored_time is None or _is_record_due(stored_time, current_time):
             with self._database.begin_write() as connection:
                 current_time = compute_deletion_time(connection)
                 connection.execute(sa.delete(meta).where(meta.c.key == TIME_META_KEY))
-                connection.execute(sa.insert(meta).values(key=TIME_META_KEY, value=json.dumps(current_time)))
+                insert_meta_value(connection, TIME_META_KEY, json.dumps(current_time))
         return format_timestamp(current_time.trusted_time)
 
 
 def compute_deletion_time(connection: sa.Connection) -> DeletionTime:
-    """Return what is known now; part of the caller's transaction."""
+    """Return what is known of the time now; part of the caller's transaction."""
     clock_time = read_shared_clock(connection)
     stored_time = _read_stored_time(connection)
     if stored_time is None:
@@ -116,12 +105,19 @@ def compute_deletion_time(connection: sa.Connection) -> DeletionTime:
 
 
 def format_timestamp(timestamp: float) -> str:
-    """Write seconds since 1970 as the store's times are written."""
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Return seconds since 1970 as ISO text in UTC, in the form of the store's times."""
+    time_text = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds")
+    return time_text.replace("+00:00", "Z")
+
+
+def _is_record_due(stored_time: DeletionTime, current_time: DeletionTime) -> bool:
+    if stored_time.leap_start != current_time.leap_start:
+        return True
+    return abs(current_time.last_clock_time - stored_time.last_clock_time) > RECORD_INTERVAL_SECONDS
 
 
 def _read_stored_time(connection: sa.Connection) -> DeletionTime | None:
-    text = connection.execute(sa.select(meta.c.value).where(meta.c.key == TIME_META_KEY)).scalar()
+    text = read_meta_value(connection, TIME_META_KEY)
     if text is None:
         return None
     return DeletionTime(*json.loads(text))

@@ -1,6 +1,6 @@
-"""The last good descriptor of each collection.
+"""The last valid descriptor of each collection.
 
-It stays in force while the file has faults, also in processes that start meanwhile.
+It stays in force while the file has faults, also in processes that start in the meantime.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class StoredDescriptor:
     files
         Path of each of its files, relative to the descriptor's directory -> SHA-256.
     texts
-        Of those files that are parsed, by the same path.
+        Text of each parsed file, by the same path.
     standards
         The site's own standards at that time: file name -> text.
     defaults
         ``[defaults]`` of the settings at that time.
     read_at
-        When it was read first; ISO, UTC.
+        When it was first read; ISO, UTC.
     """
 
     files: Mapping[str, str]
@@ -46,19 +46,19 @@ class StoredDescriptor:
 
 
 class DescriptorStore:
-    """The last good descriptors of a site."""
+    """The last valid descriptors of a site."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
-        self._digests: dict[str, str] = {}  # of what this process knows to be kept
+        self._digests: dict[str, str] = {}  # of descriptors that this process knows to be stored
 
     def save_descriptor(self, collection: str, stored_descriptor: StoredDescriptor) -> None:
-        """Keep a descriptor in the place of the one of before, if it differs.
+        """Store a descriptor in place of the last one, if it differs.
 
         Parameters
         ----------
         collection
-            Whose it is.
+            Name of the collection.
         stored_descriptor
             The descriptor; its time is set here.
         """
@@ -69,24 +69,25 @@ class DescriptorStore:
         if self._digests.get(collection) == digest:
             return
         row_condition = descriptors.c.collection == collection
-        with (
-            self._database.begin_read() as connection
-        ):  # several processes read the same descriptor: one of them writes
-            is_same = connection.execute(sa.select(descriptors.c.digest).where(row_condition)).scalar() == digest
+        digest_query = sa.select(descriptors.c.digest).where(row_condition)
+        # several processes read the same descriptor: one of them writes
+        with self._database.begin_read() as connection:
+            is_same = connection.execute(digest_query).scalar() == digest
         if not is_same:
             values = {"read_at": format_current_time(), "digest": digest, "body": body}
             with self._database.begin_write() as connection:
-                if not connection.execute(sa.update(descriptors).where(row_condition).values(**values)).rowcount:
+                update_result = connection.execute(sa.update(descriptors).where(row_condition).values(values))
+                if not update_result.rowcount:
                     connection.execute(sa.insert(descriptors).values(collection=collection, **values))
         self._digests[collection] = digest
 
     def load_descriptor(self, collection: str) -> StoredDescriptor | None:
-        """Return the last good descriptor of a collection, or None.
+        """Return the last valid descriptor of a collection, or None.
 
         Parameters
         ----------
         collection
-            Its name.
+            Name of the collection.
         """
         query = sa.select(descriptors).where(descriptors.c.collection == collection)
         with self._database.begin_read() as connection:

@@ -1,6 +1,6 @@
-"""Drafts of texts that curators write in the page.
+"""Drafts of texts that curators write in the browser.
 
-One of each text for each account, until it is published or given up.
+Each account has one draft of each text, until it is published or discarded.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from hven.site.store._database import StateDatabase
 
-MAX_DRAFTS_PER_ACCOUNT = 50  # drafts of an account
+MAX_DRAFTS_PER_ACCOUNT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDraft:
-    """A text that somebody writes.
+    """A text that a curator is writing.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class TextDraft:
     texts
         Its parts, by name.
     bases
-        The digest of each as it stood when the draft began.
+        Digest of each part as it was published when the draft began.
     """
 
     owner: str
@@ -54,33 +54,31 @@ class DraftStore:
         self._database = database
 
     def save_draft(self, owner: str, subject: str, texts: Mapping[str, str], bases: Mapping[str, str]) -> None:
-        """Keep a draft in the place of the one of before.
+        """Store a draft in place of the last one.
 
         Parameters
         ----------
         owner, subject, texts, bases
-            As `TextDraft` has them.
+            As in `TextDraft`.
 
         Raises
         ------
         TooLargeError
-            The account has too many others.
+            The account has too many other drafts.
         """
         values = {"at": format_current_time(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(bases))}
+        row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
+        count_query = sa.select(sa.func.count()).select_from(drafts).where(drafts.c.owner == owner)
         with self._database.begin_write() as connection:
-            row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
-            if connection.execute(sa.update(drafts).where(row_condition).values(**values)).rowcount:
+            if connection.execute(sa.update(drafts).where(row_condition).values(values)).rowcount:
                 return
-            count = sa.select(sa.func.count()).select_from(drafts).where(drafts.c.owner == owner)
-            if connection.execute(count).scalar_one() >= MAX_DRAFTS_PER_ACCOUNT:
-                raise TooLargeError(
-                    format_message("there are {count} drafts of yours already", MAX_DRAFTS_PER_ACCOUNT),
-                    remedy="publish or give up some",
-                )
+            if connection.execute(count_query).scalar_one() >= MAX_DRAFTS_PER_ACCOUNT:
+                message = format_message("there are {count} drafts of yours already", MAX_DRAFTS_PER_ACCOUNT)
+                raise TooLargeError(message, remedy="publish or give up some")
             connection.execute(sa.insert(drafts).values(owner=owner, subject=subject, **values))
 
     def find_draft(self, owner: str, subject: str) -> TextDraft | None:
-        """Return somebody's draft of a text, or None."""
+        """Return an account's draft of a text, or None."""
         row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
         with self._database.begin_read() as connection:
             row = connection.execute(sa.select(drafts).where(row_condition)).first()
@@ -101,6 +99,7 @@ class DraftStore:
             return [(row.subject, row.owner, row.at) for row in connection.execute(query)]
 
     def delete_draft(self, owner: str, subject: str) -> None:
-        """Remove a draft, if there is one."""
+        """Delete a draft, if there is one."""
+        row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
         with self._database.begin_write() as connection:
-            connection.execute(sa.delete(drafts).where(drafts.c.owner == owner, drafts.c.subject == subject))
+            connection.execute(sa.delete(drafts).where(row_condition))

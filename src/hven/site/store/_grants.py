@@ -1,6 +1,6 @@
-"""Grants and the log of their changes.
+"""Grants, and the log of their changes.
 
-A grant is what one account gave to another: a token, a place in a project, a delegation, or a look for a referee.
+A grant is what one account gives to another: a token, a membership of a project, a delegation, or access for a referee.
 """
 
 from __future__ import annotations
@@ -17,41 +17,49 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError
-from hven.site.store._database import audit, format_current_time, get_next_number, grants, meta
+from hven.site.store._database import (
+    audit,
+    format_current_time,
+    get_next_number,
+    grants,
+    insert_meta_value,
+    read_meta_value,
+    update_meta_value,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.site.store._database import StateDatabase
 
-GRANTS_VERSION_KEY = "grants"  # in `meta`: rises with each change
-POLL_INTERVAL_SECONDS = 0.25  # seconds between two looks at it
+GRANTS_VERSION_KEY = "grants"  # key in `meta`: its value rises with each change
+POLL_INTERVAL_SECONDS = 0.25  # seconds between two reads of that value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """One right that somebody has.
+    """One right of one account.
 
     Attributes
     ----------
     id
-        Nothing that must be secret.
+        Identifier, which need not be secret.
     kind
         ``token``, ``member``, ``delegation`` ...
     subject
-        The account that has it; empty: whoever has the secret.
+        The account that has the right; empty: whoever has the secret.
     object
-        What it is about: a project, a collection, the name of a person.
+        What the right applies to: a project, a collection, the name of a person.
     role
-        Which part of it.
+        Which role the subject has there.
     by
-        Who gave it.
+        The account that gave it.
     created
-        ISO, UTC.
+        ISO time, UTC.
     until
-        Seconds since 1970 from which it is none; None: it has no end.
+        Seconds since 1970 at which the right ends; None: it does not end.
     facts
-        What else its kind wants.
+        Further facts that the kind needs.
     """
 
     id: str
@@ -67,7 +75,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A line of the log: when, who, did what, with what, and its particulars."""
+    """A line of the log: when which account did what to which object, and the details."""
 
     number: int
     at: str
@@ -83,11 +91,11 @@ class _GrantsSnapshot:
 
     version: int
     grants_by_id: Mapping[str, tuple[Grant, str]]  # with the digest of its secret
-    grants_by_subject: Mapping[str, tuple[Grant, ...]]
+    grants_by_subject: Mapping[str, Sequence[Grant]]
 
 
 class GrantStore:
-    """The grants of a site. Thread-safe; each process sees a change of another one within `POLL_INTERVAL_SECONDS`."""
+    """The grants of a site. Thread-safe; a process sees another one's change within `POLL_INTERVAL_SECONDS`."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
@@ -107,26 +115,29 @@ class GrantStore:
         facts: Mapping[str, Any] | None = None,
         with_secret: bool = False,
     ) -> tuple[Grant, str]:
-        """Give something to somebody, and write it down.
+        """Give a right to an account, and log it.
 
         Parameters
         ----------
         grant_kind, subject, object, role, actor, facts
-            As `Grant` has them.
+            As in `Grant`.
         expiry_time
-            Seconds since 1970; None: it has no end.
+            Seconds since 1970; None: the right does not end.
         with_secret
-            It is proved by a secret, of which a digest alone is kept.
+            Whether a secret proves the right; only a digest of the secret is stored.
 
         Returns
         -------
         grant
-            As it stands now.
+            The new grant.
         proof
             ``ID.SECRET``, or empty; nobody can read it again.
         """
         grant_id = secrets.token_hex(6)
-        secret_text = secrets.token_urlsafe(32) if with_secret else ""
+        proof, secret_digest = "", ""
+        if with_secret:
+            secret_text = secrets.token_urlsafe(32)
+            proof, secret_digest = f"{grant_id}.{secret_text}", _hash_secret(secret_text)
         new_grant = Grant(
             id=grant_id,
             kind=grant_kind,
@@ -139,39 +150,40 @@ class GrantStore:
             facts=dict(facts or {}),
         )
         values = {name: getattr(new_grant, name) for name in Grant.__slots__}
+        values |= {"facts": json.dumps(new_grant.facts), "hash": secret_digest}
         with self._database.begin_write() as connection:
-            values |= {"facts": json.dumps(new_grant.facts), "hash": _hash_secret(secret_text) if with_secret else ""}
             connection.execute(sa.insert(grants).values(values))
             record_change(connection, f"{grant_kind} given", new_grant, actor)
         self._last_poll = 0.0
-        return new_grant, f"{grant_id}.{secret_text}" if with_secret else ""
+        return new_grant, proof
 
     def revoke_grant(self, grant_id: str, *, actor: str) -> Grant:
-        """Take a grant back, and write it down.
+        """Revoke a grant, and log it.
 
         Parameters
         ----------
         grant_id
-            Its id.
+            Id of the grant.
         actor
-            Who does.
+            The account that revokes it.
 
         Returns
         -------
         grant
-            As it was.
+            The grant as it was.
 
         Raises
         ------
         NotFoundError
-            There is none.
+            No grant has this id.
         """
+        row_condition = grants.c.id == grant_id
         with self._database.begin_write() as connection:
-            row = connection.execute(sa.select(grants).where(grants.c.id == grant_id)).first()
+            row = connection.execute(sa.select(grants).where(row_condition)).first()
             if row is None:
                 raise NotFoundError(f"nothing of the number {grant_id!r:.40} was given to anybody")
             revoked_grant = _grant_from_row(row)
-            connection.execute(sa.delete(grants).where(grants.c.id == grant_id))
+            connection.execute(sa.delete(grants).where(row_condition))
             record_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
         self._last_poll = 0.0
         return revoked_grant
@@ -183,12 +195,12 @@ class GrantStore:
         subject: str | None = None,
         object: str | None = None,  # noqa: A002
     ) -> list[Grant]:
-        """List the grants that are in force, as they were given.
+        """List the grants that are in force.
 
         Parameters
         ----------
         grant_kind, subject, object
-            Those alone.
+            Only grants with these values; None: any.
 
         Returns
         -------
@@ -197,78 +209,73 @@ class GrantStore:
         """
         current_grants = self._load_current_grants()
         current_time = time.time()
-        candidates: Iterable[Grant] = (
-            (grant for grant, _ in current_grants.grants_by_id.values())
-            if subject is None
-            else current_grants.grants_by_subject.get(subject, ())
-        )
-        return [
-            grant
-            for grant in candidates
-            if grant_kind in {None, grant.kind}
-            and object in {None, grant.object}
-            and (grant.until is None or current_time < grant.until)
-        ]
+        candidates: Iterable[Grant]
+        if subject is None:
+            candidates = (grant for grant, _ in current_grants.grants_by_id.values())
+        else:
+            candidates = current_grants.grants_by_subject.get(subject, ())
+        listed_grants = []
+        for grant in candidates:
+            is_match = grant_kind in {None, grant.kind} and object in {None, grant.object}
+            if is_match and not _is_expired(grant, current_time):
+                listed_grants.append(grant)
+        return listed_grants
 
     def verify_proof(self, grant_kind: str, proof: str) -> Grant | None:
-        """Return the grant that a proof is of; None: none of this kind, or none any more.
+        """Return the grant that a proof belongs to; None: it proves no grant of this kind that is in force.
 
         The comparison takes the same time either way.
 
         Parameters
         ----------
         grant_kind
-            Of the grant.
+            Kind of the grant.
         proof
             ``ID.SECRET``.
         """
         grant_id, _, secret_text = proof.partition(".")
         grant, stored_digest = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
         is_match = hmac.compare_digest(_hash_secret(secret_text), stored_digest or "0" * 64)
-        if (
-            grant is None
-            or not is_match
-            or grant.kind != grant_kind
-            or (grant.until is not None and time.time() >= grant.until)
-        ):
+        if grant is None or not is_match or grant.kind != grant_kind:
+            return None
+        if _is_expired(grant, time.time()):
             return None
         return grant
 
     def find_grant(self, grant_kind: str, grant_id: str) -> Grant | None:
-        """Return a grant that is in force by its id; None: there is none of this kind, or none any more.
+        """Return the grant of an id; None: there is none of this kind that is in force.
 
         Parameters
         ----------
         grant_kind
-            Of the grant.
+            Kind of the grant.
         grant_id
-            Its id.
+            Id of the grant.
         """
         grant, _ = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
-        if grant is not None and grant.kind == grant_kind and (grant.until is None or time.time() < grant.until):
-            return grant
-        return None
+        if grant is None or grant.kind != grant_kind or _is_expired(grant, time.time()):
+            return None
+        return grant
 
     def delete_expired_grants(self, expired_before: float) -> int:
-        """Remove grants that have long been over; the log keeps that they were, and how many went.
+        """Delete grants that ended long ago; the log keeps their lines, and says how many were deleted.
 
         Parameters
         ----------
         expired_before
-            Seconds since 1970: those that were over by then.
+            Seconds since 1970: grants that had ended by then.
 
         Returns
         -------
         gone
-            How many.
+            How many were deleted.
         """
-        if not any(
-            grant.until is not None and grant.until <= expired_before
-            for grant, _ in self._load_current_grants().grants_by_id.values()
-        ):
+        current_grants = self._load_current_grants().grants_by_id.values()
+        if not any(_is_expired(grant, expired_before) for grant, _ in current_grants):
             return 0
+        statement = sa.delete(grants).where(grants.c.until <= expired_before)
         with self._database.begin_write() as connection:
-            deleted_count = connection.execute(sa.delete(grants).where(grants.c.until <= expired_before)).rowcount
+            deleted_count = connection.execute(statement).rowcount
             if deleted_count:
                 log_grant = Grant(id="", kind="grants", object="grants", facts={"count": deleted_count})
                 record_change(connection, "removed, long over", log_grant, "hven")
@@ -276,7 +283,7 @@ class GrantStore:
         return deleted_count
 
     def get_version(self) -> int:
-        """Return a number that rises with each change, in every process."""
+        """Return a number that rises with each change in any process."""
         return self._load_current_grants().version
 
     def log_event(
@@ -286,12 +293,12 @@ class GrantStore:
         object: str,  # noqa: A002
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a line of the log that changes nothing.
+        """Log an event that changes no grant.
 
         Parameters
         ----------
         actor, action, object, facts
-            As `AuditEntry` has them.
+            As `by`, `what`, `object` and `facts` of `AuditEntry`.
         """
         with self._database.begin_write() as connection:
             _insert_audit_entry(connection, actor, action, object, facts or {})
@@ -303,19 +310,19 @@ class GrantStore:
         by: str | None = None,
         row_limit: int = 1000,
     ) -> list[AuditEntry]:
-        """Read the log, newest first.
+        """List entries of the log, the newest first.
 
         Parameters
         ----------
         object, by
-            Those lines alone.
+            Only entries with these values; None: any.
         row_limit
-            Lines.
+            At most this many entries.
 
         Returns
         -------
         lines
-            At most so many.
+            The entries.
         """
         query = sa.select(audit).order_by(audit.c.number.desc()).limit(row_limit)
         if object is not None:
@@ -323,70 +330,75 @@ class GrantStore:
         if by is not None:
             query = query.where(audit.c.by == by)
         with self._database.begin_read() as connection:
-            return [
-                AuditEntry(row.number, row.at, row.by, row.what, row.object, json.loads(row.facts))
-                for row in connection.execute(query)
-            ]
+            return [_audit_entry_from_row(row) for row in connection.execute(query)]
 
     def _load_current_grants(self) -> _GrantsSnapshot:
         if time.monotonic() - self._last_poll < POLL_INTERVAL_SECONDS:
             return self._snapshot
         with self._lock, self._database.begin_read() as connection:
-            version = int(connection.execute(_VERSION_QUERY).scalar() or 0)
+            version = int(read_meta_value(connection, GRANTS_VERSION_KEY) or 0)
             if version != self._snapshot.version:
                 rows = connection.execute(sa.select(grants).order_by(grants.c.created)).all()
                 grants_by_id = {row.id: (_grant_from_row(row), row.hash) for row in rows}
                 grants_by_subject: dict[str, list[Grant]] = {}
                 for grant, _ in grants_by_id.values():
                     grants_by_subject.setdefault(grant.subject, []).append(grant)
-                self._snapshot = _GrantsSnapshot(
-                    version,
-                    grants_by_id,
-                    {name: tuple(subject_grants) for name, subject_grants in grants_by_subject.items()},
-                )
+                self._snapshot = _GrantsSnapshot(version, grants_by_id, grants_by_subject)
             self._last_poll = time.monotonic()
         return self._snapshot
 
 
 def delete_account_grants(connection: sa.Connection, account: str) -> None:
-    """Remove what an account was given, and what it gave as its own."""
-    row_condition = (grants.c.subject == account) | ((grants.c.kind == "delegation") & (grants.c.by == account))
+    """Delete what an account was given, and the delegations that it gave."""
+    is_own_delegation = (grants.c.kind == "delegation") & (grants.c.by == account)
+    row_condition = (grants.c.subject == account) | is_own_delegation
     if connection.execute(sa.delete(grants).where(row_condition)).rowcount:
         record_change(connection, "account removed", Grant(id="", kind="account", subject=account), "owner")
 
 
 def record_change(connection: sa.Connection, action: str, grant: Grant, actor: str) -> None:
-    """Write down a change, and let all processes see that there is one."""
-    version_text = connection.execute(_VERSION_QUERY).scalar()
-    values = {"key": GRANTS_VERSION_KEY, "value": str(int(version_text or 0) + 1)}
-    query = sa.insert(meta) if version_text is None else sa.update(meta).where(meta.c.key == GRANTS_VERSION_KEY)
-    connection.execute(query.values(values))
-    logged_facts = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
-    # what begins with _ is a digest, or such: in no log
-    logged_facts = {name: fact_value for name, fact_value in logged_facts.items() if fact_value and name[0] != "_"}
+    """Log a change, and let all processes see that there is one."""
+    version_text = read_meta_value(connection, GRANTS_VERSION_KEY)
+    next_version_text = str(int(version_text or 0) + 1)
+    if version_text is None:
+        insert_meta_value(connection, GRANTS_VERSION_KEY, next_version_text)
+    else:
+        update_meta_value(connection, GRANTS_VERSION_KEY, next_version_text)
+    facts = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
+    # a fact whose name begins with _ is a digest or the like: it belongs in no log
+    logged_facts = {name: fact for name, fact in facts.items() if fact and name[0] != "_"}
     _insert_audit_entry(connection, actor, action, grant.object or grant.subject, logged_facts)
 
 
 def _insert_audit_entry(
     connection: sa.Connection, actor: str, action: str, object_name: str, facts: Mapping[str, Any]
 ) -> None:
-    number = get_next_number(connection, audit)
-    connection.execute(
-        sa.insert(audit).values(
-            number=number, at=format_current_time(), by=actor, what=action, object=object_name, facts=json.dumps(facts)
-        )
-    )
+    values = {
+        "number": get_next_number(connection, audit),
+        "at": format_current_time(),
+        "by": actor,
+        "what": action,
+        "object": object_name,
+        "facts": json.dumps(facts),
+    }
+    connection.execute(sa.insert(audit).values(values))
+
+
+def _audit_entry_from_row(row: sa.Row[Any]) -> AuditEntry:
+    facts = json.loads(row.facts)
+    return AuditEntry(row.number, row.at, row.by, row.what, row.object, facts)
 
 
 def _grant_from_row(row: sa.Row[Any]) -> Grant:
-    return Grant(
-        **{name: getattr(row, name) for name in Grant.__slots__ if name != "facts"}, facts=json.loads(row.facts)
-    )
+    values = {name: getattr(row, name) for name in Grant.__slots__}
+    values["facts"] = json.loads(row.facts)
+    return Grant(**values)
 
 
-_VERSION_QUERY = sa.select(meta.c.value).where(meta.c.key == GRANTS_VERSION_KEY)
+def _is_expired(grant: Grant, time_seconds: float) -> bool:
+    return grant.until is not None and grant.until <= time_seconds
 
 
 def _hash_secret(secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would protect nothing more
+    # the secret has 256 random bits: a slow hash would not protect it better
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""Jobs as rows: who may run them next, who runs them, how they ended. What a phase means is said in `hven.jobs`."""
+"""Jobs as rows: which job may run next, who runs it, and how it ended. `hven.jobs` explains the phases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError
 from hven.site.store import _job_relations as job_relations
-from hven.site.store._database import format_current_time, jobs, meta, visits
+from hven.site.store._database import (
+    format_current_time,
+    insert_meta_value,
+    jobs,
+    meta,
+    read_meta_value,
+    update_meta_value,
+    visits,
+)
 from hven.site.store._leases import get_process_holder, is_holder_dead
 
 if TYPE_CHECKING:
@@ -20,11 +28,12 @@ if TYPE_CHECKING:
 
     from hven.site.store._database import StateDatabase
 
-REMOTE_PROGRESS_KEY = "remote"  # in a job's progress: the address of the job elsewhere that does its work
-MAX_IDS_PER_STATEMENT = 500  # ids in one statement
-# phases that only so many jobs of a queue can be in
+REMOTE_PROGRESS_KEY = "remote"  # in a job's progress: the address of the remote job that does its work
+MAX_IDS_PER_STATEMENT = 500
+job_columns = jobs.c
+# phases whose jobs in a queue are limited in number
 LIMITED_PHASES = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
-LAST_START_KEY = "turn"  # key of the moment at which the last job was begun
+LAST_START_KEY = "turn"  # key in `meta`: when the last job was started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,36 +47,36 @@ class JobRecord:
     type
         Name of the job type.
     queue
-        Whose turn it is when it waits: ``user NAME`` or ``address A``.
+        Whose turn it is when the job waits: ``user NAME`` or ``address A``.
     phase
-        Of UWS 1.1, 2.1.3.
+        Phase of UWS 1.1, 2.1.3.
     owner
-        Name of the account; None: nobody in particular.
+        Name of the account; None: the job belongs to no account.
     groups
-        Of the owner, when it was made.
+        Groups of the owner when the job was created.
     run_id
         RUNID of the request.
     parent, depends_on
         Ids of other jobs.
     parameters
-        Name and value, in the order given.
+        Name and value, in the order of the request.
     created, queued, started, ended
-        Times of its life.
+        Times of the job's life.
     duration
-        Seconds that it may run; 0 = as long as it takes.
+        Seconds that the job may run; 0: without limit.
     destruction
-        When it will be destroyed.
+        When the job will be destroyed.
     results
         ``{id, file, media_type, bytes}`` each.
     error
         ``{kind: fatal|transient, message}``, and ``said``: the message as
-        `hven.model.errors.TranslatableMessage.to_json` keeps it.
+        `hven.model.errors.TranslatableMessage.to_json` stores it.
     progress
-        What is known of it while it runs: ``{rows, bytes, share}``.
+        What is known of the job while it runs: ``{rows, bytes, share}``.
     attempts
-        How often it was begun.
+        How often the job was started.
     holder, beat
-        The process that runs it; a number that grows as long as that process lives.
+        The process that runs the job, and a number that grows as long as that process lives.
     """
 
     id: str
@@ -95,12 +104,12 @@ class JobRecord:
 
 
 class JobRef(NamedTuple):
-    """A line of a list of jobs, of which there may be a hundred thousand: a tuple is made quickest.
+    """A line of a list of jobs. A list may have a hundred thousand lines, and a tuple is created fastest.
 
     Attributes
     ----------
     id, phase, created, owner, run_id
-        As of `JobRecord`.
+        As in `JobRecord`.
     """
 
     id: str
@@ -112,12 +121,12 @@ class JobRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedJob:
-    """A job that was completed: what was asked, from when to when it ran.
+    """A completed job: its parameters, and from when to when it ran.
 
     Attributes
     ----------
     parameters
-        Name and value, in the order given.
+        Name and value, in the order of the request.
     started, ended
         ISO times, UTC.
     """
@@ -131,18 +140,20 @@ _JSON_COLUMNS = ("groups", "depends_on", "parameters", "results", "error", "prog
 
 
 def _encode_json_columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value) if name in _JSON_COLUMNS and value is not None else value
-        for name, value in values.items()
-    }
+    encoded_values = dict(values)
+    for name in _JSON_COLUMNS:
+        if encoded_values.get(name) is not None:
+            encoded_values[name] = json.dumps(encoded_values[name])
+    return encoded_values
 
 
 def _job_from_row(row: Any) -> JobRecord:
-    values = {item.name: getattr(row, item.name) for item in fields(JobRecord)}
+    values = {record_field.name: getattr(row, record_field.name) for record_field in fields(JobRecord)}
     for name in _JSON_COLUMNS:
         if values[name] is not None:
             values[name] = json.loads(values[name])
-    values.update({name: tuple(values[name]) for name in ("groups", "depends_on", "results")})
+    for name in ("groups", "depends_on", "results"):
+        values[name] = tuple(values[name])
     values["parameters"] = tuple((name, value) for name, value in values["parameters"])
     return JobRecord(**values)
 
@@ -153,15 +164,15 @@ class JobStore:
     Common
     ------
     job_id, job_ids
-        Id of a job, or several.
+        Id of a job, or of several.
     job_type
         Name of a job type.
     queue
         Name of a queue: whose jobs they are.
     job
-        Its record, as this process read it last.
+        Record of a job, as this process read it last.
     allowed_phases, counted_phases
-        Phases: nothing happens to a job that is in another one.
+        Phases: a job in another phase is neither changed nor counted.
     hidden_phases
         Phases to leave out.
     """
@@ -170,31 +181,32 @@ class JobStore:
         self._database = database
 
     def get_version(self) -> int:
-        """Count of changes of phases so far: cheap enough to ask ten times a second."""
+        """Return the number of changes of phases so far; cheap enough to call ten times a second."""
         return self._database.read_counter("jobs")
 
     def add_job(
         self, job: JobRecord, *, counted_phases: Sequence[str] = (), job_limit: int | None = None, visitor: str = ""
     ) -> bool:
-        """Insert a new job, unless there are too many.
+        """Insert a new job, unless its queue has too many.
 
         Parameters
         ----------
         job
-            With an id of its own.
+            A job with a new id.
         counted_phases
-            Phases.
+            The phases that `job_limit` counts.
         job_limit
-            Of the same queue that may be in these phases; None: any number.
+            How many jobs of the same queue may be in these phases; None: any number.
         visitor
-            Whose it is, of those without an account: then it is on their list alone.
+            The visitor without an account to whom the job belongs: no other list shows it.
 
         Returns
         -------
         added
-            Whether it was.
+            Whether the job was inserted.
         """
-        count_query = sa.select(sa.func.count()).where(jobs.c.queue == job.queue, jobs.c.phase.in_(counted_phases))
+        queue_condition = sa.and_(job_columns.queue == job.queue, job_columns.phase.in_(counted_phases))
+        count_query = sa.select(sa.func.count()).where(queue_condition)
         with self._database.begin_write() as connection:
             if job_limit is not None and int(connection.execute(count_query).scalar_one()) >= job_limit:
                 return False
@@ -210,25 +222,26 @@ class JobStore:
         Returns
         -------
         job
-            As it is now.
+            Its present record.
 
         Raises
         ------
         NotFoundError
-            There is none of that id.
+            No job has this id.
         """
+        query = sa.select(jobs).where(job_columns.id == job_id)
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
+            row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"there is no job {job_id!r:.80}", remedy="it may have been destroyed")
         return _job_from_row(row)
 
     def find_phases(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """Return the phases of many jobs; those that are no more are left out."""
+        """Return the phases of many jobs by id; ids without a job are left out."""
         phases_by_id: dict[str, str] = {}
         with self._database.begin_read() as connection:
             for id_chunk in _split_ids(job_ids):
-                query = sa.select(jobs.c.id, jobs.c.phase).where(jobs.c.id.in_(id_chunk))
+                query = sa.select(job_columns.id, job_columns.phase).where(job_columns.id.in_(id_chunk))
                 phases_by_id.update({row[0]: row[1] for row in connection.execute(query)})
         return phases_by_id
 
@@ -249,44 +262,48 @@ class JobStore:
         Parameters
         ----------
         phases
-            Only these; empty: all.
+            Only jobs in these phases; empty: in all.
         created_after
-            Created later than this time.
+            Only jobs created later than this time.
         previous_job
-            Created earlier than this time, or at it with a smaller id.
+            Only jobs created earlier than this time, or at this time and with an id after this one.
         row_limit
-            How many at most; None: all.
+            At most this many; None: all.
         visitor
-            Of those without an account, only theirs.
+            Only the jobs of this visitor without an account.
 
         Returns
         -------
         jobs
             Short records.
         """
-        columns = (jobs.c.id, jobs.c.phase, jobs.c.created, jobs.c.owner, jobs.c.run_id)
-        if phases and not set(phases) - set(LIMITED_PHASES) and not visitor:
+        columns = (job_columns.id, job_columns.phase, job_columns.created, job_columns.owner, job_columns.run_id)
+        if phases and set(phases) <= set(LIMITED_PHASES) and not visitor:
             job_refs = self._list_by_phase(queue, job_type, columns, phases, visitor)
-            return [
-                ref
-                for ref in job_refs
-                if (created_after is None or ref.created > created_after) and _is_listed_after(ref, previous_job)
-            ][:row_limit]
-        query = sa.select(*columns).where(jobs.c.type == job_type)
+            if created_after is not None:
+                job_refs = [ref for ref in job_refs if ref.created > created_after]
+            return [ref for ref in job_refs if _is_listed_after(ref, previous_job)][:row_limit]
+        query = sa.select(*columns).where(job_columns.type == job_type)
         if visitor:
-            query = query.where(jobs.c.id.in_(sa.select(visits.c.job).where(visits.c.visitor == visitor)))
+            visitor_jobs = sa.select(visits.c.job).where(visits.c.visitor == visitor)
+            query = query.where(job_columns.id.in_(visitor_jobs))
         else:
-            query = query.where(jobs.c.queue == queue, *_build_visitor_exclusion(visitor))
-        query = query.where(jobs.c.phase.in_(phases) if phases else jobs.c.phase.not_in(hidden_phases))
+            query = query.where(job_columns.queue == queue, *_build_visitor_exclusion(visitor))
+        if phases:
+            query = query.where(job_columns.phase.in_(phases))
+        else:
+            query = query.where(job_columns.phase.not_in(hidden_phases))
         if created_after is not None:
-            query = query.where(jobs.c.created > created_after)
+            query = query.where(job_columns.created > created_after)
         if previous_job is not None:
-            if previous_job[1]:
-                is_behind = sa.and_(jobs.c.created == previous_job[0], jobs.c.id > previous_job[1])
-            else:
-                is_behind = sa.false()
-            query = query.where(jobs.c.created <= previous_job[0], sa.or_(jobs.c.created < previous_job[0], is_behind))
-        query = query.order_by(jobs.c.created.desc(), jobs.c.id).limit(row_limit)
+            previous_time, previous_id = previous_job
+            is_behind = sa.false()
+            if previous_id:
+                is_behind = sa.and_(job_columns.created == previous_time, job_columns.id > previous_id)
+            # the first condition lets the index of times end the scan
+            is_earlier = job_columns.created < previous_time
+            query = query.where(job_columns.created <= previous_time, sa.or_(is_earlier, is_behind))
+        query = query.order_by(job_columns.created.desc(), job_columns.id).limit(row_limit)
         with self._database.begin_read() as connection:
             return list(map(JobRef._make, connection.execute(query).all()))
 
@@ -298,24 +315,25 @@ class JobStore:
         phases: Sequence[str],
         visitor: str | None,
     ) -> list[JobRef]:
-        """List jobs of phases that few are in, by the index of phases.
+        """List the jobs in phases that few jobs are in, by the index of phases.
 
-        The index of times has all the others in between.
+        In the index of times, all other jobs lie between them.
         """
         rows: list[Any] = []
         with self._database.begin_read() as connection:
-            for phase in sorted(set(phases)):  # in the order of the index, so that it is taken
-                query = sa.select(*columns, jobs.c.type).where(
-                    jobs.c.phase == phase, jobs.c.queue == queue, *_build_visitor_exclusion(visitor)
+            for phase in sorted(set(phases)):
+                # the conditions are in the order of the index, so that the database uses it
+                query = sa.select(*columns, job_columns.type).where(
+                    job_columns.phase == phase, job_columns.queue == queue
                 )
-                query = query.order_by(jobs.c.queued)
+                query = query.where(*_build_visitor_exclusion(visitor)).order_by(job_columns.queued)
                 rows += [row for row in connection.execute(query) if row[5] == job_type]
         rows.sort(key=lambda row: row[0])
         rows.sort(key=lambda row: row[2], reverse=True)
         return [JobRef._make(row[:5]) for row in rows]
 
     def update_job(self, job_id: str, *, allowed_phases: Sequence[str], **changes: Any) -> bool:
-        """Update a job if it is in one of some phases.
+        """Update a job if it is in one of the allowed phases.
 
         Parameters
         ----------
@@ -325,19 +343,17 @@ class JobStore:
         Returns
         -------
         changed
-            Whether it was.
+            Whether the job was updated.
         """
+        row_condition = sa.and_(job_columns.id == job_id, job_columns.phase.in_(allowed_phases))
+        statement = sa.update(jobs).where(row_condition).values(**_encode_json_columns(changes))
         with self._database.begin_write() as connection:
-            update_result = connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.phase.in_(allowed_phases))
-                .values(**_encode_json_columns(changes))
-            )
-            if update_result.rowcount and "phase" in changes:
+            is_updated = connection.execute(statement).rowcount > 0
+            if is_updated and "phase" in changes:
                 if changes["phase"] == "ABORTED":
                     job_relations.cancel_descendants(connection, job_id)
                 _increment_job_version(connection)
-            return bool(update_result.rowcount)
+            return is_updated
 
     def set_dependencies(
         self, job_id: str, dependency_ids: Sequence[str], *, allowed_phases: Sequence[str]
@@ -347,95 +363,90 @@ class JobStore:
         Parameters
         ----------
         dependency_ids
-            Ids.
+            Ids of the jobs to wait for.
 
         Returns
         -------
         circle
-            The one that this would make, if it would; None: its phase was not `allowed_phases` these.
+            The ids of the circle that the dependencies would close, in which case nothing changes; otherwise empty.
+            None: the job was in none of `allowed_phases`.
         """
+        row_condition = sa.and_(job_columns.id == job_id, job_columns.phase.in_(allowed_phases))
+        ids_text = json.dumps(list(dependency_ids))
         with self._database.begin_write() as connection:
             dependency_cycle = job_relations.find_dependency_cycle(connection, job_id, dependency_ids)
             if dependency_cycle:
                 return dependency_cycle
-            row_condition = sa.and_(jobs.c.id == job_id, jobs.c.phase.in_(allowed_phases))
-            update_result = connection.execute(
-                sa.update(jobs).where(row_condition).values(depends_on=json.dumps(list(dependency_ids)))
-            )
+            update_result = connection.execute(sa.update(jobs).where(row_condition).values(depends_on=ids_text))
             return [] if update_result.rowcount else None
 
     def list_children(self, job_id: str) -> list[str]:
-        """List the jobs that are part of another.
+        """List the jobs that are part of another job.
 
         Returns
         -------
         ids
             The oldest first.
         """
+        query = sa.select(job_columns.id).where(job_columns.parent == job_id)
         with self._database.begin_read() as connection:
-            return list(
-                connection.execute(
-                    sa.select(jobs.c.id).where(jobs.c.parent == job_id).order_by(jobs.c.created, jobs.c.id)
-                ).scalars()
-            )
+            rows = connection.execute(query.order_by(job_columns.created, job_columns.id))
+            return list(rows.scalars())
 
     def enqueue_job(
         self, job_id: str, *, allowed_phases: Sequence[str], queue_limit: int, type_limit: int | None = None
     ) -> str | None:
-        """Queue a job: QUEUED, or HELD if there are too many.
+        """Queue a job: make it QUEUED, or HELD if there are too many.
 
-        What waits for other jobs first has no time since when it is queued: it has no turn yet.
+        A job that first waits for other jobs has no `queued` time: it has no turn yet.
 
         Parameters
         ----------
         queue_limit
-            Of the same queue that may wait or run.
+            How many jobs of the same queue may wait or run.
         type_limit
-            Of its type that may wait or run; None: any number.
+            How many of these may have the same type; None: any number.
 
         Returns
         -------
         phase
-            None: it was not `allowed_phases` these.
+            The new phase; None: the job was in none of `allowed_phases`.
         """
-        columns = (jobs.c.queue, jobs.c.type, jobs.c.depends_on)
+        columns = (job_columns.queue, job_columns.type, job_columns.depends_on)
+        job_query = sa.select(*columns).where(job_columns.id == job_id, job_columns.phase.in_(allowed_phases))
         with self._database.begin_write() as connection:
-            row = connection.execute(
-                sa.select(*columns).where(jobs.c.id == job_id, jobs.c.phase.in_(allowed_phases))
-            ).first()
+            row = connection.execute(job_query).first()
             if row is None:
                 return None
-            count_query = sa.select(sa.func.count()).where(
-                jobs.c.queue == row.queue, jobs.c.phase.in_(("QUEUED", "EXECUTING"))
-            )
-            has_room = int(connection.execute(count_query).scalar_one()) < queue_limit
-            if has_room and type_limit is not None:
-                has_room = int(connection.execute(count_query.where(jobs.c.type == row.type)).scalar_one()) < type_limit
-            phase = "QUEUED" if has_room else "HELD"
-            last_queued = connection.execute(
-                sa.select(sa.func.max(jobs.c.queued)).where(jobs.c.queue == row.queue, jobs.c.phase == "QUEUED")
-            )
-            if phase == "QUEUED" and row.depends_on != "[]":
-                queued = None
-            else:
-                queued = _get_time_after(last_queued.scalar() or "")
-            connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(phase=phase, queued=queued))
+            is_active = sa.and_(job_columns.queue == row.queue, job_columns.phase.in_(("QUEUED", "EXECUTING")))
+            count_query = sa.select(sa.func.count()).where(is_active)
+            is_below_limit = int(connection.execute(count_query).scalar_one()) < queue_limit
+            if is_below_limit and type_limit is not None:
+                type_count_query = count_query.where(job_columns.type == row.type)
+                is_below_limit = int(connection.execute(type_count_query).scalar_one()) < type_limit
+            phase = "QUEUED" if is_below_limit else "HELD"
+            queued = None
+            if phase == "HELD" or row.depends_on == "[]":
+                is_waiting = sa.and_(job_columns.queue == row.queue, job_columns.phase == "QUEUED")
+                last_queued = connection.execute(sa.select(sa.func.max(job_columns.queued)).where(is_waiting)).scalar()
+                queued = _get_time_after(last_queued or "")
+            connection.execute(sa.update(jobs).where(job_columns.id == job_id).values(phase=phase, queued=queued))
             if queued is None:
                 job_relations.resolve_dependencies(connection)
             _increment_job_version(connection)
             return phase
 
     def delete_jobs(self, *job_ids: str) -> list[str]:
-        """Delete jobs and what is part of them; who runs them notices.
+        """Delete jobs and the jobs that are part of them; a process that runs one notices.
 
         Returns
         -------
         ids
-            Of all that were deleted.
+            Ids of all deleted jobs.
         """
         with self._database.begin_write() as connection:
             deleted_ids = [*job_ids, *job_relations.list_descendants(connection, job_ids)]
-            connection.execute(sa.delete(jobs).where(jobs.c.id.in_(deleted_ids)))
+            connection.execute(sa.delete(jobs).where(job_columns.id.in_(deleted_ids)))
             connection.execute(sa.delete(visits).where(visits.c.job.in_(deleted_ids)))
             _increment_job_version(connection)
             return deleted_ids
@@ -443,20 +454,20 @@ class JobStore:
     # --- running ---------------------------------------------------------------------------------------------
 
     def count_waiting(self) -> int:
-        """Count the jobs that wait for their turn; those that wait for other jobs first are looked after here.
+        """Count the jobs that wait for their turn, after those whose dependencies have ended got theirs.
 
         Returns
         -------
         count
-            Of those that may be claimed.
+            Number of jobs that may be claimed.
         """
-        count_query = sa.select(sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queued.is_not(None))
+        is_ready = _is_ready_condition(jobs, ())
+        count_query = sa.select(sa.func.count()).where(is_ready)
+        dependents_query = sa.select(job_columns.id).where(sa.text(job_relations.WAITING_JOBS_CONDITION)).limit(1)
         with self._database.begin_read() as connection:
             waiting_count = int(connection.execute(count_query).scalar_one())
-            dependent_job = connection.execute(
-                sa.select(jobs.c.id).where(sa.text(job_relations.WAITING_JOBS_CONDITION)).limit(1)
-            ).first()
-        if dependent_job is None:
+            has_dependents = connection.execute(dependents_query).first() is not None
+        if not has_dependents:
             return waiting_count
         with self._database.begin_write() as connection:
             if job_relations.resolve_dependencies(connection):
@@ -466,41 +477,28 @@ class JobStore:
     def claim_job(self, limits_by_type: Mapping[str, int] | None = None) -> JobRecord | None:
         """Claim the next job for this process.
 
-        Of the queue with the fewest running jobs that was served longest ago, the oldest.
+        It is the oldest job of the queue that has the fewest running jobs and was served longest ago.
 
         Parameters
         ----------
         limits_by_type
-            Job type -> how many of it may run at once; types that are not named are not limited.
+            Job type -> how many of its jobs may run at once; other types are not limited.
 
         Returns
         -------
         job
-            EXECUTING, held by this process; None: none waits.
+            The job, EXECUTING and held by this process; None: none waits.
         """
         with self._database.begin_write() as connection:
             if job_relations.resolve_dependencies(connection):
                 _increment_job_version(connection)
             full_types = _find_full_types(connection, limits_by_type or {})
-            queue_query = _build_queue_query(tuple(full_types))
-            waiting_queues = list(connection.execute(queue_query))
-            if not waiting_queues:
+            queue = _choose_queue(connection, full_types)
+            if queue is None:
                 return None
-            running_by_queue: dict[str, int] = {row[0]: row[1] for row in connection.execute(_RUNNING_COUNT_QUERY)}
-            fewest_running = min(running_by_queue.get(row[0], 0) for row in waiting_queues)
-            queue_candidates = [
-                (row[2] or "", row[1], row[0])
-                for row in waiting_queues
-                if running_by_queue.get(row[0], 0) == fewest_running
-            ]
-            queue = min(queue_candidates)[2]
-            query_one = (
-                sa.select(jobs)
-                .where(_is_ready_condition(jobs, full_types), jobs.c.queue == queue)
-                .order_by(jobs.c.queued, jobs.c.id)
-                .limit(1)
-            )
-            job = _job_from_row(connection.execute(query_one).one())
+            ready_jobs = sa.select(jobs).where(_is_ready_condition(jobs, full_types), job_columns.queue == queue)
+            next_job_query = ready_jobs.order_by(job_columns.queued, job_columns.id).limit(1)
+            job = _job_from_row(connection.execute(next_job_query).one())
             values = {
                 "phase": "EXECUTING",
                 "started": _record_job_start(connection),
@@ -508,45 +506,50 @@ class JobStore:
                 "attempts": job.attempts + 1,
                 "progress": _select_lasting_progress(job.progress),
             }
-            connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**_encode_json_columns(values)))
+            is_job = job_columns.id == job.id
+            connection.execute(sa.update(jobs).where(is_job).values(**_encode_json_columns(values)))
             _increment_job_version(connection)
-            return _job_from_row(connection.execute(sa.select(jobs).where(jobs.c.id == job.id)).one())
+            return _job_from_row(connection.execute(sa.select(jobs).where(is_job)).one())
 
     def record_heartbeat(self, job: JobRecord, progress: Mapping[str, Any] | None = None) -> int | None:
-        """Record that the holder lives.
+        """Record that the holder of a job lives.
 
         Parameters
         ----------
         job
-            Held by this process.
+            A job that this process holds.
         progress
-            To be told; None: as it was.
+            The new progress; None: it stays as it is.
 
         Returns
         -------
         seconds
-            That the job may run, as they are set now; None: it is not ours to run any more.
+            Seconds that the job may run, by its present setting; None: this process does not hold it any more.
         """
-        values: dict[str, Any] = {"beat": jobs.c.beat + 1}
+        values: dict[str, Any] = {"beat": job_columns.beat + 1}
         if progress is not None:
             values["progress"] = json.dumps(progress)
+        duration_query = sa.select(job_columns.duration).where(job_columns.id == job.id)
         with self._database.begin_write() as connection:
             update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**values))
             if not update_result.rowcount:
                 return None
-            return int(connection.execute(sa.select(jobs.c.duration).where(jobs.c.id == job.id)).scalar_one())
+            return int(connection.execute(duration_query).scalar_one())
 
     def check_ownership(self, job: JobRecord) -> int | None:
-        """Return what `record_heartbeat` does, without a word to others: cheap.
+        """Return what `record_heartbeat` returns, without recording anything: this is cheap.
 
         Parameters
         ----------
         job
-            Held by this process.
+            A job that this process holds.
         """
+        query = sa.select(job_columns.duration).where(_is_own_attempt(job))
         with self._database.begin_read() as connection:
-            duration_seconds = connection.execute(sa.select(jobs.c.duration).where(_is_own_attempt(job))).scalar()
-        return None if duration_seconds is None else int(duration_seconds)
+            duration_seconds = connection.execute(query).scalar()
+        if duration_seconds is None:
+            return None
+        return int(duration_seconds)
 
     def finish_job(self, job: JobRecord, phase: str, **extra_values: Any) -> bool:
         """End a job that this process runs.
@@ -554,7 +557,7 @@ class JobStore:
         Parameters
         ----------
         job
-            Held by this process.
+            A job that this process holds.
         phase
             COMPLETED, ERROR or ABORTED.
         extra_values
@@ -563,11 +566,11 @@ class JobStore:
         Returns
         -------
         ended
-            False: it is not ours any more, and nothing was changed.
+            False: this process does not hold the job any more, and nothing was changed.
         """
         with self._database.begin_write() as connection:
-            time_after = _get_time_after(job.started or "")
-            changes = _encode_json_columns({"ended": time_after, **extra_values, "phase": phase, "holder": None})
+            end_time = _get_time_after(job.started or "")
+            changes = _encode_json_columns({"ended": end_time, **extra_values, "phase": phase, "holder": None})
             update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**changes))
             if update_result.rowcount:
                 if phase == "ABORTED":
@@ -576,49 +579,49 @@ class JobStore:
             return bool(update_result.rowcount)
 
     def requeue_job(self, job: JobRecord, *, count_attempt: bool) -> bool:
-        """Requeue a job that its holder will not end.
+        """Put a job that its holder will not end back into its queue.
 
         Parameters
         ----------
         count_attempt
-            The attempt was one.
+            Whether this attempt counts as one.
 
         Returns
         -------
         done
-            False: somebody else has it.
+            False: another process holds the job.
         """
         values: dict[str, Any] = {"phase": "QUEUED", "holder": None, "started": None}
         if not count_attempt:
             values["attempts"] = job.attempts - 1
+        own_attempt = _is_own_attempt(job)
         with self._database.begin_write() as connection:
-            progress_text = connection.execute(sa.select(jobs.c.progress).where(_is_own_attempt(job))).scalar()
+            progress_text = connection.execute(sa.select(job_columns.progress).where(own_attempt)).scalar()
             lasting_progress = _select_lasting_progress(json.loads(progress_text or "{}"))
             values["progress"] = json.dumps(lasting_progress)
-            update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**values))
+            update_result = connection.execute(sa.update(jobs).where(own_attempt).values(**values))
             if update_result.rowcount:
                 _increment_job_version(connection)
             return bool(update_result.rowcount)
 
     def list_executing(self) -> list[JobRecord]:
-        """List every job that somebody holds.
+        """List every job that a process holds.
 
         Returns
         -------
         jobs
-            Of all queues.
+            Jobs of all queues.
         """
+        query = sa.select(jobs).where(job_columns.phase == "EXECUTING")
         with self._database.begin_read() as connection:
-            return [
-                _job_from_row(row) for row in connection.execute(sa.select(jobs).where(jobs.c.phase == "EXECUTING"))
-            ]
+            return [_job_from_row(row) for row in connection.execute(query)]
 
     def is_abandoned(self, job: JobRecord) -> bool:
-        """Return whether the holder of a job is certainly dead: it ran on this machine."""
+        """Return whether the holder of a job is certainly dead; only a holder on this machine can be."""
         return job.holder is None or is_holder_dead(job.holder)
 
     def count_jobs_ahead(self, job: JobRecord) -> dict[str, int]:
-        """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on.
+        """Estimate how many jobs of each queue start before a job that waits, or that would wait from now on.
 
         Queues take turns.
 
@@ -627,116 +630,106 @@ class JobStore:
         counts
             By queue.
         """
+        is_earlier = sa.true()
         if job.phase == "QUEUED" and job.queued is not None:
-            is_earlier = jobs.c.queued < job.queued
-        else:
-            is_earlier = sa.true()
-        own_queue_query = sa.select(sa.func.count()).where(
-            jobs.c.phase == "QUEUED", jobs.c.queue == job.queue, is_earlier
-        )
-        other_queues_query = (
-            sa.select(jobs.c.queue, sa.func.count())
-            .where(jobs.c.phase == "QUEUED", jobs.c.queue != job.queue)
-            .group_by(jobs.c.queue)
-        )
+            is_earlier = job_columns.queued < job.queued
+        is_waiting = job_columns.phase == "QUEUED"
+        own_queue_query = sa.select(sa.func.count()).where(is_waiting, job_columns.queue == job.queue, is_earlier)
+        counts_query = sa.select(job_columns.queue, sa.func.count()).where(is_waiting, job_columns.queue != job.queue)
         with self._database.begin_read() as connection:
             jobs_before = int(connection.execute(own_queue_query).scalar_one())
-            counts_by_queue = {
-                row[0]: min(jobs_before + 1, int(row[1])) for row in connection.execute(other_queues_query)
-            }
+            waiting_by_queue: dict[str, int] = _fetch_counts(connection, counts_query.group_by(job_columns.queue))
+        counts_by_queue = {queue: min(jobs_before + 1, count) for queue, count in waiting_by_queue.items()}
         if jobs_before:
             return {job.queue: jobs_before, **counts_by_queue}
         return counts_by_queue
 
     def estimate_queue_position(self, job: JobRecord) -> int:
-        """Estimate a waiting job's place.
+        """Estimate the place of a waiting job.
 
         Parameters
         ----------
         job
-            QUEUED.
+            A job that is QUEUED.
 
         Returns
         -------
         place
-            1 = next.
+            1: it is the next one.
         """
         return 1 + sum(self.count_jobs_ahead(job).values())
 
     def count_running(self) -> dict[str, int]:
-        """Count the jobs of each queue that run.
+        """Count the running jobs of each queue.
 
         Returns
         -------
         counts
             By queue.
         """
-        query = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "EXECUTING").group_by(jobs.c.queue)
         with self._database.begin_read() as connection:
-            return {row[0]: int(row[1]) for row in connection.execute(query)}
+            return _fetch_counts(connection, _RUNNING_COUNT_QUERY)
 
     def list_completed(self, queue: str, job_type: str, *, row_limit: int) -> list[CompletedJob]:
-        """List the jobs of a queue that were completed.
+        """List the completed jobs of a queue.
 
         Parameters
         ----------
         row_limit
-            How many.
+            At most this many.
 
         Returns
         -------
         jobs
-            Those that waited last first.
+            The job that was queued last comes first.
         """
-        columns = (jobs.c.parameters, jobs.c.started, jobs.c.ended)
-        query = sa.select(*columns).where(jobs.c.phase == "COMPLETED", jobs.c.queue == queue, jobs.c.type == job_type)
-        query = query.order_by(jobs.c.queued.desc()).limit(row_limit)
+        columns = (job_columns.parameters, job_columns.started, job_columns.ended)
+        query = sa.select(*columns).where(
+            job_columns.phase == "COMPLETED", job_columns.queue == queue, job_columns.type == job_type
+        )
+        query = query.order_by(job_columns.queued.desc()).limit(row_limit)
         with self._database.begin_read() as connection:
             job_rows = list(connection.execute(query))
-        pairs = ((json.loads(row[0]), row[1], row[2]) for row in job_rows)
-        return [
-            CompletedJob(parameters=tuple((name, value) for name, value in param_pairs), started=start, ended=end)
-            for param_pairs, start, end in pairs
-            if start and end
-        ]
+        completed_jobs = []
+        for parameters_text, started, ended in job_rows:
+            if started and ended:
+                parameters = tuple((name, value) for name, value in json.loads(parameters_text))
+                completed_jobs.append(CompletedJob(parameters=parameters, started=started, ended=ended))
+        return completed_jobs
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def list_expired(self, time_text: str, *, hidden_phases: Sequence[str] = ()) -> list[JobRecord]:
-        """List jobs that are to be destroyed; a thousand at a time.
+        """List jobs whose destruction is due, at most a thousand.
 
         Parameters
         ----------
         time_text
-            The time of now, as the store writes it.
+            The current time, as the store writes it.
 
         Returns
         -------
         jobs
-            Those due longest first.
+            The job that has been due longest comes first.
         """
-        query = (
-            sa.select(jobs)
-            .where(jobs.c.destruction <= time_text, jobs.c.phase.not_in(hidden_phases))
-            .order_by(jobs.c.destruction)
-            .limit(1000)
-        )
+        query = sa.select(jobs).where(job_columns.destruction <= time_text, job_columns.phase.not_in(hidden_phases))
         with self._database.begin_read() as connection:
-            return [_job_from_row(row) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(job_columns.destruction).limit(1000))
+            return [_job_from_row(row) for row in rows]
 
     def select_existing(self, job_ids: Sequence[str]) -> set[str]:
-        """Return those ids that are jobs."""
+        """Return those of the ids that belong to a job."""
         return set(self.find_phases(job_ids))
 
 
 def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
     if visitor is None:
         return ()
-    return (~sa.exists().where(visits.c.job == jobs.c.id),)
+    return (~sa.exists().where(visits.c.job == job_columns.id),)
 
 
 def _is_listed_after(ref: JobRef, previous_job: tuple[str, str | None] | None) -> bool:
-    """Return whether a job is listed behind another one, of which time and id are given."""
+    """Return whether a job comes after another one in a list, by the time and the id of that one."""
     if previous_job is None:
         return True
     previous_time, previous_id = previous_job
@@ -746,29 +739,28 @@ def _is_listed_after(ref: JobRef, previous_job: tuple[str, str | None] | None) -
 
 
 def _is_own_attempt(job: JobRecord) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        jobs.c.id == job.id, jobs.c.phase == "EXECUTING", jobs.c.holder == job.holder, jobs.c.attempts == job.attempts
-    )
+    is_held = sa.and_(job_columns.phase == "EXECUTING", job_columns.holder == job.holder)
+    return sa.and_(job_columns.id == job.id, is_held, job_columns.attempts == job.attempts)
 
 
 def _select_lasting_progress(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a job beyond one attempt: the job elsewhere that does its work."""
+    """Return the progress that outlives one attempt: the remote job that does the work."""
     return {name: value for name, value in progress.items() if name == REMOTE_PROGRESS_KEY}
 
 
 def _is_ready_condition(table: sa.FromClause, full_types: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Write that a job may begin: it waits for its turn and for nothing else, and its type is not one of these."""
+    """Build the condition that a job may start: it waits only for its turn, and its type is not full."""
     condition = sa.and_(table.c.phase == "QUEUED", table.c.queued.is_not(None))
     if full_types:
         return sa.and_(condition, table.c.type.not_in(full_types))
     return condition
 
 
-@lru_cache(maxsize=32)  # to put the words together takes longer than to ask
+@lru_cache(maxsize=32)  # to build the query takes longer than to run it
 def _build_queue_query(full_types: tuple[str, ...]) -> sa.Select[Any]:
-    """Build the query of which queues wait, since when, and when each was served last.
+    """Build the query of the queues that wait, since when, and when each was last served.
 
-    From queue to queue by the index, however many jobs wait.
+    It steps from queue to queue by the index, however many jobs wait.
     """
     first_job, next_job, oldest_job, last_job = (jobs.alias(name) for name in ("first", "after", "oldest", "last"))
     queues = (
@@ -782,59 +774,71 @@ def _build_queue_query(full_types: tuple[str, ...]) -> sa.Select[Any]:
         .scalar_subquery()
     )
     queues = queues.union_all(sa.select(next_queue).where(queues.c.queue.is_not(None)))
-    return sa.select(
-        queues.c.queue,
-        sa.select(sa.func.min(oldest_job.c.queued))
-        .where(_is_ready_condition(oldest_job, full_types), oldest_job.c.queue == queues.c.queue)
-        .scalar_subquery(),
-        sa.select(sa.func.max(last_job.c.started)).where(last_job.c.queue == queues.c.queue).scalar_subquery(),
-    ).where(queues.c.queue.is_not(None))
+    queued_since = sa.select(sa.func.min(oldest_job.c.queued)).where(
+        _is_ready_condition(oldest_job, full_types), oldest_job.c.queue == queues.c.queue
+    )
+    last_started = sa.select(sa.func.max(last_job.c.started)).where(last_job.c.queue == queues.c.queue)
+    columns = (queues.c.queue, queued_since.scalar_subquery(), last_started.scalar_subquery())
+    return sa.select(*columns).where(queues.c.queue.is_not(None))
+
+
+def _choose_queue(connection: sa.Connection, full_types: Sequence[str]) -> str | None:
+    """Choose the waiting queue with the fewest running jobs that was served longest ago; None: no queue waits."""
+    waiting_queues = list(connection.execute(_build_queue_query(tuple(full_types))))
+    if not waiting_queues:
+        return None
+    running_by_queue = _fetch_counts(connection, _RUNNING_COUNT_QUERY)
+    fewest_running = min(running_by_queue.get(queue, 0) for queue, _, _ in waiting_queues)
+    candidates: list[tuple[str, str, str]] = []
+    for queue, queued_since, last_started in waiting_queues:
+        if running_by_queue.get(queue, 0) == fewest_running:
+            candidates.append((last_started or "", queued_since, queue))
+    return min(candidates)[2]
+
+
+def _fetch_counts(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]:
+    """Run a query of keys and their counts."""
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
 def _find_full_types(connection: sa.Connection, limits_by_type: Mapping[str, int]) -> list[str]:
-    """Return the types of which as many run as may."""
+    """Return the types that have reached their limit of running jobs."""
     if not limits_by_type:
         return []
-    query = (
-        sa.select(jobs.c.type, sa.func.count())
-        .where(jobs.c.phase == "EXECUTING", jobs.c.type.in_(list(limits_by_type)))
-        .group_by(jobs.c.type)
-    )
-    return [row[0] for row in connection.execute(query) if row[1] >= limits_by_type[row[0]]]
+    query = sa.select(job_columns.type, sa.func.count()).group_by(job_columns.type)
+    query = query.where(job_columns.phase == "EXECUTING", job_columns.type.in_(list(limits_by_type)))
+    running_by_type = _fetch_counts(connection, query)
+    return [job_type for job_type, count in running_by_type.items() if count >= limits_by_type[job_type]]
 
 
 def _get_time_after(previous_time: str) -> str:
-    """Return the time now; after a clock was set back, the moment after `previous_time`."""
+    """Return the current time; after a clock was set back, the moment after `previous_time`."""
     current_time = format_current_time()
     if current_time > previous_time:
         return current_time
-    return (
-        (datetime.fromisoformat(previous_time) + timedelta(microseconds=1))
-        .isoformat(timespec="microseconds")
-        .replace("+00:00", "Z")
-    )
+    next_time = datetime.fromisoformat(previous_time) + timedelta(microseconds=1)
+    return next_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _record_job_start(connection: sa.Connection) -> str:
-    """Return the time now as that of a turn.
+    """Record a job's start and return its time.
 
-    Who was served later counts as such, whatever was done to the clock meanwhile.
+    Each start is later than the one before, whatever happened to the clock in between.
     """
-    last_start = connection.execute(sa.select(meta.c.value).where(meta.c.key == LAST_START_KEY)).scalar()
+    last_start = read_meta_value(connection, LAST_START_KEY)
     if last_start is None:
-        last_start = connection.execute(sa.select(sa.func.max(jobs.c.started))).scalar() or ""
-        connection.execute(sa.insert(meta).values(key=LAST_START_KEY, value=last_start))
+        last_start = connection.execute(sa.select(sa.func.max(job_columns.started))).scalar() or ""
+        insert_meta_value(connection, LAST_START_KEY, last_start)
     start_time = _get_time_after(last_start)
-    connection.execute(sa.update(meta).where(meta.c.key == LAST_START_KEY).values(value=start_time))
+    update_meta_value(connection, LAST_START_KEY, start_time)
     return start_time
 
 
 _RUNNING_COUNT_QUERY = (
-    sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "EXECUTING").group_by(jobs.c.queue)
+    sa.select(job_columns.queue, sa.func.count()).where(job_columns.phase == "EXECUTING").group_by(job_columns.queue)
 )
-_INCREMENT_JOB_VERSION = (
-    sa.update(meta).where(meta.c.key == "jobs").values(value=sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text))
-)
+_NEXT_JOB_VERSION = sa.cast(meta.c.value, sa.BigInteger) + 1
+_INCREMENT_JOB_VERSION = sa.update(meta).where(meta.c.key == "jobs").values(value=sa.cast(_NEXT_JOB_VERSION, sa.Text))
 
 
 def _increment_job_version(connection: sa.Connection) -> None:
@@ -842,9 +846,10 @@ def _increment_job_version(connection: sa.Connection) -> None:
 
 
 def delete_matching_jobs(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> list[str]:
-    """Forget jobs, and return their ids; part of the caller's transaction."""
-    deleted_ids = list(connection.execute(sa.select(jobs.c.id).where(row_condition)).scalars())
-    connection.execute(sa.delete(visits).where(visits.c.job.in_(sa.select(jobs.c.id).where(row_condition))))
+    """Delete jobs in the caller's transaction; return their ids."""
+    ids_query = sa.select(job_columns.id).where(row_condition)
+    deleted_ids = list(connection.execute(ids_query).scalars())
+    connection.execute(sa.delete(visits).where(visits.c.job.in_(ids_query)))
     connection.execute(sa.delete(jobs).where(row_condition))
     if deleted_ids:
         _increment_job_version(connection)

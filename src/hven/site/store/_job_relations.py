@@ -1,6 +1,6 @@
-"""How jobs hang together: those that others wait for (`depends_on`), and those that are part of another (`parent`).
+"""Relations of jobs: those that a job waits for (`depends_on`), and the job that it is part of (`parent`).
 
-Everything here is part of the caller's transaction.
+Every function here is part of the caller's transaction.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from hven.site.store._database import format_current_time, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ENDED_PHASES = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
-MAX_JOB_GENERATIONS = 100  # generations of jobs
-MAX_VALUES_PER_STATEMENT = 500  # values of one statement: databases have their limits
-WAITING_JOBS_CONDITION = "phase = 'QUEUED' AND queued IS NULL"  # as the index has it, so that it is used
+MAX_JOB_GENERATIONS = 100
+MAX_VALUES_PER_STATEMENT = 500  # databases limit the values of one statement
+WAITING_JOBS_CONDITION = "phase = 'QUEUED' AND queued IS NULL"  # in the words of the index, so that it is used
+FAILURE_TEXTS = {"ERROR": "ended in an error", "ABORTED": "was aborted"}
 _DEPENDENCY_EXPANSIONS = {
     "sqlite": "json_each(t.depends_on) AS d",
     "postgresql": "jsonb_array_elements_text(CAST(t.depends_on AS jsonb)) AS d(value)",
@@ -26,11 +27,10 @@ _DEPENDENCY_EXPANSIONS = {
 
 
 def resolve_dependencies(connection: sa.Connection) -> bool:
-    """Check the jobs that wait for others (QUEUED, without a time since when).
+    """Check the jobs that wait for other jobs (QUEUED, without a `queued` time).
 
-    Let those begin whose time has come, end those whose never will.
-
-    Many wait for the same others, so they are looked at together, and only if one of those others has ended.
+    A job whose dependencies are all completed gets its turn; a job with a failed dependency ends. Many jobs wait for
+    the same dependencies, so each set of dependencies is checked once, and only if one of its jobs has ended.
 
     Returns
     -------
@@ -42,51 +42,44 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
         has_ended_jobs = False
         resolvable_query = _build_resolvable_query(connection.dialect.name)
         dependency_texts = connection.execute(resolvable_query).scalars().all()
-        phases = _find_phases(
-            connection, {dependency_id for text in dependency_texts for dependency_id in json.loads(text)}
-        )
-        for text in dependency_texts:
-            dependency_ids = json.loads(text)
-            update_statement = sa.update(jobs).where(sa.text(WAITING_JOBS_CONDITION), jobs.c.depends_on == text)
-            failed_dependency = next(
-                (
-                    dependency_id
-                    for dependency_id in dependency_ids
-                    if phases.get(dependency_id, "ARCHIVED") in ENDED_PHASES
-                    and phases.get(dependency_id) != "COMPLETED"
-                ),
-                None,
-            )
+        dependencies_by_text: dict[str, list[str]] = {text: json.loads(text) for text in dependency_texts}
+        phases = _find_phases(connection, set[str]().union(*dependencies_by_text.values()))
+        for text, dependency_ids in dependencies_by_text.items():
+            waiting_jobs = sa.update(jobs).where(sa.text(WAITING_JOBS_CONDITION), jobs.c.depends_on == text)
+            failed_dependency = _find_failed_dependency(dependency_ids, phases)
             if failed_dependency is not None:
-                failure_text = {"ERROR": "ended in an error", "ABORTED": "was aborted"}.get(
-                    phases.get(failed_dependency, ""), "has been destroyed"
-                )
-                error = {
-                    "kind": "fatal",
-                    "message": (
-                        f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this"
-                    ),
-                }
-                connection.execute(
-                    update_statement.values(
-                        phase="ERROR",
-                        queued=format_current_time(),
-                        ended=format_current_time(),
-                        error=json.dumps(error),
-                    )
-                )
+                failed_phase = phases.get(failed_dependency, "")
+                error_text = _build_failure_error(failed_dependency, failed_phase)
+                time_text = format_current_time()
+                values = {"phase": "ERROR", "queued": time_text, "ended": time_text, "error": error_text}
+                connection.execute(waiting_jobs.values(values))
                 changed = has_ended_jobs = True
             elif all(phases.get(dependency_id) == "COMPLETED" for dependency_id in dependency_ids):
-                connection.execute(update_statement.values(queued=format_current_time()))
+                connection.execute(waiting_jobs.values(queued=format_current_time()))
                 changed = True
-        if not has_ended_jobs:  # what ended may be waited for itself
+        if not has_ended_jobs:  # other jobs may wait for the ones that ended here
             return changed
 
 
-def _build_resolvable_query(dialect: str) -> sa.TextClause:
-    """Write the query for the dependencies of waiting jobs that can be resolved now.
+def _find_failed_dependency(dependency_ids: Sequence[str], phases: Mapping[str, str]) -> str | None:
+    """Return the first job that has ended without being completed, or is gone."""
+    for dependency_id in dependency_ids:
+        phase = phases.get(dependency_id, "ARCHIVED")
+        if phase in ENDED_PHASES and phase != "COMPLETED":
+            return dependency_id
+    return None
 
-    A dependency can be resolved when one of its jobs has ended or is gone, or when it names none.
+
+def _build_failure_error(failed_dependency: str, failed_phase: str) -> str:
+    failure_text = FAILURE_TEXTS.get(failed_phase, "has been destroyed")
+    message = f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this"
+    return json.dumps({"kind": "fatal", "message": message})
+
+
+def _build_resolvable_query(dialect: str) -> sa.TextClause:
+    """Build the query for the dependencies of waiting jobs that can be resolved now.
+
+    Dependencies can be resolved when one of their jobs has ended or is gone, or when they name no job.
     """
     ended = ", ".join(f"'{phase}'" for phase in ENDED_PHASES)
     always = "TRUE" if dialect == "postgresql" else "1"
@@ -99,46 +92,44 @@ def _build_resolvable_query(dialect: str) -> sa.TextClause:
 
 
 def _find_phases(connection: sa.Connection, job_ids: set[str]) -> dict[str, str]:
-    """Return the phases of jobs; those that are gone have none."""
-    ordered = sorted(job_ids)
+    """Return the phases of jobs by id; jobs that are gone are left out."""
+    ordered_ids = sorted(job_ids)
     phases_by_id: dict[str, str] = {}
-    for start in range(0, len(ordered), MAX_VALUES_PER_STATEMENT):
-        row_condition = jobs.c.id.in_(ordered[start : start + MAX_VALUES_PER_STATEMENT])
-        phases_by_id |= {
-            row[0]: row[1] for row in connection.execute(sa.select(jobs.c.id, jobs.c.phase).where(row_condition))
-        }
+    for start in range(0, len(ordered_ids), MAX_VALUES_PER_STATEMENT):
+        id_chunk = ordered_ids[start : start + MAX_VALUES_PER_STATEMENT]
+        query = sa.select(jobs.c.id, jobs.c.phase).where(jobs.c.id.in_(id_chunk))
+        phases_by_id |= {row[0]: row[1] for row in connection.execute(query)}
     return phases_by_id
 
 
 def find_dependency_cycle(connection: sa.Connection, job_id: str, dependency_ids: Sequence[str]) -> list[str]:
-    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`.
+    """Return the jobs through which `job_id` would wait for itself if it waited for `dependency_ids`.
 
-    Empty: it would not.
+    The result is empty if it would not.
     """
-    paths = [[other] for other in dependency_ids]
+    paths = [[dependency_id] for dependency_id in dependency_ids]
     visited_ids: set[str] = set()
     while paths:
         path = paths.pop()
-        if path[-1] == job_id:
+        last_id = path[-1]
+        if last_id == job_id:
             return [job_id, *path]
-        if path[-1] in visited_ids:
+        if last_id in visited_ids:
             continue
-        visited_ids.add(path[-1])
-        text = connection.execute(sa.select(jobs.c.depends_on).where(jobs.c.id == path[-1])).scalar()
-        paths += [[*path, other] for other in json.loads(text or "[]")]
+        visited_ids.add(last_id)
+        text = connection.execute(sa.select(jobs.c.depends_on).where(jobs.c.id == last_id)).scalar()
+        paths += [[*path, dependency_id] for dependency_id in json.loads(text or "[]")]
     return []
 
 
 def list_descendants(connection: sa.Connection, job_ids: Sequence[str]) -> list[str]:
-    """Return the children of jobs, and theirs."""
+    """Return the children of jobs, their children, and so on."""
     descendants: list[str] = []
     generation = list(job_ids)
     for _ in range(MAX_JOB_GENERATIONS):
-        generation = [
-            name
-            for name in connection.execute(sa.select(jobs.c.id).where(jobs.c.parent.in_(generation))).scalars()
-            if name not in descendants
-        ]
+        children_query = sa.select(jobs.c.id).where(jobs.c.parent.in_(generation))
+        child_ids = connection.execute(children_query).scalars()
+        generation = [child_id for child_id in child_ids if child_id not in descendants]
         if not generation:
             break
         descendants += generation
@@ -146,13 +137,16 @@ def list_descendants(connection: sa.Connection, job_ids: Sequence[str]) -> list[
 
 
 def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
-    """Abort everything below a job that has not ended."""
-    children = list_descendants(connection, [job_id])
-    if children:
-        row_condition = sa.and_(jobs.c.id.in_(children), jobs.c.phase.not_in(ENDED_PHASES))
-        error = json.dumps({"kind": "fatal", "message": f"the job {job_id}, which this is part of, was aborted"})
-        connection.execute(
-            sa.update(jobs)
-            .where(row_condition)
-            .values(phase="ABORTED", ended=format_current_time(), holder=None, error=error)
-        )
+    """Abort every descendant of a job that has not ended."""
+    descendants = list_descendants(connection, [job_id])
+    if not descendants:
+        return
+    message = f"the job {job_id}, which this is part of, was aborted"
+    values = {
+        "phase": "ABORTED",
+        "ended": format_current_time(),
+        "holder": None,
+        "error": json.dumps({"kind": "fatal", "message": message}),
+    }
+    row_condition = sa.and_(jobs.c.id.in_(descendants), jobs.c.phase.not_in(ENDED_PHASES))
+    connection.execute(sa.update(jobs).where(row_condition).values(values))

@@ -1,4 +1,4 @@
-"""Leases: what must happen once among many processes or machines holds one; who dies loses it."""
+"""Leases: one process of many holds each of them, for work that must happen once; a process that dies loses its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import platform
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,14 +26,14 @@ DEFAULT_LEASE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds what, since when, until when (seconds since 1970); `what` says it to a person.
+    """A lease: which process holds what, since when and until when; `what` describes the work for a person.
 
     Attributes
     ----------
     name
-        What it is of.
+        What the lease is for.
     holder
-        As `holder` writes it.
+        The process, as `get_process_holder` writes it.
     expires
         Seconds since 1970.
     """
@@ -46,16 +46,16 @@ class Lease:
 
     @property
     def display_holder(self) -> str:
-        """Its holder, for a person: ``process 7 on host``."""
+        """The holder for display: ``process 7 on host``."""
         return format_holder(self.holder)
 
     @property
     def is_alive(self) -> bool:
-        """False once it is over by our own clock, or its holder is known to be dead."""
+        """Whether the lease has not expired by this process's clock, and its holder is not known to be dead."""
         return self.is_alive_at(time.time())
 
     def is_alive_at(self, timestamp: float) -> bool:
-        """Return whether it is held, by another clock than this process's.
+        """Return whether the lease is held, by another clock than this process's.
 
         Parameters
         ----------
@@ -79,21 +79,20 @@ class LeaseStore:
         Raises
         ------
         ConflictError
-            Somebody holds it; the message says who and since when.
+            Another process holds it; the message says which one and since when.
         """
-        me = get_process_holder()
+        holder = get_process_holder()
         with self._database.begin_write() as connection:
             check_lease_free(connection, name)
             lease = Lease(
                 name=name,
-                holder=me,
+                holder=holder,
                 since=format_current_time(),
                 expires=read_shared_clock(connection) + duration_seconds,
                 what=description or name,
             )
             connection.execute(sa.delete(leases).where(leases.c.name == name))
-            values = {"name": name, "holder": me, "what": lease.what, "since": lease.since, "expires": lease.expires}
-            connection.execute(sa.insert(leases).values(**values))
+            connection.execute(sa.insert(leases).values(asdict(lease)))
         return lease
 
     def renew_lease(self, lease: Lease, *, duration_seconds: float = DEFAULT_LEASE_SECONDS) -> Lease:
@@ -102,7 +101,7 @@ class LeaseStore:
         Raises
         ------
         ConflictError
-            It was lost: it had run out, and somebody else took it.
+            It was lost: it had expired, and another process took it.
         """
         with self._database.begin_write() as connection:
             expires = read_shared_clock(connection) + duration_seconds
@@ -112,7 +111,7 @@ class LeaseStore:
         return replace(lease, expires=expires)
 
     def release_lease(self, lease: Lease) -> None:
-        """Release a lease; one that was lost already is left alone."""
+        """Release a lease; one that was already lost is left alone."""
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(leases).where(_is_same_lease(lease)))
 
@@ -128,11 +127,9 @@ class LeaseStore:
 
     def list_leases(self) -> list[Lease]:
         """List every lease in force."""
+        query = sa.select(leases).order_by(leases.c.name)
         with self._database.begin_read() as connection:
-            stored_leases = [
-                Lease(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-                for row in connection.execute(sa.select(leases).order_by(leases.c.name))
-            ]
+            stored_leases = [_lease_from_row(row) for row in connection.execute(query)]
             current_time = read_shared_clock(connection)
         return [lease for lease in stored_leases if lease.is_alive_at(current_time)]
 
@@ -155,7 +152,7 @@ class LeaseStore:
         Raises
         ------
         ConflictError
-            Somebody holds it, and goes on doing so.
+            Another process still holds it after that time.
         """
         lease = self._acquire_with_retry(name, duration_seconds, description, wait_seconds)
         stop_event = threading.Event()
@@ -167,7 +164,7 @@ class LeaseStore:
                 except ConflictError:
                     return  # `publish` checks the lease in its own transaction
                 except ServiceError:
-                    continue  # a busy or full disk now; the next turn may do better
+                    continue  # the disk is busy or full now; the next renewal may succeed
 
         thread = threading.Thread(target=renew_periodically, name=f"lease {name}", daemon=True)
         thread.start()
@@ -180,12 +177,12 @@ class LeaseStore:
 
 
 def check_lease_free(connection: sa.Connection, name: str) -> None:
-    """Refuse to go on while somebody holds a lease; part of the caller's transaction.
+    """Check that no process holds a lease; part of the caller's transaction.
 
     Raises
     ------
     ConflictError
-        The message says who holds it, and since when.
+        The message says which process holds it, and since when.
     """
     current_lease = _read_lease(connection, name)
     if current_lease is not None and current_lease.is_alive_at(read_shared_clock(connection)):
@@ -196,12 +193,12 @@ def check_lease_free(connection: sa.Connection, name: str) -> None:
 
 
 def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
-    """Refuse to go on if `lease` was lost; part of the caller's transaction.
+    """Check that `lease` was not lost; part of the caller's transaction.
 
     Raises
     ------
     ConflictError
-        Somebody else has it now.
+        Another process has it now.
     """
     if connection.execute(sa.select(leases.c.name).where(_is_same_lease(lease))).first() is None:
         raise ConflictError(
@@ -211,7 +208,7 @@ def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
 
 
 def get_process_holder() -> str:
-    """Name this process so that others on this machine can see whether it lives.
+    """Return a name of this process by which others on this machine can see whether it lives.
 
     Returns
     -------
@@ -219,45 +216,57 @@ def get_process_holder() -> str:
         ``host pid start namespace``.
     """
     pid = os.getpid()
-    return f"{platform.node() or 'localhost'} {pid} {_read_process_start(pid)} {_identify_machine()}"
+    return f"{_get_host_name()} {pid} {_read_process_start(pid)} {_identify_machine()}"
 
 
 def format_holder(holder: str) -> str:
-    """Write a holder for a person: ``process 7 on host``."""
+    """Return a holder in the form ``process 7 on host``."""
     host, pid, *_ = holder.split()
     return f"process {pid} on {host}"
 
 
 def _is_same_lease(lease: Lease) -> sa.ColumnElement[bool]:
-    return sa.and_(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.since == lease.since)
+    is_same_name = leases.c.name == lease.name
+    return sa.and_(is_same_name, leases.c.holder == lease.holder, leases.c.since == lease.since)
 
 
 def _read_lease(connection: sa.Connection, name: str) -> Lease | None:
     row = connection.execute(sa.select(leases).where(leases.c.name == name)).first()
-    return None if row is None else Lease(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+    if row is None:
+        return None
+    return _lease_from_row(row)
+
+
+def _lease_from_row(row: sa.Row[Any]) -> Lease:
+    return Lease(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
 
 
 def is_holder_dead(holder: str) -> bool:
-    """Return whether a holder is certainly gone: it ran on this very machine, and its process is no more.
+    """Return whether a holder is certainly dead: it ran on this very machine, and its process has ended.
 
     Parameters
     ----------
     holder
-        As `get_process_holder` wrote it.
+        A process, as `get_process_holder` wrote it.
     """
     words = holder.split()
-    if (
-        len(words) != 4
-        or words[0] != (platform.node() or "localhost")
-        or words[3] != _identify_machine()
-        or words[3] == "?"
-    ):
+    if len(words) != 4:
         return False
-    return _read_process_start(int(words[1])) != words[2]
+    host, pid, process_start, machine = words
+    if host != _get_host_name() or machine != _identify_machine() or machine == "?":
+        return False
+    return _read_process_start(int(pid)) != process_start
+
+
+def _get_host_name() -> str:
+    return platform.node() or "localhost"
 
 
 def _read_process_start(pid: int) -> str:
-    """Read when a process started, in clock ticks, which tells a number used again apart. Gone or unknown: ``?``."""
+    """Return when a process started, in clock ticks; ``?``: it has ended, or this is not known.
+
+    The start tells processes apart that have the same number one after another.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -269,9 +278,10 @@ def _read_process_start(pid: int) -> str:
 
 
 def _identify_machine() -> str:
-    """Name the running kernel and the process namespace: a container's process 7 is not the host's."""
+    """Return a name of the running kernel and the process namespace: a container's process 7 is not the host's."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot[:8]}-{Path('/proc/self/ns/pid').readlink().name.strip('pid:[]')}"
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
     except OSError:
         return "?"
+    return f"{boot_id[:8]}-{namespace}"

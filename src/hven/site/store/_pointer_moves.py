@@ -1,7 +1,4 @@
-"""Moves of a collection's pointers.
-
-Which snapshots are shown, what was shown before, and the events that tell of it.
-"""
+"""Moves of a collection's pointers: which snapshots are published, which were before, and the events of the moves."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from hven.site.store._database import events, format_current_time, increment_ver
 from hven.site.store._snapshots import PointerEvent, SnapshotRecord, record_to_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-HOLDING_ACTIONS = ("rollback", "hold")  # after these moves a collection stays as it is, until a person's word ends that
+HOLDING_ACTIONS = ("rollback", "hold")  # after these moves a collection does not change until a person ends the hold
 
 
 def event_from_row(row: Any) -> PointerEvent:
-    """Read one move."""
+    """Convert a row of `events`."""
     return PointerEvent(
         number=row.number,
         collection=row.collection,
@@ -33,26 +30,25 @@ def event_from_row(row: Any) -> PointerEvent:
 
 
 def read_pointers(connection: sa.Connection, collection: str) -> dict[str, str]:
-    """Return which snapshots are shown, by table."""
-    query = sa.select(pointers).where(pointers.c.collection == collection).order_by(pointers.c.table_name)
-    return {row.table_name: row.snapshot for row in connection.execute(query)}
+    """Return the published snapshots of a collection by table."""
+    query = sa.select(pointers).where(pointers.c.collection == collection)
+    rows = connection.execute(query.order_by(pointers.c.table_name))
+    return {row.table_name: row.snapshot for row in rows}
 
 
 def update_records(connection: sa.Connection, records: Iterable[SnapshotRecord]) -> None:
-    """Write records anew."""
+    """Rewrite the stored records of snapshots."""
     for record in records:
-        connection.execute(
-            sa.update(snapshots).where(snapshots.c.id == record.id).values(record=record_to_row(record)["record"])
-        )
+        record_text = record_to_row(record)["record"]
+        connection.execute(sa.update(snapshots).where(snapshots.c.id == record.id).values(record=record_text))
 
 
 def move_pointers(
     connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run_id: str | None
 ) -> int:
-    """Show other snapshots of a collection."""
-    conflict_query = sa.select(pointers).where(
-        pointers.c.table_name.in_(list(state)), pointers.c.collection != collection
-    )
+    """Publish other snapshots of a collection; return the new version."""
+    is_same_table = pointers.c.table_name.in_(list(state))
+    conflict_query = sa.select(pointers).where(is_same_table, pointers.c.collection != collection)
     conflicting_pointer = connection.execute(conflict_query).first()
     if conflicting_pointer is not None:
         raise ConflictError(
@@ -62,18 +58,16 @@ def move_pointers(
     since = format_current_time()
     connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
     for table, snapshot in sorted(state.items()):
-        connection.execute(
-            sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since)
-        )
+        values = {"table_name": table, "collection": collection, "snapshot": snapshot, "since": since}
+        connection.execute(sa.insert(pointers).values(values))
     return record_event(connection, collection, state, action, run_id=run_id, event_time=since)
 
 
 def is_collection_held(connection: sa.Connection, collection: str) -> bool:
-    """Check whether a collection stays as it is."""
-    query = (
-        sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
-    )
-    return connection.execute(query).scalar() in HOLDING_ACTIONS
+    """Return whether a rollback holds a collection."""
+    query = sa.select(events.c.action).where(events.c.collection == collection)
+    last_action = connection.execute(query.order_by(events.c.number.desc()).limit(1)).scalar()
+    return last_action in HOLDING_ACTIONS
 
 
 def record_event(
@@ -85,85 +79,93 @@ def record_event(
     run_id: str | None,
     event_time: str | None = None,
 ) -> int:
-    """Write down what was done to a collection; who looks for changes sees it by the new version."""
+    """Record an event of a collection; return the new version, by which other processes notice it."""
+    sorted_state = dict(sorted(state.items()))
     values = {
         "collection": collection,
         "at": event_time or format_current_time(),
         "action": action,
         "run": run_id,
-        "state": json.dumps(dict(sorted(state.items()))),
+        "state": json.dumps(sorted_state),
     }
-    connection.execute(sa.insert(events).values(**values))
+    connection.execute(sa.insert(events).values(values))
     return increment_version(connection)
 
 
 def has_all_snapshots(connection: sa.Connection, state: Mapping[str, str]) -> bool:
-    """Check whether all snapshots of a state are there still."""
-    ids = set(state.values())
-    query = sa.select(sa.func.count()).select_from(snapshots).where(snapshots.c.id.in_(ids))
-    return bool(connection.execute(query).scalar_one() == len(ids))
+    """Return whether all snapshots of a state are still kept."""
+    snapshot_ids = set(state.values())
+    query = sa.select(sa.func.count()).select_from(snapshots)
+    kept_count = connection.execute(query.where(snapshots.c.id.in_(snapshot_ids))).scalar_one()
+    return int(kept_count) == len(snapshot_ids)
 
 
 def find_rollback_state(
     connection: sa.Connection, collection: str, current_state: Mapping[str, str], wanted_id: str | None
 ) -> dict[str, str]:
-    """Find the state to go back to: what one `publish` made of the collection."""
-    query = (
-        sa.select(events)
-        .where(events.c.collection == collection, events.c.action == "publish")
-        .order_by(events.c.number.desc())
-    )
-    states = [event_from_row(row) for row in connection.execute(query)]
-    if not states:
+    """Find the state to return to: what one `publish` made of the collection."""
+    query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+    all_events = [event_from_row(row) for row in connection.execute(query)]
+    publications = [event for event in all_events if event.action == "publish"]
+    if not publications:
         raise NotFoundError(f"nothing of {collection!r} was ever published")
-    if wanted_id is None and not current_state:  # removed: what was shown last comes back, wherever it came from
-        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
-        candidates = [event for event in map(event_from_row, connection.execute(query)) if event.state]
-    elif wanted_id is None:
-        current_index = next(
-            (number for number, event in enumerate(states) if dict(event.state) == dict(current_state)), -1
-        )
-        candidates = states[current_index + 1 :]
+    current_state = dict(current_state)
+    if wanted_id is not None:
+        candidates = [_find_publication(publications, collection, wanted_id)]
+    elif not current_state:  # the collection was removed: its last state comes back, whatever had made it
+        candidates = [event for event in all_events if event.state]
     else:
-        candidates = [event for event in states if event.run == wanted_id or wanted_id in event.state.values()][:1]
-        if not candidates:
-            raise NotFoundError(
-                f"{collection} has no snapshot or run {wanted_id!r}", remedy=f"hven history {collection} lists them"
-            )
+        candidates = _list_earlier_publications(publications, current_state)
     for event in candidates:
-        if dict(event.state) != dict(current_state) and has_all_snapshots(connection, event.state):
+        if dict(event.state) != current_state and has_all_snapshots(connection, event.state):
             return dict(event.state)
-    if wanted_id is not None and dict(candidates[0].state) == dict(current_state):
-        return dict(current_state)
     if wanted_id is None:
-        state_label = "no earlier state"
+        message = f"{collection}: no earlier state is kept"
+    elif dict(candidates[0].state) == current_state:
+        return current_state
     else:
-        state_label = f"{wanted_id}"
-    raise NotFoundError(
-        f"{collection}: {state_label} is kept"
-        if wanted_id is None
-        else f"{collection}: {state_label} is not kept any more",
-        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how "
-        f"many",
+        message = f"{collection}: {wanted_id} is not kept any more"
+    remedy = (
+        f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many"
     )
+    raise NotFoundError(message, remedy=remedy)
+
+
+def _find_publication(publications: Sequence[PointerEvent], collection: str, wanted_id: str) -> PointerEvent:
+    """Find the last publication by a run, or of a snapshot."""
+    for event in publications:
+        if event.run == wanted_id or wanted_id in event.state.values():
+            return event
+    message = f"{collection} has no snapshot or run {wanted_id!r}"
+    raise NotFoundError(message, remedy=f"hven history {collection} lists them")
+
+
+def _list_earlier_publications(
+    publications: Sequence[PointerEvent], current_state: Mapping[str, str]
+) -> Sequence[PointerEvent]:
+    """List the publications before the one that made the current state; all of them, if none did."""
+    for index, event in enumerate(publications):
+        if dict(event.state) == current_state:
+            return publications[index + 1 :]
+    return publications
 
 
 def find_table_rollback_state(
     connection: sa.Connection, table: str, current_state: Mapping[str, str], wanted_id: str | None
 ) -> dict[str, str]:
-    """Find the state in which one table goes back."""
-    columns = (snapshots.c.id, snapshots.c.run)
-    query = sa.select(*columns).where(snapshots.c.table_name == table).order_by(snapshots.c.number.desc())
-    rows = list(connection.execute(query))
+    """Find the state in which one table returns to an earlier snapshot."""
+    query = sa.select(snapshots.c.id, snapshots.c.run).where(snapshots.c.table_name == table)
+    rows = list(connection.execute(query.order_by(snapshots.c.number.desc())))
     if wanted_id is None:
-        current_index = next(
-            (row_number for row_number, row in enumerate(rows) if row.id == current_state[table]), len(rows)
-        )
-        snapshot_id = next((row.id for row in rows[current_index + 1 :]), None)
+        snapshot_ids = [row.id for row in rows]
+        current_index = len(snapshot_ids)
+        if current_state[table] in snapshot_ids:
+            current_index = snapshot_ids.index(current_state[table])
+        candidate_ids = snapshot_ids[current_index + 1 :]
+        message = f"{table} has no earlier snapshot that is kept"
     else:
-        snapshot_id = next((row.id for row in rows if wanted_id in {row.id, row.run}), None)
-    if snapshot_id is None:
-        raise NotFoundError(
-            f"{table} has {'no earlier snapshot' if wanted_id is None else f'no snapshot {wanted_id!r}'} that is kept"
-        )
-    return {**current_state, table: snapshot_id}
+        candidate_ids = [row.id for row in rows if wanted_id in {row.id, row.run}]
+        message = f"{table} has no snapshot {wanted_id!r} that is kept"
+    if not candidate_ids:
+        raise NotFoundError(message)
+    return {**current_state, table: candidate_ids[0]}

@@ -1,8 +1,8 @@
-"""What was pushed into tables: who did it, when, what was answered; and the rows themselves, which are nowhere else.
+"""Pushes: what clients wrote into tables, when, and what they were answered; and the rows, which are nowhere else.
 
-A push is committed in the transaction that publishes what it makes of its table, so that the two never disagree. The
-rows of a push are a *piece*: an Arrow stream with the whole rows as clients sent them and the keys that went. Pieces
-lie on each other; small ones are put together as they come.
+A push is committed in the transaction that publishes the new state of its table, so that the two never disagree. The
+rows of a push are a *piece*: an Arrow stream with the whole rows as clients sent them, and with the deleted keys.
+Later pieces override earlier ones; small pieces are merged as they come.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.site.store._leases import Lease
 
 MAX_CACHED_PIECE_BYTES = 64 * 1024**2  # bytes of pieces that a process keeps in memory
-EMPTY_STATE = "none"  # the state of a table into which nothing was pushed
+EMPTY_STATE = "none"  # the state of a table without any pushes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,11 @@ class ClientPush:
     Attributes
     ----------
     number
-        Grows with each; 0: it is not committed yet.
+        Grows with each push; 0: it is not committed yet.
     run
-        Id of the run that published it; it names the state of the table after it, too.
+        Id of the run that published it, and name of the state of the table after it.
     table, collection
-        Of which it is.
+        Where the rows were written.
     at
         ISO time, UTC.
     by
@@ -50,17 +50,17 @@ class ClientPush:
     action
         ``POST``, ``PUT``, ``DELETE``.
     rows, removed
-        How many came or were changed; how many went.
+        How many rows were added or changed; how many were deleted.
     token
         Idempotency-Key of the request; empty: it had none.
     digest
-        Of what was asked.
+        Digest of the request.
     top
-        Largest number that the server gave as a key so far.
+        Largest number that the server has assigned as a key so far.
     answer
-        What the client was told.
+        What the client was answered.
     piece
-        The rows and keys; None: of one that is told of.
+        The rows and keys; None where they are not needed.
     """
 
     number: int = 0
@@ -101,15 +101,16 @@ class PushStore:
         self._lock = threading.Lock()
 
     def find_state_name(self, table: str) -> str:
-        """Return the name of the state that a table's pushed rows are in."""
-        query = sa.select(pushes.c.run).where(pushes.c.table_name == table).order_by(pushes.c.number.desc()).limit(1)
+        """Return the name of the present state of a table's pushed rows."""
+        query = sa.select(pushes.c.run).where(pushes.c.table_name == table)
         with self._database.begin_read() as connection:
-            return connection.execute(query).scalar() or EMPTY_STATE
+            last_run = connection.execute(query.order_by(pushes.c.number.desc()).limit(1)).scalar()
+        return last_run or EMPTY_STATE
 
     def find_largest_key(self, table: str) -> int:
-        """Return the largest number that was given as a key."""
+        """Return the largest number that was assigned as a key."""
+        query = sa.select(sa.func.max(pushes.c.top)).where(pushes.c.table_name == table)
         with self._database.begin_read() as connection:
-            query = sa.select(sa.func.max(pushes.c.top)).where(pushes.c.table_name == table)
             return int(connection.execute(query).scalar() or 0)
 
     def read_pieces(self, table: str, since_state: str = EMPTY_STATE) -> list[pa.Table] | None:
@@ -118,12 +119,12 @@ class PushStore:
         Parameters
         ----------
         since_state
-            A state: what came after it, and perhaps some of what came before.
+            A state: only what came after it, and perhaps some of what came before.
 
         Returns
         -------
         pieces
-            The oldest first; None: there was no such state, or what came after it is not told apart any more.
+            The oldest first; None: there was no such state, or it cannot be told any more what came after it.
         """
         with self._database.begin_read() as connection:
             stored_pieces = _list_pieces(connection, table)
@@ -134,14 +135,11 @@ class PushStore:
                 if push_number is None:
                     return None
                 last_number = int(push_number)
-                # keys that went are not kept in the lowest piece
+                # the lowest piece does not keep deleted keys
                 if stored_pieces and stored_pieces[0].first < stored_pieces[0].last > last_number:
                     return None
-            return [
-                self._read_piece(connection, table, stored_piece)
-                for stored_piece in stored_pieces
-                if stored_piece.last > last_number
-            ]
+            new_pieces = [stored_piece for stored_piece in stored_pieces if stored_piece.last > last_number]
+            return [self._read_piece(connection, table, stored_piece) for stored_piece in new_pieces]
 
     def _read_piece(self, connection: sa.Connection, table: str, stored_piece: _PushedPiece) -> pa.Table:
         key = (table, stored_piece.first, stored_piece.last)
@@ -154,26 +152,26 @@ class PushStore:
                 with pa.ipc.open_stream(base64.b64decode(body)) as stream:
                     piece_rows = stream.read_all()
             except (ValueError, pa.ArrowException) as error:
-                raise StorageError(
-                    f"rows that were pushed into {table} are damaged: {error}", remedy="restore a backup of the site"
-                ) from error
+                message = f"rows that were pushed into {table} are damaged: {error}"
+                raise StorageError(message, remedy="restore a backup of the site") from error
         with self._lock:
             self._cached_pieces[key] = piece_rows
             self._cached_pieces.move_to_end(key)
-            while (
-                len(self._cached_pieces) > 1
-                and sum(piece.nbytes for piece in self._cached_pieces.values()) > MAX_CACHED_PIECE_BYTES
-            ):
-                self._cached_pieces.popitem(last=False)
+            cached_bytes = sum(piece.nbytes for piece in self._cached_pieces.values())
+            while len(self._cached_pieces) > 1 and cached_bytes > MAX_CACHED_PIECE_BYTES:
+                _, oldest_piece = self._cached_pieces.popitem(last=False)
+                cached_bytes -= oldest_piece.nbytes
         return piece_rows
 
     def find_push(self, table: str, *, run_id: str = "", token: str = "", digest: str = "") -> ClientPush | None:
-        """Find a push by its run; the last one with an Idempotency-Key; without one, the last one that asked the same.
+        """Find a push by its run, by its Idempotency-Key, or by the digest of its request.
+
+        Of several pushes with the same key or digest, the last one is returned.
 
         Parameters
         ----------
         run_id, token, digest
-            As `ClientPush` has them.
+            As in `ClientPush`; the first that is not empty counts.
 
         Returns
         -------
@@ -186,15 +184,12 @@ class PushStore:
             row_condition = pushes.c.token == token
         else:
             row_condition = pushes.c.digest == digest
-        query = (
-            sa.select(pushes)
-            .where(pushes.c.table_name == table, row_condition)
-            .order_by(pushes.c.number.desc())
-            .limit(1)
-        )
+        query = sa.select(pushes).where(pushes.c.table_name == table, row_condition)
         with self._database.begin_read() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else _push_from_row(row)
+            row = connection.execute(query.order_by(pushes.c.number.desc()).limit(1)).first()
+        if row is None:
+            return None
+        return _push_from_row(row)
 
     def list_pushes(self, table: str, *, row_limit: int = 100, before_number: int | None = None) -> list[ClientPush]:
         """List the writes of a table, the newest first.
@@ -202,9 +197,9 @@ class PushStore:
         Parameters
         ----------
         row_limit
-            So many.
+            At most this many.
         before_number
-            Only those with a smaller number.
+            Only pushes with a smaller number.
 
         Returns
         -------
@@ -215,20 +210,18 @@ class PushStore:
         if before_number is not None:
             query = query.where(pushes.c.number < before_number)
         with self._database.begin_read() as connection:
-            return [
-                _push_from_row(row)
-                for row in connection.execute(query.order_by(pushes.c.number.desc()).limit(row_limit))
-            ]
+            rows = connection.execute(query.order_by(pushes.c.number.desc()).limit(row_limit))
+            return [_push_from_row(row) for row in rows]
 
     def commit_push(self, push: ClientPush, lease: Lease) -> None:
-        """Commit a push that changes nothing of what is published.
+        """Commit a push that does not change what is published.
 
         Parameters
         ----------
         push
-            With its piece.
+            The push with its piece.
         lease
-            Of the collection.
+            The caller's lease of the collection.
 
         Raises
         ------
@@ -242,64 +235,67 @@ class PushStore:
     def compact_pieces(
         self, table: str, merge_pieces: Callable[[Sequence[pa.Table], bool], pa.Table], lease: Lease
     ) -> None:
-        """Put small pieces together, so that there are few: each row is written anew a few times in all.
+        """Merge small pieces, so that a table has few; each row is rewritten only a few times in all.
 
         Parameters
         ----------
         merge_pieces
-            Makes one piece of several, the oldest first; True: nothing lies below, keys that went need not be kept.
+            Merges pieces, the oldest first, into one. Its second argument is True if no piece lies below them: then
+            deleted keys need not be kept.
         lease
-            Of the collection.
+            The caller's lease of the collection.
         """
         with self._database.begin_read() as connection:
             stored_pieces = _list_pieces(connection, table)
             piece_index = len(stored_pieces) - 1
+            row_count = 0
             if stored_pieces:
-                size = stored_pieces[piece_index].rows
-            else:
-                size = 0
-            while piece_index > 0 and stored_pieces[piece_index - 1].rows <= 2 * size:
+                row_count = stored_pieces[piece_index].rows
+            # a piece of at most twice the rows above it is merged with them
+            while piece_index > 0 and stored_pieces[piece_index - 1].rows <= 2 * row_count:
                 piece_index -= 1
-                size += stored_pieces[piece_index].rows
+                row_count += stored_pieces[piece_index].rows
             small_pieces = stored_pieces[piece_index:]
             if len(small_pieces) < 2:
                 return
             parts = [self._read_piece(connection, table, stored_piece) for stored_piece in small_pieces]
         merged_rows = merge_pieces(parts, piece_index == 0)
+        merged_piece = _PushedPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows)
         with self._database.begin_write() as connection:
             leases.check_lease_held(connection, lease)
-            merged_condition = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
-            connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, merged_condition))
-            _insert_piece(
-                connection,
-                table,
-                _PushedPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows),
-                merged_rows,
-            )
+            is_merged = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
+            connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, is_merged))
+            _insert_piece(connection, table, merged_piece, merged_rows)
 
 
 def insert_push(connection: sa.Connection, push: ClientPush) -> None:
-    """Commit a push: part of the transaction that publishes it."""
+    """Insert a push in the caller's transaction, which also publishes it."""
     number = get_next_number(connection, pushes)
     names = ("run", "by", "action", "rows", "removed", "token", "digest", "top", "collection")
     values = {name: getattr(push, name) for name in names}
-    answer_text = json.dumps(dict(push.answer), default=str)
-    connection.execute(
-        sa.insert(pushes).values(
-            number=number, table_name=push.table, at=push.at or format_current_time(), answer=answer_text, **values
-        )
-    )
+    values["number"] = number
+    values["table_name"] = push.table
+    values["at"] = push.at or format_current_time()
+    values["answer"] = json.dumps(dict(push.answer), default=str)
+    connection.execute(sa.insert(pushes).values(values))
     if push.piece is not None:
-        _insert_piece(connection, push.table, _PushedPiece(number, number, push.piece.num_rows), push.piece)
+        stored_piece = _PushedPiece(number, number, push.piece.num_rows)
+        _insert_piece(connection, push.table, stored_piece, push.piece)
 
 
 def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedPiece, rows: pa.Table) -> None:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    write_options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, rows.schema, options=write_options) as writer:
         writer.write_table(rows)
-    body = base64.b64encode(sink.getvalue()).decode("ascii")
-    values = {"first": stored_piece.first, "last": stored_piece.last, "rows": stored_piece.rows, "body": body}
-    connection.execute(sa.insert(pushed).values(table_name=table, **values))
+    values = {
+        "table_name": table,
+        "first": stored_piece.first,
+        "last": stored_piece.last,
+        "rows": stored_piece.rows,
+        "body": base64.b64encode(sink.getvalue()).decode("ascii"),
+    }
+    connection.execute(sa.insert(pushed).values(values))
 
 
 def _list_pieces(connection: sa.Connection, table: str) -> list[_PushedPiece]:

@@ -1,4 +1,4 @@
-"""Releases: labels on what is published of collections at one moment; their snapshots are never pruned."""
+"""Releases: labels on what collections published at one moment; their snapshots are never pruned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hven.site.store._database import StateDatabase
 
-PIN_LABEL_PREFIX = "backup in progress "  # a label that keeps snapshots while they are copied
+PIN_LABEL_PREFIX = "backup in progress "  # begins a label that keeps snapshots while they are copied
 LATEST_LABEL = "latest"
 RESERVED_LABELS = frozenset({LATEST_LABEL, "add", "diff", "list", "remove", "show"})  # words of the command line
 _LABEL_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
@@ -26,7 +26,7 @@ _LABEL_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What was published of a collection when it was given a label; it never changes.
+    """What a collection published when it was given a label; it never changes.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Release:
     snapshots
         Qualified table -> snapshot id.
     description
-        For people.
+        Text for people.
     """
 
     collection: str
@@ -46,8 +46,9 @@ class Release:
 
     @property
     def schema_name(self) -> str:
-        """The schema in which its tables are asked."""
-        return f"{self.collection}_{re.sub('[.-]', '_', self.label.lower())}"
+        """The schema in which its tables are queried."""
+        schema_suffix = re.sub("[.-]", "_", self.label.lower())
+        return f"{self.collection}_{schema_suffix}"
 
 
 class ReleaseStore:
@@ -57,16 +58,16 @@ class ReleaseStore:
         self._database = database
 
     def add_releases(self, label: str, collections: Sequence[str], description: str | None = None) -> list[Release]:
-        """Label what is published of some collections now, of all at one moment.
+        """Label what several collections publish now, all at one moment.
 
         Parameters
         ----------
         label
             Letters, digits, dots, dashes.
         collections
-            Their names.
+            Names of the collections.
         description
-            Of the release.
+            Description of the release.
 
         Returns
         -------
@@ -76,47 +77,38 @@ class ReleaseStore:
         Raises
         ------
         UsageError
-            It is no label.
+            The label is not valid.
         NotFoundError
             Nothing of a collection is published.
         ConflictError
             A collection has that label, or one that is the same without case and signs: releases never change.
         """
         if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
-            raise UsageError(
-                f"{label!r:.60} is no label of a release",
-                remedy=f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of "
-                f"{', '.join(sorted(RESERVED_LABELS))}",
-            )
-        new_releases = [
-            Release(collection=name, label=label, created=format_current_time(), snapshots={}, description=description)
-            for name in dict.fromkeys(collections)
-        ]
+            reserved_text = ", ".join(sorted(RESERVED_LABELS))
+            remedy = f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {reserved_text}"
+            raise UsageError(f"{label!r:.60} is no label of a release", remedy=remedy)
+        created = format_current_time()
+        new_releases = []
         with self._database.begin_write() as connection:
-            releases_by_schema = {
-                new_release.schema_name.lower(): new_release for new_release in self._read_releases(connection)
-            }
-            for number, new_release in enumerate(new_releases):
+            stored_releases = self._read_releases(connection)
+            releases_by_schema = {release.schema_name.lower(): release for release in stored_releases}
+            for name in dict.fromkeys(collections):
+                new_release = Release(
+                    collection=name, label=label, created=created, snapshots={}, description=description
+                )
                 conflicting_release = releases_by_schema.get(new_release.schema_name.lower())
                 if conflicting_release is not None:
                     raise ConflictError(
                         f"{conflicting_release.collection} has a release {conflicting_release.label!r} already",
                         remedy="take another label; a release never changes",
                     )
-                state = read_pointers(connection, new_release.collection)
+                state = read_pointers(connection, name)
                 if not state:
-                    raise NotFoundError(f"nothing of {new_release.collection!r} is published")
-                new_releases[number] = replace(new_release, created=new_releases[0].created, snapshots=state)
+                    raise NotFoundError(f"nothing of {name!r} is published")
+                new_releases.append(replace(new_release, snapshots=state))
+                values = {"collection": name, "label": label, "created": created, "description": description}
                 for table, snapshot in state.items():
-                    values = {
-                        "collection": new_release.collection,
-                        "label": label,
-                        "table_name": table,
-                        "snapshot": snapshot,
-                    }
-                    connection.execute(
-                        sa.insert(releases).values(**values, created=new_releases[0].created, description=description)
-                    )
+                    connection.execute(sa.insert(releases).values(table_name=table, snapshot=snapshot, **values))
             increment_version(connection)
         return new_releases
 
@@ -126,9 +118,9 @@ class ReleaseStore:
         Parameters
         ----------
         collection
-            Its alone.
+            Only releases of this collection.
         label
-            Those alone, without case; ``latest``: the newest of each collection.
+            Only releases of this label, without case; ``latest``: the newest of each collection.
 
         Returns
         -------
@@ -136,39 +128,43 @@ class ReleaseStore:
             The newest first.
         """
         with self._database.begin_read() as connection:
-            stored_releases = self._read_releases(connection)
+            listed_releases = self._read_releases(connection)
         if label is not None and label.lower() == LATEST_LABEL:
-            stored_releases = list({release.collection: release for release in reversed(stored_releases)}.values())
+            latest_releases = {release.collection: release for release in reversed(listed_releases)}
+            listed_releases = list(latest_releases.values())
         elif label is not None:
-            stored_releases = [release for release in stored_releases if release.label.lower() == label.lower()]
-        return [release for release in stored_releases if collection in {None, release.collection}]
+            listed_releases = [release for release in listed_releases if release.label.lower() == label.lower()]
+        if collection is not None:
+            listed_releases = [release for release in listed_releases if release.collection == collection]
+        return listed_releases
 
     def list_release_records(self) -> list[tuple[Release, list[SnapshotRecord]]]:
         """List all releases with the records of their snapshots, the newest first."""
+        snapshot_ids = sa.select(releases.c.snapshot).where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
         with self._database.begin_read() as connection:
             stored_releases = self._read_releases(connection)
-            snapshot_query = sa.select(releases.c.snapshot).where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
-            rows = connection.execute(sa.select(snapshots).where(snapshots.c.id.in_(snapshot_query)))
+            rows = connection.execute(sa.select(snapshots).where(snapshots.c.id.in_(snapshot_ids)))
             records = {row.id: record_from_row(row) for row in rows}
-        return [
-            (release, [records[snapshot_id] for snapshot_id in release.snapshots.values()])
-            for release in stored_releases
-        ]
+        releases_with_records = []
+        for release in stored_releases:
+            release_records = [records[snapshot_id] for snapshot_id in release.snapshots.values()]
+            releases_with_records.append((release, release_records))
+        return releases_with_records
 
     def remove_label(self, label: str, collections: Sequence[str] = ()) -> list[Release]:
-        """Take a label off: its snapshots go with the next pruning.
+        """Remove a label; the next pruning removes its snapshots.
 
         Parameters
         ----------
         label
-            As it was given.
+            The label as it was given, with case.
         collections
-            From these alone; none: from all.
+            Only from these collections; empty: from all.
 
         Returns
         -------
         releases
-            That were.
+            The removed releases.
 
         Raises
         ------
@@ -176,34 +172,31 @@ class ReleaseStore:
             There is no such release.
         """
         with self._database.begin_write() as connection:
-            releases_by_collection = {
-                release.collection: release for release in self._read_releases(connection) if release.label == label
-            }
+            labelled_releases = [release for release in self._read_releases(connection) if release.label == label]
+            releases_by_collection = {release.collection: release for release in labelled_releases}
             collection_names = list(dict.fromkeys(collections or releases_by_collection)) or ["nothing"]
             for name in collection_names:
                 if name not in releases_by_collection:
                     raise NotFoundError(f"{name} has no release {label!r:.60}", remedy="hven release list shows them")
-            removed_releases = [releases_by_collection[name] for name in collection_names]
-            row_condition = releases.c.collection.in_([release.collection for release in removed_releases])
-            connection.execute(sa.delete(releases).where(row_condition, releases.c.label == label))
+            is_removed = sa.and_(releases.c.collection.in_(collection_names), releases.c.label == label)
+            connection.execute(sa.delete(releases).where(is_removed))
             increment_version(connection)
-        return removed_releases
+        return [releases_by_collection[name] for name in collection_names]
 
     def _read_releases(self, connection: sa.Connection) -> list[Release]:
-        query = (
-            sa.select(releases)
-            .where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
-            .order_by(releases.c.created.desc(), releases.c.collection, releases.c.table_name)
-        )
+        query = sa.select(releases).where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
+        query = query.order_by(releases.c.created.desc(), releases.c.collection, releases.c.table_name)
         releases_by_key: dict[tuple[str, str], Release] = {}
         for row in connection.execute(query):
-            known_release = releases_by_key.get((row.collection, row.label))
-            state = {**(known_release.snapshots if known_release is not None else {}), row.table_name: row.snapshot}
-            releases_by_key[row.collection, row.label] = Release(
+            key = (row.collection, row.label)
+            earlier_snapshots: Mapping[str, str] = {}
+            if key in releases_by_key:
+                earlier_snapshots = releases_by_key[key].snapshots
+            releases_by_key[key] = Release(
                 collection=row.collection,
                 label=row.label,
                 created=row.created,
-                snapshots=state,
+                snapshots={**earlier_snapshots, row.table_name: row.snapshot},
                 description=row.description,
             )
         return list(releases_by_key.values())

@@ -1,7 +1,4 @@
-"""Schedules and alerts: when each collection is due, who runs it, how it went.
-
-And what is still to be told to people.
-"""
+"""Schedules and alerts: when each collection is due, which process runs it, how it went, and what to tell people."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
     from hven.site.store._database import StateDatabase
 
-MAX_STORED_ALERTS = 200  # alerts that are remembered
+MAX_STORED_ALERTS = 200
 DAY_SECONDS = 86_400.0
 
 
@@ -33,19 +30,19 @@ class SyncScheduleRecord:
     Attributes
     ----------
     timing
-        As the descriptor said it when `due` was worked out.
+        As the descriptor had it when `due` was computed.
     asked, paused
-        Since when somebody wants it to run at once, or not at all.
+        When somebody asked for a run at once, or paused the schedule.
     failures
-        Runs that failed since the last that did not.
+        Number of failed runs since the last success.
     holder, began
-        Who runs it now, since when; the last one's beginning if nobody does.
+        The process that runs it now, and since when; without a holder, when the last run began.
     ended, phase, message
-        Of the last run.
+        End, phase and message of the last run.
     succeeded, lasted
-        When the last good run ended, and how long it took.
+        When the last successful run ended, and how many seconds it took.
     told
-        What alerts have said: kind -> facts.
+        What alerts have reported: kind -> facts.
     """
 
     collection: str
@@ -66,26 +63,26 @@ class SyncScheduleRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something that people are told.
+    """A message to people about a collection.
 
     Attributes
     ----------
     id
         Sorts by time.
     collection
-        Its name.
+        Name of the collection.
     kind
         ``failed``, ``guard``, ``stale``, ``recovered``, ``damaged``.
     at
         ISO time, UTC.
     message
-        For people.
+        Text for people.
     details
-        For programs.
+        Facts for programs.
     ways
-        Way (webhook, mail, command) -> ``attempts``, and ``sent`` (ISO time) or ``error``.
+        Channel (webhook, mail, command) -> ``attempts``, and ``sent`` (ISO time) or ``error``.
     due
-        When the next attempt is made; None: there is none left to make.
+        When the next attempt is made; None: no attempt is left.
     """
 
     id: str
@@ -99,30 +96,29 @@ class Alert:
 
     @property
     def delivery_problem(self) -> str | None:
-        """What keeps it from being delivered, or None."""
-        problems = [
-            f"{channel}: {facts['error']}"
-            for channel, facts in self.ways.items()
-            if facts.get("error") and not facts.get("sent")
-        ]
+        """The errors of the channels that have not delivered it yet, or None."""
+        problems = []
+        for channel, facts in self.ways.items():
+            if facts.get("error") and not facts.get("sent"):
+                problems.append(f"{channel}: {facts['error']}")
         return "; ".join(problems) or None
 
 
 def create_alert(
     collection: str, alert_kind: str, message: str, channels: Sequence[str], due_time: float, **details: Any
 ) -> Alert:
-    """Make an alert that is due now.
+    """Create an alert that is due now.
 
     Parameters
     ----------
     collection
-        Its name.
+        Name of the collection.
     alert_kind
-        Of the trouble.
+        Kind of the alert, as in `Alert`.
     message
-        For people.
+        Text for people.
     channels
-        Names of the ways to send it.
+        Names of the channels that deliver it.
     due_time
         Seconds since 1970.
     details
@@ -131,9 +127,10 @@ def create_alert(
     Returns
     -------
     alert
-        Not stored yet.
+        The alert, which is not stored yet.
     """
     stamp = format_current_time()
+    deliveries = {channel: {"attempts": 0} for channel in channels}
     return Alert(
         id=f"{stamp}-{secrets.token_hex(3)}",
         collection=collection,
@@ -141,7 +138,7 @@ def create_alert(
         at=stamp,
         message=message,
         details=details,
-        ways={channel: {"attempts": 0} for channel in channels},
+        ways=deliveries,
         due=due_time if channels else None,
     )
 
@@ -153,31 +150,31 @@ class ScheduleStore:
         self._database = database
 
     def get_current_time(self) -> float:
-        """Return the time, by the clock that all users of the store share."""
+        """Return the current time by the clock that all users of the store share, in seconds since 1970."""
         with self._database.begin_read() as connection:
             return read_shared_clock(connection)
 
     def list_schedules(self) -> tuple[float, dict[str, SyncScheduleRecord]]:
-        """Return the time, and every schedule by collection."""
+        """Return the current time, and every schedule by collection."""
+        query = sa.select(schedules).order_by(schedules.c.collection)
         with self._database.begin_read() as connection:
-            rows = connection.execute(sa.select(schedules).order_by(schedules.c.collection))
-            return read_shared_clock(connection), {row.collection: _schedule_from_row(row) for row in rows}
+            schedules_by_name = {row.collection: _schedule_from_row(row) for row in connection.execute(query)}
+            return read_shared_clock(connection), schedules_by_name
 
     def get_schedule(self, collection: str) -> SyncScheduleRecord:
-        """Return one schedule.
+        """Return the schedule of a collection.
 
         Raises
         ------
         NotFoundError
             The collection has no schedule.
         """
+        query = sa.select(schedules).where(schedules.c.collection == collection)
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(schedules).where(schedules.c.collection == collection)).first()
+            row = connection.execute(query).first()
         if row is None:
-            raise NotFoundError(
-                f"{collection!r} has no schedule",
-                remedy="say `sync: {every: 1 h}` in its descriptor, and serve the site",
-            )
+            remedy = "say `sync: {every: 1 h}` in its descriptor, and serve the site"
+            raise NotFoundError(f"{collection!r} has no schedule", remedy=remedy)
         return _schedule_from_row(row)
 
     def update_schedule(
@@ -185,13 +182,13 @@ class ScheduleStore:
         collection: str,
         transition: Callable[[SyncScheduleRecord | None, float], tuple[SyncScheduleRecord | None, Iterable[Alert]]],
     ) -> tuple[SyncScheduleRecord | None, SyncScheduleRecord | None]:
-        """Make a schedule what `transition` makes of it, in one transaction with the alerts that it gives.
+        """Replace a schedule by what `transition` makes of it, and add its alerts, in one transaction.
 
         Parameters
         ----------
         transition
-            Given the schedule as it is (None: there is none) and the time; gives what it becomes (None: it goes), and
-            alerts.
+            Takes the present schedule (None: there is none) and the current time; returns the new schedule (None:
+            delete it), and alerts.
 
         Returns
         -------
@@ -201,18 +198,16 @@ class ScheduleStore:
         row_condition = schedules.c.collection == collection
         with self._database.begin_write() as connection:
             row = connection.execute(sa.select(schedules).where(row_condition)).first()
-            if row is None:
-                before = None
-            else:
+            before = None
+            if row is not None:
                 before = _schedule_from_row(row)
             after, new_alerts = transition(before, read_shared_clock(connection))
-            if after != before:
-                if after is None:
-                    connection.execute(sa.delete(schedules).where(row_condition))
-                elif before is None:
-                    connection.execute(sa.insert(schedules).values(**_schedule_to_row(after)))
-                else:
-                    connection.execute(sa.update(schedules).where(row_condition).values(**_schedule_to_row(after)))
+            if after is None:
+                connection.execute(sa.delete(schedules).where(row_condition))
+            elif before is None:
+                connection.execute(sa.insert(schedules).values(**_schedule_to_row(after)))
+            elif after != before:
+                connection.execute(sa.update(schedules).where(row_condition).values(**_schedule_to_row(after)))
             insert_alerts(connection, new_alerts)
         return before, after
 
@@ -220,71 +215,72 @@ class ScheduleStore:
 
     def list_alerts(self, row_limit: int = 50) -> list[Alert]:
         """List alerts, the newest first."""
+        query = sa.select(alerts).order_by(alerts.c.id.desc()).limit(row_limit)
         with self._database.begin_read() as connection:
-            return [
-                _alert_from_row(row)
-                for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(row_limit))
-            ]
+            return [_alert_from_row(row) for row in connection.execute(query)]
 
     def list_due_alerts(self) -> list[Alert]:
-        """List the alerts that an attempt is due for, the oldest first."""
+        """List the alerts whose next attempt is due, the oldest first."""
         with self._database.begin_read() as connection:
             current_time = read_shared_clock(connection)
-            # nothing waits for a day: the clock was ahead then
+            # no alert waits for a day: if one seems to, the clock was ahead when it was set
             due_condition = sa.or_(alerts.c.due <= current_time, alerts.c.due > current_time + DAY_SECONDS)
             query = sa.select(alerts).where(due_condition).order_by(alerts.c.id)
             return [_alert_from_row(row) for row in connection.execute(query)]
 
     def claim_alert(self, alert_record: Alert, claim_seconds: float) -> bool:
-        """Claim an alert for delivery; after so many seconds it is due again, should nobody say how it went. False.
+        """Claim an alert for delivery; return False if another process has it.
 
-        Others have it.
+        If no outcome is recorded within `claim_seconds`, the alert is due again.
         """
+        own_condition = sa.and_(alerts.c.id == alert_record.id, alerts.c.due == alert_record.due)
         with self._database.begin_write() as connection:
-            own_condition = sa.and_(alerts.c.id == alert_record.id, alerts.c.due == alert_record.due)
-            update_result = connection.execute(
-                sa.update(alerts).where(own_condition).values(due=read_shared_clock(connection) + claim_seconds)
-            )
+            due = read_shared_clock(connection) + claim_seconds
+            update_result = connection.execute(sa.update(alerts).where(own_condition).values(due=due))
         return update_result.rowcount == 1
 
     def record_delivery(
         self, alert_record: Alert, channels: Mapping[str, Mapping[str, Any]], retry_seconds: float | None
     ) -> None:
-        """Write down how a delivery went; `retry_seconds`: seconds to the next attempt, None: there is none."""
+        """Record the outcome of a delivery; `retry_seconds`: seconds to the next attempt, None: there is none."""
+        values: dict[str, Any] = {"ways": json.dumps(channels), "due": None}
         with self._database.begin_write() as connection:
-            if retry_seconds is None:
-                due = None
-            else:
-                due = read_shared_clock(connection) + retry_seconds
-            connection.execute(
-                sa.update(alerts).where(alerts.c.id == alert_record.id).values(ways=json.dumps(channels), due=due)
-            )
+            if retry_seconds is not None:
+                values["due"] = read_shared_clock(connection) + retry_seconds
+            connection.execute(sa.update(alerts).where(alerts.c.id == alert_record.id).values(values))
             old_ids_query = sa.select(alerts.c.id).order_by(alerts.c.id.desc()).offset(MAX_STORED_ALERTS)
-            removed_ids = list(connection.execute(old_ids_query).scalars())
-            if removed_ids:
-                connection.execute(sa.delete(alerts).where(alerts.c.id.in_(removed_ids), alerts.c.due.is_(None)))
+            old_ids = list(connection.execute(old_ids_query).scalars())
+            if old_ids:
+                connection.execute(sa.delete(alerts).where(alerts.c.id.in_(old_ids), alerts.c.due.is_(None)))
 
 
 def insert_alerts(connection: sa.Connection, new_alerts: Iterable[Alert]) -> None:
-    """Write down what people are to be told, in the transaction of what it is about."""
+    """Insert alerts in the transaction of the change that they report."""
     for new_alert in new_alerts:
         connection.execute(sa.insert(alerts).values(**_alert_to_row(new_alert)))
 
 
 def _schedule_to_row(schedule: SyncScheduleRecord) -> dict[str, Any]:
-    return {**asdict(replace(schedule, told={})), "told": json.dumps(dict(schedule.told))}
+    values = asdict(replace(schedule, told={}))
+    values["told"] = json.dumps(dict(schedule.told))
+    return values
 
 
 def _alert_to_row(alert_record: Alert) -> dict[str, Any]:
-    data = asdict(alert_record)
-    return {**data, "details": json.dumps(data["details"]), "ways": json.dumps(data["ways"])}
+    values = asdict(alert_record)
+    for name in ("details", "ways"):
+        values[name] = json.dumps(values[name])
+    return values
 
 
 def _schedule_from_row(row: Any) -> SyncScheduleRecord:
-    data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-    return SyncScheduleRecord(**{**data, "told": json.loads(data["told"])})
+    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+    values["told"] = json.loads(values["told"])
+    return SyncScheduleRecord(**values)
 
 
 def _alert_from_row(row: Any) -> Alert:
-    data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-    return Alert(**{**data, "details": json.loads(data["details"]), "ways": json.loads(data["ways"])})
+    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+    for name in ("details", "ways"):
+        values[name] = json.loads(values[name])
+    return Alert(**values)

@@ -1,6 +1,6 @@
-"""Sessions of browsers: a random secret, of which the store has the digest.
+"""Sessions of browsers: each has a random secret, and the store keeps its digest.
 
-The secret is sealed, so that a forged one is refused without a look at the rows.
+The secret carries a seal, so that a forged one is rejected without a query.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import sqlalchemy as sa
 
 from hven.model.errors import UnauthenticatedError
 from hven.site.store import _deletion_time as deletion_time
-from hven.site.store._database import format_current_time, meta, sessions, users
+from hven.site.store._database import format_current_time, insert_meta_value, read_meta_value, sessions, users
 
 if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
-SEAL_META_KEY = "seal"  # in `meta`: the key that sessions are sealed with
-MAX_SESSION_AGE = timedelta(days=15)  # no session lasts so long: one that would was begun while the clock was ahead
-MAX_SESSIONS_PER_ACCOUNT = 100  # sessions of one account: those that end first go
+SEAL_META_KEY = "seal"  # key in `meta` of the key that seals sessions
+MAX_SESSION_AGE = timedelta(days=15)  # a session that would last longer began while the clock was ahead
+MAX_SESSIONS_PER_ACCOUNT = 100  # of more, those that end first are deleted
 
 
 class SessionStore:
-    """Who is logged in. Thread-safe."""
+    """The sessions of users who are logged in. Thread-safe."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
@@ -38,61 +38,56 @@ class SessionStore:
         Returns
         -------
         str
-            What the reader proves it with, ``SECRET.SEAL``: kept nowhere here.
+            The proof that the browser sends, ``SECRET.SEAL``; it is not stored.
 
         Raises
         ------
         UnauthenticatedError
-            The account is gone.
+            The account has been removed.
         """
         secret = secrets.token_urlsafe(32)
-        expiry_text = (
-            (datetime.now(UTC) + timedelta(seconds=duration_seconds))
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z")
-        )
+        expiry_time = datetime.now(UTC) + timedelta(seconds=duration_seconds)
+        expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        own_sessions = sa.select(sessions.c.hash).where(sessions.c.owner == owner)
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account is gone")
-            connection.execute(
-                sa.delete(sessions).where(
-                    sessions.c.expires
-                    <= deletion_time.format_timestamp(deletion_time.compute_deletion_time(connection).trusted_time)
-                )
-            )
-            session_query = (
-                sa.select(sessions.c.hash).where(sessions.c.owner == owner).order_by(sessions.c.expires.desc())
-            )
-            excess_sessions = list(connection.execute(session_query).scalars())[MAX_SESSIONS_PER_ACCOUNT - 1 :]
-            connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(excess_sessions)))
-            connection.execute(sa.insert(sessions).values(hash=_hash_secret(secret), owner=owner, expires=expiry_text))
+            trusted_time = deletion_time.compute_deletion_time(connection).trusted_time
+            is_over = sessions.c.expires <= deletion_time.format_timestamp(trusted_time)
+            connection.execute(sa.delete(sessions).where(is_over))
+            own_hashes = list(connection.execute(own_sessions.order_by(sessions.c.expires.desc())).scalars())
+            excess_hashes = own_hashes[MAX_SESSIONS_PER_ACCOUNT - 1 :]
+            connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(excess_hashes)))
+            values = {"hash": _hash_secret(secret), "owner": owner, "expires": expiry_text}
+            connection.execute(sa.insert(sessions).values(values))
         return f"{secret}.{self._compute_seal(secret)}"
 
     def find_session_owner(self, proof: str) -> str | None:
-        """Return the name of the account whose session this is; None: nobody's, or it has ended."""
+        """Return the account of a session; None: the proof belongs to no session, or the session has ended."""
         secret = self._verify_seal(proof)
         if secret is None:
             return None
-        query = sa.select(sessions.c.owner, sessions.c.expires).where(
-            sessions.c.hash == _hash_secret(secret), sessions.c.expires > format_current_time()
-        )
+        is_current = sessions.c.expires > format_current_time()
+        query = sa.select(sessions).where(sessions.c.hash == _hash_secret(secret), is_current)
         with self._database.begin_read() as connection:
             session_row = connection.execute(query).first()
-        if session_row is None or datetime.fromisoformat(session_row.expires) > datetime.now(UTC) + MAX_SESSION_AGE:
+        if session_row is None:
+            return None
+        if datetime.fromisoformat(session_row.expires) > datetime.now(UTC) + MAX_SESSION_AGE:
             return None
         return str(session_row.owner)
 
     def end_session(self, proof: str) -> None:
-        """End a session, in every process at once; one that has ended is left alone."""
+        """End a session in all processes at once; one that has already ended is left alone."""
         secret = self._verify_seal(proof)
         if secret is not None:
             with self._database.begin_write() as connection:
                 connection.execute(sa.delete(sessions).where(sessions.c.hash == _hash_secret(secret)))
 
     def derive_signing_key(self, owner: str) -> bytes | None:
-        """Return the key that addresses are signed with for an account.
+        """Return the key that signs addresses for an account; None: there is no such account.
 
-        Another one when its token is renewed or the name given anew; None: there is none.
+        The key changes when the account's token is renewed, and when the name is given to a new account.
         """
         query = sa.select(users.c.salt, users.c.hash, users.c.created).where(users.c.name == owner)
         with self._database.begin_read() as connection:
@@ -107,32 +102,31 @@ class SessionStore:
             connection.execute(sa.delete(sessions).where(sessions.c.owner == owner))
 
     def _verify_seal(self, proof: str) -> str | None:
-        """Return the secret if the seal is ours; the comparison takes the same time either way."""
+        """Return the secret if its seal is valid; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")
         if hmac.compare_digest(self._compute_seal(secret).encode(), seal.encode("utf-8", "replace")):
             return secret
         return None
 
     def _compute_seal(self, secret: str) -> str:
-        return hmac.new(self._get_seal_key(), secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+        secret_bytes = secret.encode("utf-8", "replace")
+        return hmac.new(self._get_seal_key(), secret_bytes, hashlib.sha256).hexdigest()
 
     def _get_seal_key(self) -> bytes:
         if self._seal_key is None:
-            query = sa.select(meta.c.value).where(meta.c.key == SEAL_META_KEY)
             with self._database.begin_read() as connection:
-                key_text = connection.execute(query).scalar()
+                key_text = read_meta_value(connection, SEAL_META_KEY)
             if key_text is None:
-                with (
-                    self._database.begin_write() as connection
-                ):  # two processes may both come here: the first one's stays
-                    key_text = connection.execute(query).scalar()
+                # two processes may both get here: the first one's key stays
+                with self._database.begin_write() as connection:
+                    key_text = read_meta_value(connection, SEAL_META_KEY)
                     if key_text is None:
                         key_text = secrets.token_hex(32)
-                        connection.execute(sa.insert(meta).values(key=SEAL_META_KEY, value=key_text))
+                        insert_meta_value(connection, SEAL_META_KEY, key_text)
             self._seal_key = bytes.fromhex(key_text)
         return self._seal_key
 
 
 def _hash_secret(secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would protect nothing more
+    # the secret has 256 random bits: a slow hash would not protect it better
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

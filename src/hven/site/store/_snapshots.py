@@ -1,4 +1,4 @@
-"""What is stored about a snapshot, and how the records look as JSON."""
+"""Records of snapshots and of moves of pointers, and their form as rows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotRecord:
-    """A snapshot with all that is known of how it came to be.
+    """A snapshot with all that is known of its origin.
 
     Attributes
     ----------
     table
         The structure and metadata as ingested.
     collection
-        Its name.
+        Name of the collection.
     run
-        Id of the run that made it.
+        Id of the run that made the snapshot.
     created
         ISO time, UTC.
     provenance
@@ -56,22 +56,22 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointerEvent:
-    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``.
+    """An event that moved pointers: ``publish``, ``rollback`` or ``remove``.
 
-    `state` is qualified table -> snapshot id afterwards.
+    `state` is qualified table -> snapshot id after the event.
 
     Attributes
     ----------
     number
         Counts up.
     collection
-        Its name.
+        Name of the collection.
     at
         ISO time, UTC.
     action
         One of these words.
     run
-        Id of the run that did it; None: a command.
+        Id of the run that moved them; None: a command did.
     """
 
     number: int
@@ -83,7 +83,7 @@ class PointerEvent:
 
 
 def record_to_row(record: SnapshotRecord) -> dict[str, Any]:
-    """Make the row of `snapshots`."""
+    """Convert a record to a row of `snapshots`."""
     body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}
     return {
         "id": record.id,
@@ -98,18 +98,19 @@ def record_to_row(record: SnapshotRecord) -> dict[str, Any]:
 
 
 def record_from_row(row: Any) -> SnapshotRecord:
-    """Read a row of `snapshots`.
+    """Convert a row of `snapshots` to a record.
 
     Raises
     ------
     StorageError
-        It was written by a newer Hven, or is damaged.
+        A newer Hven wrote it, or it is damaged.
     """
     try:
         body = json.loads(row.record)
-        snapshot_fields = body["snapshot"]
-        parts = tuple((name, count) for name, count in snapshot_fields["parts"])
-        snapshot = Snapshot(**{**snapshot_fields, "parts": parts, "regions": tuple(snapshot_fields.get("regions", ()))})
+        snapshot_fields = dict(body["snapshot"])
+        snapshot_fields["parts"] = tuple((name, count) for name, count in snapshot_fields["parts"])
+        snapshot_fields["regions"] = tuple(snapshot_fields.get("regions", ()))
+        snapshot = Snapshot(**snapshot_fields)
         table = table_from_json(body["table"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of snapshot {row.id} cannot be read: {error}"
@@ -125,14 +126,14 @@ def record_from_row(row: Any) -> SnapshotRecord:
 
 
 def read_engine_and_path(row: Any) -> tuple[str, str]:
-    """Read engine and path of a row of `snapshots`.
+    """Read engine and path from a row of `snapshots`.
 
-    Of what it was made from there may be megabytes behind them, which are not read.
+    Megabytes about its sources may follow them in the record; these are not parsed.
 
     Raises
     ------
     StorageError
-        As `record_from_row`.
+        As for `record_from_row`.
     """
     if row.record.startswith(_RECORD_PREFIX):
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -143,10 +144,10 @@ def read_engine_and_path(row: Any) -> tuple[str, str]:
 
 
 def _to_json_value(value: object) -> object:
-    """Write what JSON has no word for: numpy scalars, dates, bytes."""
-    item = getattr(value, "item", None)
-    if callable(item):
-        return item()
+    """Convert a value for which JSON has no type: a numpy scalar, a date, bytes."""
+    to_python = getattr(value, "item", None)
+    if callable(to_python):
+        return to_python()
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
     return str(value)

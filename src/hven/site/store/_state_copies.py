@@ -29,41 +29,31 @@ if TYPE_CHECKING:
 
     from hven.site.store._database import StateDatabase
 
-STALE_PIN_SECONDS = 2 * 86_400.0  # seconds after which a backup that left its pin has died
-# of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and
-# writes them anew "descriptors": whoever opens a site writes them anew from its files
+STALE_PIN_SECONDS = 2 * 86_400.0  # a backup that left its pin for so long has died
+# tables of this moment and of these processes. Without `sync_state` and the ledgers the first sync compares everything
+# and writes them again; a process that opens a site writes `descriptors` again from its files
 EXCLUDED_TABLES = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications", "descriptors"}
-# worth nothing without the rows and files
+# useless without the rows and files
 ROW_DEPENDENT_TABLES = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
 
 def _pin_published_snapshots(connection: sa.Connection, label: str) -> None:
     """Pin everything that is published against pruning."""
-    connection.execute(
-        sa.delete(releases).where(
-            releases.c.label.startswith(PIN_LABEL_PREFIX),
-            releases.c.created
-            < deletion_time.format_timestamp(
-                deletion_time.compute_deletion_time(connection).trusted_time - STALE_PIN_SECONDS
-            ),
-        )
-    )
-    values = [
-        {
-            "collection": row.collection,
-            "label": f"{PIN_LABEL_PREFIX}{label}",
-            "table_name": row.table_name,
-            "snapshot": row.snapshot,
-            "created": format_current_time(),
-        }
-        for row in connection.execute(sa.select(pointers))
-    ]
-    if values:
-        connection.execute(sa.insert(releases), values)
+    trusted_time = deletion_time.compute_deletion_time(connection).trusted_time
+    oldest_time = deletion_time.format_timestamp(trusted_time - STALE_PIN_SECONDS)
+    is_pin = releases.c.label.startswith(PIN_LABEL_PREFIX)
+    connection.execute(sa.delete(releases).where(is_pin, releases.c.created < oldest_time))
+    pins = []
+    for row in connection.execute(sa.select(pointers)):
+        pin = {"collection": row.collection, "label": f"{PIN_LABEL_PREFIX}{label}", "created": format_current_time()}
+        pin |= {"table_name": row.table_name, "snapshot": row.snapshot}
+        pins.append(pin)
+    if pins:
+        connection.execute(sa.insert(releases), pins)
 
 
 def unpin_snapshots(database: StateDatabase, label: str) -> None:
-    """Remove the pin."""
+    """Remove the pin of a backup."""
     with database.begin_write() as connection:
         connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN_LABEL_PREFIX}{label}"))
 
@@ -74,7 +64,7 @@ class StateExport:
     Attributes
     ----------
     snapshot_records
-        Every snapshot that goes with it: published, pinned by a release, or a reader's own.
+        Every snapshot that belongs to it: published, pinned by a release, or of a user's own table.
     job_ids
         Ids of the jobs that have files.
     """
@@ -86,26 +76,32 @@ class StateExport:
         self.job_ids: list[str] = []
         self._exported_ids: set[str] = set()
         if include_rows:
-            pinned_ids = {row[0] for row in connection.execute(sa.select(pointers.c.snapshot))}
-            pinned_ids |= {row[0] for row in connection.execute(sa.select(releases.c.snapshot))}
-            self.snapshot_records = [
-                record_from_row(row)
-                for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))
-                if row.id in pinned_ids
-            ]
-            self._exported_ids = {record.id for record in self.snapshot_records}
-            self.snapshot_records += [read_user_table_record(row) for row in connection.execute(sa.select(user_tables))]
-            self.job_ids = [row[0] for row in connection.execute(sa.select(db.jobs.c.id).order_by(db.jobs.c.id))]
+            self._collect_snapshots()
+            jobs_query = sa.select(db.jobs.c.id).order_by(db.jobs.c.id)
+            self.job_ids = list(connection.execute(jobs_query).scalars())
+
+    def _collect_snapshots(self) -> None:
+        pinned_ids: set[str] = set()
+        for id_column in (pointers.c.snapshot, releases.c.snapshot):
+            pinned_ids |= set(self._connection.execute(sa.select(id_column)).scalars())
+        for row in self._connection.execute(sa.select(snapshots).order_by(snapshots.c.id)):
+            if row.id in pinned_ids:
+                self.snapshot_records.append(record_from_row(row))
+        self._exported_ids = {record.id for record in self.snapshot_records}
+        for row in self._connection.execute(sa.select(user_tables)):
+            self.snapshot_records.append(read_user_table_record(row))
 
     def iterate_tables(self) -> Iterator[tuple[str, Iterator[str]]]:
         """Yield each table's name and its rows as JSON."""
-        paused_schedule = self._connection.execute(
-            sa.select(schedules.c.paused).where(schedules.c.paused.is_not(None)).limit(1)
-        ).first()
+        paused_query = sa.select(schedules.c.paused).where(schedules.c.paused.is_not(None))
+        has_paused_schedules = self._connection.execute(paused_query.limit(1)).first() is not None
+        excluded_names = set(EXCLUDED_TABLES)
+        if not self._include_rows:
+            excluded_names |= ROW_DEPENDENT_TABLES
+        if not has_paused_schedules:
+            excluded_names.add(schedules.name)
         for table in metadata.sorted_tables:
-            if table is schedules and paused_schedule is None:
-                continue
-            if table.name not in EXCLUDED_TABLES and (self._include_rows or table.name not in ROW_DEPENDENT_TABLES):
+            if table.name not in excluded_names:
                 yield table.name, self._iterate_json_lines(table)
 
     def _iterate_json_lines(self, table: sa.Table) -> Iterator[str]:
@@ -115,7 +111,8 @@ class StateExport:
                 continue
             if table.name == "releases" and values["label"].startswith(PIN_LABEL_PREFIX):
                 continue
-            if table is schedules:  # when things are due is of this moment, but what somebody paused stays paused
+            # the times at which schedules are due belong to this moment, but a paused schedule stays paused
+            if table is schedules:
                 if values["paused"] is None:
                     continue
                 values |= {"holder": None, "asked": None}
@@ -123,7 +120,7 @@ class StateExport:
 
 
 class _UserTableRow:
-    """A reader's table as `record_from_row` of snapshots reads it."""
+    """A row of a user's table, as `record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any) -> None:
         self.id = row.snapshot
@@ -134,13 +131,13 @@ class _UserTableRow:
 
 
 def read_user_table_record(row: Any) -> SnapshotRecord:
-    """Read the record of a reader's own table."""
+    """Read the record of a user's own table."""
     return record_from_row(_UserTableRow(row))
 
 
 @contextmanager
 def open_export(database: StateDatabase, label: str, *, include_rows: bool) -> Iterator[StateExport]:
-    """Open the state of this moment, and pin what is published in it; nothing is written to the store meanwhile."""
+    """Open the present state, and pin what is published in it; nothing is written to the store until it is closed."""
     with database.begin_write() as connection:
         if include_rows:
             _pin_published_snapshots(connection, label)
@@ -148,21 +145,19 @@ def open_export(database: StateDatabase, label: str, *, include_rows: bool) -> I
 
 
 def check_empty(connection: sa.Connection) -> None:
-    """Refuse a store that has something in it.
+    """Check that a store is empty.
 
     Raises
     ------
     ConflictError
-        It is somebody's.
+        The store is not empty.
     """
     for table in metadata.sorted_tables:
         if table.name in EXCLUDED_TABLES:
             continue
         if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
-            raise ConflictError(
-                "the database of the system state is not empty",
-                remedy="name an empty one: HVEN_STORE=postgresql+psycopg://...",
-            )
+            remedy = "name an empty one: HVEN_STORE=postgresql+psycopg://..."
+            raise ConflictError("the database of the system state is not empty", remedy=remedy)
 
 
 def import_rows(
@@ -188,10 +183,8 @@ def import_rows(
         check_empty(connection)
         unknown_tables = set(tables) - {table.name for table in metadata.sorted_tables}
         if unknown_tables:
-            raise StorageError(
-                f"the archive has a table {min(unknown_tables)!r} that this Hven does not know",
-                remedy="run the Hven that wrote it",
-            )
+            message = f"the archive has a table {min(unknown_tables)!r} that this Hven does not know"
+            raise StorageError(message, remedy="run the Hven that wrote it")
         for table in metadata.sorted_tables:
             batch: list[dict[str, Any]] = []
             for row in tables.get(table.name, ()):
@@ -201,8 +194,9 @@ def import_rows(
                     batch = []
             if batch:
                 connection.execute(sa.insert(table), batch)
-        version = sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text)
-        connection.execute(sa.update(meta).where(meta.c.key.in_(("version", "jobs"))).values(value=version))
+        next_version = sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text)
+        is_counter = meta.c.key.in_(("version", "jobs"))
+        connection.execute(sa.update(meta).where(is_counter).values(value=next_version))
         if not database.is_sqlite:
             sequence_statement = sa.text(
                 "SELECT setval(pg_get_serial_sequence('events', 'number'), COALESCE((SELECT MAX(number) FROM "
@@ -212,17 +206,17 @@ def import_rows(
 
 
 def _adapt_row(table_name: str, row: dict[str, Any], restored_records: Mapping[str, SnapshotRecord]) -> dict[str, Any]:
-    """Return a row as it is here: snapshots have other addresses, and nobody holds a job."""
+    """Return a row as it is in this store: snapshots have other paths, and no process holds a job."""
     if table_name == "snapshots":
-        new_row = record_to_row(restored_records[row["id"]])
-        return {**row, **{key: new_row[key] for key in ("rows", "bytes", "record")}}
+        return {**row, **_extract_snapshot_values(restored_records[row["id"]])}
     if table_name == "user_tables":
-        new_row = record_to_row(restored_records[row["snapshot"]])
-        return {
-            **row,
-            **{key: new_row[key] for key in ("rows", "bytes", "record")},
-            "path": restored_records[row["snapshot"]].snapshot.path,
-        }
+        record = restored_records[row["snapshot"]]
+        return {**row, **_extract_snapshot_values(record), "path": record.snapshot.path}
     if table_name == "jobs" and row.get("phase") == "EXECUTING":
         return {**row, "phase": "QUEUED", "holder": None, "started": None, "progress": "{}"}
     return row
+
+
+def _extract_snapshot_values(record: SnapshotRecord) -> dict[str, Any]:
+    snapshot_row = record_to_row(record)
+    return {name: snapshot_row[name] for name in ("rows", "bytes", "record")}

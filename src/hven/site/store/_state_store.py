@@ -1,8 +1,9 @@
-"""`StateStore`: publish, roll back, remove, prune - the only code that moves pointers."""
+"""`StateStore`: publish, roll back, remove and prune collections. No other code moves pointers."""
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +21,12 @@ from hven.site.store._database import (
     events,
     get_next_number,
     increment_version,
+    insert_meta_value,
     is_state_expected,
     mark_state_required,
     meta,
     pointers,
+    read_meta_value,
     releases,
     retired,
     snapshots,
@@ -64,8 +67,8 @@ if TYPE_CHECKING:
 
 
 EMBEDDED_ENGINE = "duckdb"
-_MAX_ID_CHARACTERS = 200  # characters of an id; SQLite looks for no text of more than 50,000
-DATA_MARKER_FILE = ".hven-data"  # a file that tells which store a directory belongs to
+_MAX_ID_CHARACTERS = 200  # a longer id is none of ours; SQLite searches for no text of more than 50,000
+DATA_MARKER_FILE = ".hven-data"  # a file that names the store to which a directory belongs
 
 
 class StateStore:
@@ -74,9 +77,9 @@ class StateStore:
     Parameters
     ----------
     directory
-        ``var/`` of the site; made if it is not there.
+        ``var/`` of the site; it is created if it is missing.
     url
-        SQLAlchemy URL; None = ``hven.sqlite`` in `directory`.
+        SQLAlchemy URL; None: ``hven.sqlite`` in `directory`.
 
     Common
     ------
@@ -90,12 +93,11 @@ class StateStore:
         self._location = directory, url
         try:
             if not is_state_expected(directory, url):
-                # digests, sessions, rows of private tables: nobody else's
+                # digests, sessions, rows of private tables: only the owner may read them
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StorageError(
-                f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
-            ) from error
+            message = f"{directory} cannot be made: {error.strerror}"
+            raise StorageError(message, remedy="check the rights of the site's directory") from error
         self._database = StateDatabase(build_state_address(directory, url))
         self.deletion_clock = DeletionClock(self._database)
         self.leases = LeaseStore(self._database)
@@ -121,7 +123,7 @@ class StateStore:
 
     @property
     def display_address(self) -> str:
-        """Its address, for a person."""
+        """The address for display, without a password."""
         return self._database.display_address
 
     def mark_state_required(self) -> Self:
@@ -130,17 +132,17 @@ class StateStore:
         Returns
         -------
         store
-            Itself.
+            This store.
         """
         mark_state_required(*self._location)
         return self
 
     def get_version(self) -> int:
-        """Count of pointer moves so far: cheap enough to ask several times a second."""
+        """Return the number of pointer moves so far; cheap enough to call several times a second."""
         return self._database.read_counter("version")
 
     def read_published_records(self) -> tuple[int, dict[str, SnapshotRecord]]:
-        """Return every published table's record, as one state.
+        """Return the record of every published table, as one state.
 
         Returns
         -------
@@ -150,17 +152,13 @@ class StateStore:
             By qualified name.
         """
         records_by_table: dict[str, tuple[int, SnapshotRecord]] = {}
+        query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id)
         with self._database.begin_read() as connection:
-            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
-            query = (
-                sa.select(snapshots)
-                .join(pointers, pointers.c.snapshot == snapshots.c.id)
-                .order_by(pointers.c.table_name)
-            )
-            for row in connection.execute(query):
+            version = _read_version(connection)
+            for row in connection.execute(query.order_by(pointers.c.table_name)):
                 row_hash = hash(tuple(row))
                 cached_record = self._cached_records.get(row.table_name)
-                # a record names every file of its sources: it is read once
+                # a record names every file of its sources: it is parsed once
                 if cached_record is not None and cached_record[0] == row_hash:
                     records_by_table[row.table_name] = cached_record
                 else:
@@ -179,56 +177,59 @@ class StateStore:
             Qualified table -> snapshot id.
         """
         with self._database.begin_read() as connection:
-            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
-            return version, {row.table_name: row.snapshot for row in connection.execute(sa.select(pointers))}
+            version = _read_version(connection)
+            rows = connection.execute(sa.select(pointers))
+            return version, {row.table_name: row.snapshot for row in rows}
 
     def list_publication_times(self) -> dict[str, float]:
-        """Return when each collection was published last.
+        """Return when each collection was last published.
 
         Returns
         -------
         times
-            Seconds since 1970, by collection; those that are published no more are not in it.
+            Seconds since 1970, by collection; a collection that is not published now is not in it.
         """
-        query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(
-            pointers.c.collection
-        )
+        last_time = sa.func.max(pointers.c.since)
+        query = sa.select(pointers.c.collection, last_time).group_by(pointers.c.collection)
         with self._database.begin_read() as connection:
-            return {row.collection: datetime.fromisoformat(row.since).timestamp() for row in connection.execute(query)}
+            time_texts: dict[str, str] = {row[0]: row[1] for row in connection.execute(query)}
+        return {collection: datetime.fromisoformat(text).timestamp() for collection, text in time_texts.items()}
 
     def get_record(self, snapshot_id: str) -> SnapshotRecord:
-        """Return one snapshot's record.
+        """Return the record of a snapshot.
 
         Parameters
         ----------
         snapshot_id
-            Its id.
+            Id of the snapshot.
 
         Raises
         ------
         NotFoundError
-            There is none of that id.
+            No snapshot has this id.
         """
+        query = sa.select(snapshots).where(snapshots.c.id == snapshot_id)
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(snapshots).where(snapshots.c.id == snapshot_id)).first()
+            row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"there is no snapshot {snapshot_id!r}")
         return record_from_row(row)
 
     def list_snapshots(self, collection: str) -> list[SnapshotRecord]:
-        """List every snapshot of a collection that is kept.
+        """List every kept snapshot of a collection.
 
         Returns
         -------
         records
             The newest first.
         """
-        query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
+        query = sa.select(snapshots).where(snapshots.c.collection == collection)
         with self._database.begin_read() as connection:
-            return [record_from_row(row) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(snapshots.c.number.desc()))
+            return [record_from_row(row) for row in rows]
 
     def list_snapshot_ids(self, collection: str) -> set[str]:
-        """List the ids of a collection's snapshots that are kept.
+        """List the ids of a collection's kept snapshots.
 
         Returns
         -------
@@ -240,27 +241,29 @@ class StateStore:
             return set(connection.execute(query).scalars())
 
     def list_all_snapshots(self) -> list[SnapshotRecord]:
-        """List every snapshot that is kept, of all collections.
+        """List every kept snapshot of all collections.
 
         Returns
         -------
         records
             By id.
         """
+        query = sa.select(snapshots).order_by(snapshots.c.id)
         with self._database.begin_read() as connection:
-            return [record_from_row(row) for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))]
+            return [record_from_row(row) for row in connection.execute(query)]
 
     def list_events(self, collection: str) -> list[PointerEvent]:
-        """List everything that moved a collection's pointers.
+        """List every event that moved a collection's pointers.
 
         Returns
         -------
         events
             The newest first.
         """
-        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+        query = sa.select(events).where(events.c.collection == collection)
         with self._database.begin_read() as connection:
-            return [pointer_moves.event_from_row(row) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(events.c.number.desc()))
+            return [pointer_moves.event_from_row(row) for row in rows]
 
     def find_states_at(self, time_text: str) -> dict[str, PointerEvent]:
         """Return what was published at a moment.
@@ -268,37 +271,35 @@ class StateStore:
         Parameters
         ----------
         time_text
-            As `PointerEvent.at` has it.
+            The moment, as `PointerEvent.at` has it.
 
         Returns
         -------
         events
-            Collection -> the last event until then.
+            Collection -> its last event until then.
         """
-        query = sa.select(events).where(events.c.at <= time_text).order_by(events.c.number)
+        query = sa.select(events).where(events.c.at <= time_text)
         with self._database.begin_read() as connection:
-            return {row.collection: pointer_moves.event_from_row(row) for row in connection.execute(query)}
+            rows = connection.execute(query.order_by(events.c.number))
+            return {row.collection: pointer_moves.event_from_row(row) for row in rows}
 
     def find_publication_time(self, snapshot_or_run_id: str) -> str | None:
-        """Find when a snapshot, or what a run made, was published first.
+        """Find when a snapshot, or what a run made, was first published.
 
         Parameters
         ----------
         snapshot_or_run_id
-            Id of either.
+            Id of a snapshot or of a run.
 
         Returns
         -------
         moment
-            None if it never was.
+            None if it never was published.
         """
         if len(snapshot_or_run_id) > _MAX_ID_CHARACTERS:
             return None
-        query = sa.select(events).where(
-            sa.or_(
-                events.c.run == snapshot_or_run_id, events.c.state.contains(f'"{snapshot_or_run_id}"', autoescape=True)
-            )
-        )
+        names_snapshot = events.c.state.contains(f'"{snapshot_or_run_id}"', autoescape=True)
+        query = sa.select(events).where(sa.or_(events.c.run == snapshot_or_run_id, names_snapshot))
         with self._database.begin_read() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
         if row is None:
@@ -306,14 +307,16 @@ class StateStore:
         return str(row.at)
 
     def list_known_paths(self) -> set[str]:
-        """Return `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
+        """Return `Snapshot.path` of every kept snapshot: other files may be swept away."""
         with self._database.begin_read() as connection:
-            snapshot_paths = {read_engine_and_path(row)[1] for row in connection.execute(sa.select(snapshots))}
-            snapshot_paths |= set(connection.execute(sa.select(user_tables.c.path)).scalars())
-            return snapshot_paths | set(connection.execute(sa.select(retired.c.path)).scalars())
+            snapshot_rows = connection.execute(sa.select(snapshots))
+            known_paths = {read_engine_and_path(row)[1] for row in snapshot_rows}
+            for user_paths in (user_tables.c.path, retired.c.path):
+                known_paths |= set(connection.execute(sa.select(user_paths)).scalars())
+        return known_paths
 
     def map_known_paths(self) -> dict[str, set[str]]:
-        """Return what `list_known_paths` does, by engine; readers' own tables are all in the embedded one."""
+        """Return the paths of `list_known_paths` by engine; users' own tables are all in the embedded one."""
         paths_by_engine: dict[str, set[str]] = {}
         known_paths = self.list_known_paths()
         with self._database.begin_read() as connection:
@@ -325,33 +328,29 @@ class StateStore:
         return paths_by_engine
 
     def is_snapshot_kept(self, snapshot: Snapshot) -> bool:
-        """Return whether somebody may still want a snapshot: what is not kept any more was removed, and is not damaged.
+        """Return whether a snapshot is kept: one that is not was removed on purpose, and is not damaged.
 
         Parameters
         ----------
         snapshot
-            Of any engine.
+            A snapshot of any engine.
         """
         return snapshot.path in self.map_known_paths().get(snapshot.engine, ())
 
     def list_held_collections(self) -> dict[str, str]:
         """Return the collections that a rollback holds, and since when.
 
-        No schedule changes them, nor what they are made from.
+        No schedule changes them, nor does a change of the collections that they are made from.
         """
         version = self.get_version()
         if self._cached_holds[0] != version:
             last_events = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
-            query = sa.select(events.c.collection, events.c.at, events.c.action).where(events.c.number.in_(last_events))
+            query = sa.select(events).where(events.c.number.in_(last_events))
+            holding_actions = pointer_moves.HOLDING_ACTIONS
             with self._database.begin_read() as connection:
-                self._cached_holds = (
-                    version,
-                    {
-                        row.collection: row.at
-                        for row in connection.execute(query)
-                        if row.action in pointer_moves.HOLDING_ACTIONS
-                    },
-                )
+                rows = connection.execute(query)
+                held_since = {row.collection: row.at for row in rows if row.action in holding_actions}
+            self._cached_holds = (version, held_since)
         return self._cached_holds[1]
 
     # --- pointers --------------------------------------------------------------------------------------------
@@ -367,16 +366,16 @@ class StateStore:
     ) -> int:
         """Publish these snapshots as the collection's, all at once.
 
-        Its tables that are not named are published no more.
+        Tables of the collection that are not among them are no longer published.
 
         Parameters
         ----------
         records
-            New snapshots, and those already stored that stay.
+            New snapshots, and stored ones that stay.
         lease
             The lease of the caller: if it was lost, nothing is published.
         keep_hold
-            The rows are the same as before, elsewhere: what a rollback holds stays held.
+            Keep the hold of a rollback, because the rows are the same as before and only lie elsewhere.
 
         Returns
         -------
@@ -399,23 +398,23 @@ class StateStore:
         new_pushes: Iterable[pushes.ClientPush] = (),
         keep_hold: bool = False,
     ) -> int:
-        """Publish several collections at one moment: those made from others with what they are made from.
+        """Publish several collections at one moment: derived collections together with their sources.
 
         Parameters
         ----------
         states
-            Collection, its records, the caller's lease of it: as for `publish_collection`, and so is `keep_hold`.
+            Collection, its records, and the caller's lease of it: as for `publish_collection`.
         amended_records
-            Snapshots that stay, of any collection, and of whose provenance more is known now.
+            Stored snapshots of any collection whose provenance has grown.
         new_pushes
-            Writes of clients that these snapshots show.
+            Writes of clients that these snapshots contain.
         keep_hold
             As for `publish_collection`.
 
         Returns
         -------
         version
-            After it.
+            The version after the publication.
 
         Raises
         ------
@@ -428,17 +427,7 @@ class StateStore:
                 new_records = list(records)
                 if lease is not None:
                     leases.check_lease_held(connection, lease)
-                stored_query = sa.select(snapshots.c.id).where(
-                    snapshots.c.id.in_([record.id for record in new_records])
-                )
-                stored_ids = {row.id for row in connection.execute(stored_query)}
-                for record in new_records:
-                    if record.id not in stored_ids:
-                        connection.execute(
-                            sa.insert(snapshots).values(
-                                **record_to_row(record), number=get_next_number(connection, snapshots)
-                            )
-                        )
+                _insert_new_snapshots(connection, new_records)
                 state = {record.table.qualified_name: record.id for record in new_records}
                 is_held = keep_hold and pointer_moves.is_collection_held(connection, collection)
                 version = pointer_moves.move_pointers(connection, collection, state, "publish", run_id)
@@ -450,12 +439,12 @@ class StateStore:
         return version
 
     def update_records(self, records: Iterable[SnapshotRecord]) -> None:
-        """Update the provenance of stored snapshots, where nothing is published.
+        """Update the provenance of stored snapshots without publishing anything.
 
         Parameters
         ----------
         records
-            With what is known now.
+            Records of stored snapshots, with their present provenance.
         """
         with self._database.begin_write() as connection:
             pointer_moves.update_records(connection, records)
@@ -469,18 +458,18 @@ class StateStore:
         name
             A collection, or one table as ``schema.table``.
         snapshot_or_run_id
-            Id of a snapshot or of a run; None = the state before the present one. For a collection, all tables go to
-            what was published together with it.
+            Id of a snapshot or of a run; None: the state before the present one. All tables of a collection go back
+            to what was published together with it.
 
         Returns
         -------
         dict
-            Qualified table -> snapshot id that is now published.
+            Qualified table -> id of the snapshot that is now published.
 
         Raises
         ------
         NotFoundError
-            No such collection, snapshot, or nothing earlier is kept.
+            There is no such collection or snapshot, or nothing earlier is kept.
         ConflictError
             The collection is being ingested.
         """
@@ -506,23 +495,22 @@ class StateStore:
         Returns
         -------
         held
-            Whether one did.
+            Whether a rollback held it.
         """
         with self._database.begin_write() as connection:
             is_held = pointer_moves.is_collection_held(connection, collection)
             if is_held:
-                pointer_moves.record_event(
-                    connection, collection, pointer_moves.read_pointers(connection, collection), "resume", run_id=None
-                )
+                state = pointer_moves.read_pointers(connection, collection)
+                pointer_moves.record_event(connection, collection, state, "resume", run_id=None)
             return is_held
 
     def unpublish_collection(self, collection: str) -> list[str]:
-        """Publish a collection no more; its snapshots stay (see `delete_unpinned_snapshots`).
+        """Stop publishing a collection; its snapshots stay (see `delete_unpinned_snapshots`).
 
         Returns
         -------
         tables
-            That were published.
+            The tables that were published.
 
         Raises
         ------
@@ -531,97 +519,87 @@ class StateStore:
         ConflictError
             The collection is being ingested.
         """
+        snapshots_query = sa.select(snapshots.c.id).where(snapshots.c.collection == collection)
+        tables_query = sa.select(pointers.c.table_name).where(pointers.c.collection == collection)
         with self._database.begin_write() as connection:
             leases.check_lease_free(connection, build_lease_name(collection))
-            first_snapshot = connection.execute(
-                sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)
-            ).first()
-            if first_snapshot is None:
+            if connection.execute(snapshots_query.limit(1)).first() is None:
                 raise NotFoundError(f"there is no collection {collection!r} in the system state")
-            table_names = [
-                row.table_name
-                for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))
-            ]
+            table_names = list(connection.execute(tables_query).scalars())
             if table_names:
                 pointer_moves.move_pointers(connection, collection, {}, "remove", None)
             return table_names
 
     def delete_unpinned_snapshots(self, collection: str) -> list[Snapshot]:
-        """Forget a collection's snapshots that are neither published nor pinned.
+        """Delete a collection's snapshots that are neither published nor pinned from the store.
 
         Returns
         -------
         snapshots
-            The caller drops their files.
+            The deleted snapshots: the caller drops their files.
         """
         return self._delete_snapshots(collection, keep_count=0)
 
     def prune_snapshots(self, collection: str, keep_count: int, *, created_before: str = "9") -> list[Snapshot]:
-        """Forget all but the last snapshots of each table; published and pinned ones stay.
+        """Delete all but the last snapshots of each table from the store; published and pinned ones stay.
 
         Parameters
         ----------
         keep_count
-            How many, at least 1.
+            How many snapshots of each table stay, at least 1.
         created_before
-            ISO time: what was made later stays.
+            ISO time: later snapshots stay, too.
 
         Returns
         -------
         snapshots
-            The caller drops their files.
+            The deleted snapshots: the caller drops their files.
         """
         return self._delete_snapshots(collection, keep_count=max(keep_count, 1), created_before=created_before)
 
     def _delete_snapshots(self, collection: str, keep_count: int, created_before: str = "9") -> list[Snapshot]:
+        query = sa.select(snapshots).where(snapshots.c.collection == collection)
+        counts_by_table: Counter[str] = Counter()
+        deleted_snapshots = []
         with self._database.begin_write() as connection:
-            pinned_ids = {row.snapshot for row in connection.execute(sa.select(pointers.c.snapshot))}
-            pinned_ids |= {row.snapshot for row in connection.execute(sa.select(releases.c.snapshot))}
-            query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
-            counts_by_table: dict[str, int] = {}
-            deleted_snapshots = []
-            for row in connection.execute(query):
-                counts_by_table[row.table_name] = counts_by_table.get(row.table_name, 0) + 1
-                if (
-                    counts_by_table[row.table_name] > keep_count
-                    and row.id not in pinned_ids
-                    and row.created < created_before
-                ):
+            pinned_ids: set[str] = set()
+            for pinning_column in (pointers.c.snapshot, releases.c.snapshot):
+                pinned_ids |= set(connection.execute(sa.select(pinning_column)).scalars())
+            for row in connection.execute(query.order_by(snapshots.c.number.desc())):
+                counts_by_table[row.table_name] += 1
+                is_old = counts_by_table[row.table_name] > keep_count and row.created < created_before
+                if is_old and row.id not in pinned_ids:
                     deleted_snapshots.append(record_from_row(row).snapshot)
-            connection.execute(
-                sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in deleted_snapshots]))
-            )
+            deleted_ids = [snapshot.id for snapshot in deleted_snapshots]
+            connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_(deleted_ids)))
             for dependent_table in (sync_state, verifications):
-                connection.execute(
-                    sa.delete(dependent_table).where(
-                        dependent_table.c.snapshot.in_([snapshot.id for snapshot in deleted_snapshots])
-                    )
-                )
+                row_condition = dependent_table.c.snapshot.in_(deleted_ids)
+                connection.execute(sa.delete(dependent_table).where(row_condition))
             return deleted_snapshots
 
     # --- backup ----------------------------------------------------------------------------------------------
 
     def open_export(self, label: str, *, include_rows: bool) -> AbstractContextManager[state_copies.StateExport]:
-        """Open the state of this moment for a backup.
+        """Open the present state for a backup.
 
-        What is published is then kept from being pruned until `unpin_snapshots`.
+        Until `unpin_snapshots`, what is published now is not pruned.
 
         Parameters
         ----------
         label
-            Of the pin.
+            Name of the pin.
         include_rows
-            With all that is worth something only with its rows and files.
+            Include the records that are useful only together with their rows and files.
 
         Returns
         -------
         export
-            To be closed.
+            The caller closes it.
         """
         return state_copies.open_export(self._database, label, include_rows=include_rows)
 
     def unpin_snapshots(self, label: str) -> None:
-        """Unpin what a backup has kept.
+        """Release the snapshots that a backup has pinned.
 
         Parameters
         ----------
@@ -645,67 +623,67 @@ class StateStore:
         state_copies.import_rows(self._database, tables, restored_records)
 
     def check_empty(self) -> None:
-        """Refuse a store that has something in it.
+        """Check that the store is empty.
 
         Raises
         ------
         ConflictError
-            It has.
+            The store is not empty.
         """
         with self._database.begin_read() as connection:
             state_copies.check_empty(connection)
 
-    # --- the data that belong to it -----------------------------------------------------------------------------
+    # --- the data directory -------------------------------------------------------------------------------------
 
     def claim_data_directory(self, directory: Path) -> None:
-        """Check that the directory of snapshots and jobs is the one that belongs to a store which machines share.
+        """Check that this directory of snapshots and jobs belongs to a store that several machines share.
 
         Parameters
         ----------
         directory
-            Of this machine.
+            The directory of this machine.
 
         Raises
         ------
         StorageError
-            Another directory belongs to it, or this one to another store.
+            Another directory belongs to the store, or this one to another store.
         """
-        if self._database.is_sqlite:  # it lies beside its data
+        if self._database.is_sqlite:  # the file lies beside its data
             return
         marker = directory / DATA_MARKER_FILE
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._database.begin_write() as connection:
+            directory_id = None
             if marker.is_file():
-                found_marker = marker.read_text(encoding="ascii").strip()
-            else:
-                found_marker = None
-            data_id = connection.execute(sa.select(meta.c.value).where(meta.c.key == "data")).scalar()
+                directory_id = marker.read_text(encoding="ascii").strip()
+            data_id = read_meta_value(connection, "data")
             if data_id is None:
-                data_id = found_marker or secrets.token_hex(8)
+                data_id = directory_id or secrets.token_hex(8)
                 marker.write_text(f"{data_id}\n", encoding="ascii")
-                connection.execute(sa.insert(meta).values(key="data", value=data_id))
-        if found_marker not in {None, data_id} or (found_marker is None and not marker.is_file()):
-            mismatch = "has other data" if found_marker is not None else "has none of its data"
-            raise StorageError(
-                f"the system state {self._database.display_address} is shared, and {directory} {mismatch}",
-                remedy="machines with one store share one directory: set data in hven.toml; "
-                f"if the data {data_id} are lost for good, write {data_id} into {marker} and ingest again",
-            )
+                insert_meta_value(connection, "data", data_id)
+        if directory_id == data_id or (directory_id is None and marker.is_file()):
+            return
+        mismatch = "has none of its data" if directory_id is None else "has other data"
+        raise StorageError(
+            f"the system state {self._database.display_address} is shared, and {directory} {mismatch}",
+            remedy="machines with one store share one directory: set data in hven.toml; "
+            f"if the data {data_id} are lost for good, write {data_id} into {marker} and ingest again",
+        )
 
     def get_site_id(self) -> str:
-        """Return what tells this site from every other one.
+        """Return the identifier of this site, which no other site has.
 
-        Made when it is first asked for, shared by the machines that share the store.
+        It is created at the first call, and shared by all machines that share the store.
         """
         with self._database.begin_write() as connection:
-            site_id = connection.execute(sa.select(meta.c.value).where(meta.c.key == "site")).scalar()
+            site_id = read_meta_value(connection, "site")
             if site_id is None:
                 site_id = secrets.token_hex(8)
-                connection.execute(sa.insert(meta).values(key="site", value=site_id))
-        return str(site_id)
+                insert_meta_value(connection, "site", site_id)
+        return site_id
 
     def release_data_directory(self) -> None:
-        """Forget which directory belongs to a store that has nothing in it after all."""
+        """Forget which directory belongs to this store, because it is empty after all."""
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(meta).where(meta.c.key == "data"))
 
@@ -715,11 +693,27 @@ class StateStore:
 
 
 def build_lease_name(collection: str) -> str:
-    """Return the name of the lease that whoever changes a collection holds.
+    """Return the name of the lease that a process holds while it changes a collection.
 
     Parameters
     ----------
     collection
-        Its name.
+        Name of the collection.
     """
     return f"ingest {collection}"
+
+
+def _read_version(connection: sa.Connection) -> int:
+    version_query = sa.select(meta.c.value).where(meta.c.key == "version")
+    return int(connection.execute(version_query).scalar_one())
+
+
+def _insert_new_snapshots(connection: sa.Connection, records: list[SnapshotRecord]) -> None:
+    """Insert those records that are not stored yet."""
+    record_ids = [record.id for record in records]
+    stored_query = sa.select(snapshots.c.id).where(snapshots.c.id.in_(record_ids))
+    stored_ids = set(connection.execute(stored_query).scalars())
+    for record in records:
+        if record.id not in stored_ids:
+            number = get_next_number(connection, snapshots)
+            connection.execute(sa.insert(snapshots).values(**record_to_row(record), number=number))

@@ -1,6 +1,6 @@
-"""What was used how often: sums by month, collection, table, service and kind of user.
+"""How often what was used: sums by month, collection, table, service and kind of user.
 
-Nothing here tells of anybody.
+The sums identify nobody.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 COUNT_COLUMNS = ("investigations", "requests", "unique_investigations", "unique_requests", "files", "rows", "bytes")
 KEY_COLUMNS = ("month", "collection", "table_name", "service", "access")
-MAX_MONTHS = 120  # months
+_ALL_COLUMNS = (*KEY_COLUMNS, *COUNT_COLUMNS)
+MAX_MONTHS = 120
 
 
 class UsageKey(NamedTuple):
@@ -29,11 +30,11 @@ class UsageKey(NamedTuple):
     month
         ``2026-11``.
     collection
-        Its name; empty: the site.
+        Name of the collection; empty: the site.
     table
-        Without the collection; empty: the collection as a whole, which has each action once.
+        Name of the table without the collection; empty: the collection as a whole, which counts each action once.
     service
-        Name of a face; empty: all together.
+        Name of a service; empty: all services together.
     access
         ``regular``, ``machine`` or ``robot``.
     """
@@ -46,39 +47,40 @@ class UsageKey(NamedTuple):
 
 
 class UsageCountStore:
-    """The sums. They are added to, never set."""
+    """The sums of a site. Counts are added to them; they are never set."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
+        names = ", ".join(_ALL_COLUMNS)
+        placeholders = ", ".join(f":{name}" for name in _ALL_COLUMNS)
+        key_names = ", ".join(KEY_COLUMNS)
         sums = ", ".join(f"{name} = uses.{name} + excluded.{name}" for name in COUNT_COLUMNS)
-        all_columns = (*KEY_COLUMNS, *COUNT_COLUMNS)
         self._upsert_statement = sa.text(
-            f"INSERT INTO uses ({', '.join(all_columns)}) VALUES "
-            f"({', '.join(f':{column_name}' for column_name in all_columns)}) ON CONFLICT "
-            f"({', '.join(KEY_COLUMNS)}) DO UPDATE SET {sums}"
+            f"INSERT INTO uses ({names}) VALUES ({placeholders}) ON CONFLICT ({key_names}) DO UPDATE SET {sums}"
         )
 
     def add_counts(self, sums: Mapping[UsageKey, Sequence[int]]) -> None:
-        """Add to the sums, all at once.
+        """Add counts to the sums, all at once.
 
         Parameters
         ----------
         sums
-            By what was used, in the order of `COUNT_COLUMNS`.
+            Counts in the order of `COUNT_COLUMNS`, by what was used.
         """
-        rows = [dict(zip((*KEY_COLUMNS, *COUNT_COLUMNS), (*key, *values), strict=True)) for key, values in sums.items()]
+        rows = [dict(zip(_ALL_COLUMNS, (*key, *counts), strict=True)) for key, counts in sums.items()]
         if not rows:
             return
-        # the oldest months go by their number, not by the date: a clock that is years ahead for a moment takes none
-        months = sa.select(uses.c.month).distinct().order_by(uses.c.month.desc()).offset(MAX_MONTHS).limit(1)
+        # the oldest months are deleted by their number, not by the date: a clock that is years ahead for a moment
+        # deletes none
+        months = sa.select(uses.c.month).distinct().order_by(uses.c.month.desc())
         with self._database.begin_write() as connection:
             connection.execute(self._upsert_statement, rows)
-            oldest_month = connection.execute(months).scalar()
-            if oldest_month is not None:
-                connection.execute(sa.delete(uses).where(uses.c.month <= oldest_month))
+            first_excess_month = connection.execute(months.offset(MAX_MONTHS).limit(1)).scalar()
+            if first_excess_month is not None:
+                connection.execute(sa.delete(uses).where(uses.c.month <= first_excess_month))
 
     def sum_months(self, first_month: str = "", last_month: str = "9999-12") -> dict[UsageKey, tuple[int, ...]]:
-        """Return the sums of some months.
+        """Return the sums of a range of months.
 
         Parameters
         ----------
@@ -88,18 +90,14 @@ class UsageCountStore:
         Returns
         -------
         sums
-            By what was used, in the order of `COUNT_COLUMNS`.
+            Counts in the order of `COUNT_COLUMNS`, by what was used.
         """
-        columns = [uses.c[name] for name in (*KEY_COLUMNS, *COUNT_COLUMNS)]
-        query = (
-            sa.select(*columns)
-            .where(uses.c.month >= first_month, uses.c.month <= last_month)
-            .order_by(*columns[: len(KEY_COLUMNS)])
-        )
+        key_count = len(KEY_COLUMNS)
+        columns = [uses.c[name] for name in _ALL_COLUMNS]
+        query = sa.select(*columns).where(uses.c.month >= first_month, uses.c.month <= last_month)
         with self._database.begin_read() as connection:
-            return {
-                UsageKey(*row[: len(KEY_COLUMNS)]): tuple(row[len(KEY_COLUMNS) :]) for row in connection.execute(query)
-            }
+            rows = connection.execute(query.order_by(*columns[:key_count]))
+            return {UsageKey(*row[:key_count]): tuple(row[key_count:]) for row in rows}
 
 
 __all__ = ["COUNT_COLUMNS", "MAX_MONTHS", "UsageCountStore", "UsageKey"]

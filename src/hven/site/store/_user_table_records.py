@@ -1,6 +1,6 @@
-"""The tables that readers keep in the service: whose, how large, until when. Apart from `pointers`.
+"""The tables that users keep in the service: whose they are, how large, and until when they stay.
 
-They are no holdings of the site.
+They are not in `pointers`, because the site does not publish them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,31 @@ if TYPE_CHECKING:
     from hven.engines import Snapshot
     from hven.site.store._database import StateDatabase
 
-RETIREMENT_SECONDS = 120.0  # seconds in which queries that know a table that is no more may still begin to read it
+RETIREMENT_SECONDS = 120.0  # queries that began before a table was deleted may still begin to read it for this long
 
 
 class UserTableStore:
-    """Every reader's own tables."""
+    """The tables of all users."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def list_owner_tables(self, owner: str) -> list[tuple[SnapshotRecord, str]]:
-        """Return the tables of one reader that have not expired, and when they will."""
-        query = (
-            sa.select(user_tables)
-            .where(user_tables.c.owner == owner, user_tables.c.expires > format_current_time())
-            .order_by(user_tables.c.name)
-        )
+        """Return the tables of one user that have not expired, with their times of expiry."""
+        is_current = user_tables.c.expires > format_current_time()
+        query = sa.select(user_tables).where(user_tables.c.owner == owner, is_current)
         with self._database.begin_read() as connection:
-            return [(_record_from_row(row), row.expires) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(user_tables.c.name))
+            return [(_record_from_row(row), row.expires) for row in rows]
 
     def list_user_tables(self) -> list[tuple[SnapshotRecord, str]]:
-        """Return everybody's tables, expired ones too."""
+        """Return the tables of all users with their times of expiry, including expired ones."""
         query = sa.select(user_tables).order_by(user_tables.c.owner, user_tables.c.name)
         with self._database.begin_read() as connection:
             return [(_record_from_row(row), row.expires) for row in connection.execute(query)]
 
     def count_other_rows(self, owner: str, name: str, *, table_limit: int) -> int:
-        """Count the rows of the owner's other tables: for a first look, before anything is read.
+        """Count the rows of the owner's other tables, as a first check before an upload is read.
 
         Raises
         ------
@@ -61,7 +59,7 @@ class UserTableStore:
     def save_table(
         self, record: SnapshotRecord, expires: str, *, table_limit: int, row_limit: int, byte_limit: int
     ) -> list[Snapshot]:
-        """Record a table (`record.table.owner` says whose), instead of one of the same name.
+        """Record a table of the user `record.table.owner`; it replaces one of the same name.
 
         Parameters
         ----------
@@ -71,14 +69,14 @@ class UserTableStore:
         Returns
         -------
         list of Snapshot
-            States of the same table before the last one: the caller drops their files.
+            Earlier states of the same table, without the last one: the caller drops their files.
 
         Raises
         ------
         TooLargeError
             The quota is used up; nothing has changed.
         UnauthenticatedError
-            The account is gone meanwhile.
+            The account has been removed in the meantime.
         """
         owner = str(record.table.owner)
         name = record.table.name.lower()
@@ -89,67 +87,63 @@ class UserTableStore:
             _check_table_count(other_rows, table_limit)
             check_quota("rows", sum(row.rows for row in other_rows) + record.snapshot.rows, row_limit)
             check_quota("bytes", sum(row.bytes for row in other_rows) + record.snapshot.bytes, byte_limit)
-            # one state before the present one may still be read; those before it are let go of, or loading often would
-            # fill the disk
-            row_conditions = (retired.c.owner == owner, retired.c.name == name)
-            older_snapshots = [
-                _snapshot_from_row(row) for row in connection.execute(sa.select(retired).where(*row_conditions))
-            ]
-            connection.execute(sa.delete(retired).where(*row_conditions))
-            schedule_table_deletion(connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name))
+            # queries may still read the last state; earlier ones go now, or frequent uploads would fill the disk
+            is_retired_state = sa.and_(retired.c.owner == owner, retired.c.name == name)
+            retired_rows = connection.execute(sa.select(retired).where(is_retired_state))
+            older_snapshots = [_snapshot_from_row(row) for row in retired_rows]
+            connection.execute(sa.delete(retired).where(is_retired_state))
+            schedule_table_deletion(connection, _is_table(owner, name))
             record_row = record_to_row(record)
             values = {key: record_row[key] for key in ("bytes", "rows", "created", "record")}
-            connection.execute(
-                sa.insert(user_tables).values(
-                    owner=owner, name=name, snapshot=record.id, path=record.snapshot.path, expires=expires, **values
-                )
-            )
+            values |= {"owner": owner, "name": name, "snapshot": record.id}
+            values |= {"path": record.snapshot.path, "expires": expires}
+            connection.execute(sa.insert(user_tables).values(values))
             return older_snapshots
 
     def delete_table(self, owner: str, name: str) -> None:
-        """Forget a table; its files go with a later sweep.
+        """Delete a table from the store; a later sweep removes its files.
 
         Raises
         ------
         NotFoundError
-            The owner has none of that name.
+            The owner has no table of that name.
         """
         with self._database.begin_write() as connection:
-            if not schedule_table_deletion(
-                connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name.lower())
-            ):
+            deleted_count = schedule_table_deletion(connection, _is_table(owner, name.lower()))
+            if not deleted_count:
                 raise NotFoundError(f"you have no table {name!r:.120}")
 
     def set_expiry(self, owner: str, name: str, expires: str) -> None:
-        """Set the time when a table goes.
+        """Set the time at which a table expires.
 
         Raises
         ------
         NotFoundError
-            The owner has none of that name.
+            The owner has no table of that name.
         """
-        row_conditions = (user_tables.c.owner == owner, user_tables.c.name == name.lower())
+        statement = sa.update(user_tables).where(_is_table(owner, name.lower())).values(expires=expires)
         with self._database.begin_write() as connection:
-            if not connection.execute(sa.update(user_tables).where(*row_conditions).values(expires=expires)).rowcount:
+            if not connection.execute(statement).rowcount:
                 raise NotFoundError(f"{owner} has no table {name!r:.120}")
 
     def has_expired(self, time_text: str) -> bool:
         """Return whether `delete_expired` has something to do."""
+        expiry_queries = (
+            sa.select(user_tables.c.name).where(user_tables.c.expires <= time_text),
+            sa.select(retired.c.name).where(retired.c.until <= time_text),
+            sa.select(sessions.c.owner).where(sessions.c.expires <= time_text),
+        )
         with self._database.begin_read() as connection:
-            expiry_queries = (
-                sa.select(user_tables.c.name).where(user_tables.c.expires <= time_text),
-                sa.select(retired.c.name).where(retired.c.until <= time_text),
-                sa.select(sessions.c.owner).where(sessions.c.expires <= time_text),
-            )
             return any(connection.execute(query.limit(1)).first() is not None for query in expiry_queries)
 
     def delete_expired(self, time_text: str) -> tuple[int, list[Snapshot]]:
-        """Forget every table whose time is over at `time_text`, and every session.
+        """Delete every table and every session that has expired by `time_text`.
 
         Returns
         -------
         tuple
-            How many tables went, and what nobody can begin to read any more: the caller drops its files.
+            Number of deleted tables, and the snapshots that no query can begin to read any more: the caller drops
+            their files.
         """
         if not self.has_expired(time_text):
             return 0, []
@@ -157,48 +151,42 @@ class UserTableStore:
             connection.execute(sa.delete(sessions).where(sessions.c.expires <= time_text))
             count = schedule_table_deletion(connection, user_tables.c.expires <= time_text)
             is_over = retired.c.until <= time_text
-            deleted_snapshots = [
-                _snapshot_from_row(row) for row in connection.execute(sa.select(retired).where(is_over))
-            ]
+            retired_rows = connection.execute(sa.select(retired).where(is_over))
+            deleted_snapshots = [_snapshot_from_row(row) for row in retired_rows]
             connection.execute(sa.delete(retired).where(is_over))
             return count, deleted_snapshots
 
 
 def schedule_table_deletion(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> int:
-    """Forget tables, and let their files stay for a moment; part of the caller's transaction."""
+    """Delete tables in the caller's transaction; their files stay for `RETIREMENT_SECONDS`. Return how many went."""
     rows = list(connection.execute(sa.select(user_tables).where(row_condition)))
-    retired_until = (
-        (datetime.now(UTC) + timedelta(seconds=RETIREMENT_SECONDS))
-        .isoformat(timespec="microseconds")
-        .replace("+00:00", "Z")
-    )
+    retired_until = datetime.now(UTC) + timedelta(seconds=RETIREMENT_SECONDS)
+    until_text = retired_until.isoformat(timespec="microseconds").replace("+00:00", "Z")
     for row in rows:
-        connection.execute(
-            sa.insert(retired).values(
-                path=row.path, owner=row.owner, name=row.name, until=retired_until, record=row.record
-            )
-        )
-    connection.execute(sa.delete(verifications).where(verifications.c.snapshot.in_([row.snapshot for row in rows])))
+        values = {"path": row.path, "owner": row.owner, "name": row.name, "until": until_text, "record": row.record}
+        connection.execute(sa.insert(retired).values(values))
+    snapshot_ids = [row.snapshot for row in rows]
+    connection.execute(sa.delete(verifications).where(verifications.c.snapshot.in_(snapshot_ids)))
     connection.execute(sa.delete(user_tables).where(row_condition))
     return len(rows)
 
 
 def check_quota(quantity: str, total: int, limit: int) -> None:
-    """Check what a reader keeps against the quota.
+    """Check the total of a user's tables against the quota.
 
     Parameters
     ----------
     quantity
         Rows, bytes or tables.
     total
-        How many there would be.
+        How many the tables would have.
     limit
-        How many there may be.
+        How many they may have.
 
     Raises
     ------
     TooLargeError
-        It says how much there would be.
+        The total exceeds the limit; the message says both.
     """
     if total > limit:
         raise TooLargeError(
@@ -207,27 +195,27 @@ def check_quota(quantity: str, total: int, limit: int) -> None:
         )
 
 
+def _is_table(owner: str, name: str) -> sa.ColumnElement[bool]:
+    return sa.and_(user_tables.c.owner == owner, user_tables.c.name == name)
+
+
 def _list_other_rows(connection: sa.Connection, owner: str, name: str) -> list[Any]:
-    rows = connection.execute(
-        sa.select(user_tables).where(user_tables.c.owner == owner, user_tables.c.expires > format_current_time())
-    )
+    is_current = user_tables.c.expires > format_current_time()
+    rows = connection.execute(sa.select(user_tables).where(user_tables.c.owner == owner, is_current))
     return [row for row in rows if row.name != name.lower()]
 
 
 def _check_table_count(other_rows: list[Any], table_limit: int) -> None:
     if table_limit == 0:
-        raise TooLargeError(
-            "this service keeps no tables of readers", remedy="send the table with the query: UPLOAD=mine,param:PART"
-        )
+        remedy = "send the table with the query: UPLOAD=mine,param:PART"
+        raise TooLargeError("this service keeps no tables of readers", remedy=remedy)
     if len(other_rows) >= table_limit:
-        raise TooLargeError(
-            f"you keep {len(other_rows)} tables already; the limit is {table_limit}",
-            remedy="delete one that you need no more",
-        )
+        message = f"you keep {len(other_rows)} tables already; the limit is {table_limit}"
+        raise TooLargeError(message, remedy="delete one that you need no more")
 
 
 class _SnapshotRow:
-    """A row as `record_from_row` of snapshots reads it."""
+    """A row of a user's table, as `record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any, snapshot_id: str, created: str) -> None:
         self.id = snapshot_id

@@ -1,4 +1,4 @@
-"""Local accounts: a name and the salted hash of a token, which is shown once and kept nowhere."""
+"""Local accounts: a name and the salted hash of a token. The token is shown once and not stored."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
 ACCOUNT_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-RESERVED_NAMES = {"owner", "anonymous"}  # whom the program itself calls so
-_DUMMY_SALT_AND_HASH = ("0" * 32, "0" * 64)  # compared with when there is no such account: an answer takes as long
+RESERVED_NAMES = {"owner", "anonymous"}  # names of the program itself
+_DUMMY_SALT_AND_HASH = ("0" * 32, "0" * 64)  # compared if there is no such account: the answer takes the same time
 
 
 class UserStore:
@@ -38,76 +38,73 @@ class UserStore:
         Returns
         -------
         str
-            Its token, ``ACCOUNT_NAME_PATTERN.SECRET``; nobody can read it again.
+            Its token, ``NAME.SECRET``; nobody can read it again.
 
         Raises
         ------
         UserError
-            No name for an account.
+            The name is not allowed.
         ConflictError
-            There is one already.
+            The account exists already.
         """
         if not ACCOUNT_NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
-            raise UserError(
-                f"{name!r:.80} cannot be the name of an account",
-                remedy="a small letter, then small letters, digits, _ and -",
-            )
+            message = f"{name!r:.80} cannot be the name of an account"
+            raise UserError(message, remedy="a small letter, then small letters, digits, _ and -")
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
+        values = {"name": name, "salt": salt, "hash": _hash_token(salt, secret)}
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
-                raise ConflictError(
-                    f"there is an account {name!r} already",
-                    remedy=f"hven user remove {name} takes it away, with its tables",
-                )
-            delete_matching_jobs(connection, jobs.c.owner == name)  # of somebody who had the name before
-            connection.execute(
-                sa.insert(users).values(
-                    name=name, salt=salt, hash=_hash_token(salt, secret), created=format_current_time()
-                )
-            )
+                remedy = f"hven user remove {name} takes it away, with its tables"
+                raise ConflictError(f"there is an account {name!r} already", remedy=remedy)
+            delete_matching_jobs(connection, jobs.c.owner == name)  # jobs of an earlier account of that name
+            connection.execute(sa.insert(users).values(**values, created=format_current_time()))
         return f"{name}.{secret}"
 
     def renew_token(self, name: str) -> str:
-        """Renew the token of an account; the old one and all sessions end, tables and jobs stay.
+        """Renew the token of an account; its old token and its sessions end, its tables and jobs stay.
 
         Raises
         ------
         NotFoundError
-            There is none of that name.
+            There is no account of that name.
         """
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
+        values = {"salt": salt, "hash": _hash_token(salt, secret)}
+        statement = sa.update(users).where(users.c.name == name).values(values)
         with self._database.begin_write() as connection:
-            values = {"salt": salt, "hash": _hash_token(salt, secret)}
-            if not connection.execute(sa.update(users).where(users.c.name == name).values(**values)).rowcount:
+            if not connection.execute(statement).rowcount:
                 raise NotFoundError(f"there is no account {name!r:.80}", remedy="hven user list shows them")
             connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
         return f"{name}.{secret}"
 
     def list_accounts(self) -> list[tuple[str, str]]:
-        """List every account's name and the time when it was made."""
+        """List the name of every account and the time when it was created."""
+        query = sa.select(users).order_by(users.c.name)
         with self._database.begin_read() as connection:
-            return [(row.name, row.created) for row in connection.execute(sa.select(users).order_by(users.c.name))]
+            return [(row.name, row.created) for row in connection.execute(query)]
 
     def has_account(self, name: str | None = None) -> bool:
-        """Return whether there is an account of this name; None: any at all."""
-        query = sa.select(users.c.name).where(sa.true() if name is None else users.c.name == name).limit(1)
+        """Return whether there is an account of this name; None: any account at all."""
+        query = sa.select(users.c.name).limit(1)
+        if name is not None:
+            query = query.where(users.c.name == name)
         with self._database.begin_read() as connection:
             return connection.execute(query).first() is not None
 
     def remove_account(self, name: str) -> list[str]:
-        """Remove an account with everything that is its own, at once: token, sessions, tables, jobs.
+        """Remove an account with everything it owns, at once: token, sessions, tables, jobs.
 
         Returns
         -------
         list of str
-            Ids of its jobs: the caller removes their files. Those of its tables go with the next sweep.
+            Ids of its jobs: the caller removes their files. The next sweep removes the files of its tables.
 
         Raises
         ------
         NotFoundError
-            There is none.
+            There is no account of that name.
         """
         with self._database.begin_write() as connection:
             if not connection.execute(sa.delete(users).where(users.c.name == name)).rowcount:
@@ -119,21 +116,24 @@ class UserStore:
             return delete_matching_jobs(connection, jobs.c.owner == name)
 
     def delete_orphan_jobs(self, owner_prefix: str, is_alive: Callable[[str], bool]) -> list[str]:
-        """Delete the jobs of principals that are no accounts, and live no more; who runs one notices.
+        """Delete the jobs of principals that are no accounts and are no longer valid.
+
+        A process that runs such a job notices.
 
         Parameters
         ----------
         owner_prefix
-            Of their names.
+            Beginning of the names of these principals.
         is_alive
-            Returns whether one of them does.
+            Returns whether the principal of a name is still valid.
 
         Returns
         -------
         list of str
             Ids of the jobs: the caller removes their files.
         """
-        query = sa.select(jobs.c.owner).where(jobs.c.owner.startswith(owner_prefix, autoescape=True)).distinct()
+        is_principal = jobs.c.owner.startswith(owner_prefix, autoescape=True)
+        query = sa.select(jobs.c.owner).where(is_principal).distinct()
         with self._database.begin_read() as connection:
             orphan_owners = [name for name in connection.execute(query).scalars() if not is_alive(name)]
         if not orphan_owners:
@@ -142,7 +142,7 @@ class UserStore:
             return delete_matching_jobs(connection, jobs.c.owner.in_(orphan_owners))
 
     def verify_token(self, token: str) -> str | None:
-        """Return the name of the account whose token this is; None: nobody's.
+        """Return the name of the account whose token this is, or None.
 
         The comparison takes the same time either way.
         """
@@ -150,9 +150,11 @@ class UserStore:
         row = self._database.fetch_first_row("SELECT salt, hash FROM users WHERE name = ?", name)
         salt, stored_hash = row or _DUMMY_SALT_AND_HASH
         is_match = hmac.compare_digest(_hash_token(salt, secret), stored_hash)
-        return name if is_match and row is not None else None
+        if row is None or not is_match:
+            return None
+        return name
 
 
 def _hash_token(salt: str, secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would protect nothing more
+    # the secret has 256 random bits: a slow hash would not protect it better
     return hashlib.sha256(f"{salt}{secret}".encode("utf-8", "replace")).hexdigest()

@@ -1,6 +1,6 @@
-"""What verifications found: one line for each snapshot whose files were read again.
+"""Results of verifications: one row for each snapshot whose files were read again.
 
-Those with a fault are served no more.
+Snapshots with a fault are no longer served.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from hven.site.store._database import (
     format_current_time,
     increment_version,
+    insert_meta_value,
     meta,
+    read_meta_value,
     snapshots,
     user_tables,
     verifications,
@@ -28,30 +30,28 @@ if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
     from hven.site.store._schedules import Alert
 
-REQUEST_META_KEY = "verify"  # key of `meta`: since when everything that is published is to be verified soon
-MIN_REQUEST_INTERVAL = timedelta(
-    minutes=10
-)  # a process that dies again and again has everything verified no more often
+REQUEST_META_KEY = "verify"  # key in `meta`: when a verification of everything published was last requested
+MIN_REQUEST_INTERVAL = timedelta(minutes=10)  # a process that dies again and again requests it no more often
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was found of a snapshot.
+    """The result of verifying a snapshot.
 
     Attributes
     ----------
     table
         Qualified name.
     collection
-        Its name.
+        Name of the collection.
     at
         ISO time, UTC.
     bytes
-        That have a checksum, and were compared with it.
+        Bytes that have a checksum, and were compared with it.
     faults
         File -> what is wrong with it.
     unknown
-        Files without a checksum: older versions wrote none.
+        Number of files without a checksum: older versions wrote none.
     """
 
     snapshot: str
@@ -64,12 +64,13 @@ class Verification:
 
     @property
     def damage_text(self) -> str | None:
-        """What is wrong; None: nothing is."""
+        """A description of the first fault, and how many more there are; None: there is none."""
+        more_text = ""
         if len(self.faults) > 1:
             more_text = f" and {len(self.faults) - 1} more"
-        else:
-            more_text = ""
-        return next((f"{name}: {text}{more_text}" for name, text in self.faults.items()), None)
+        for name, fault_text in self.faults.items():
+            return f"{name}: {fault_text}{more_text}"
+        return None
 
 
 class VerificationStore:
@@ -79,74 +80,74 @@ class VerificationStore:
         self._database = database
 
     def list_verifications(self) -> dict[str, Verification]:
-        """Return the last of each snapshot."""
+        """Return the last verification of each snapshot, by its id."""
         with self._database.begin_read() as connection:
-            return {row.snapshot: _verification_from_row(row) for row in connection.execute(sa.select(verifications))}
-
-    def list_damaged(self) -> dict[str, Verification]:
-        """Return those of damaged snapshots, by their ids."""
-        with self._database.begin_read() as connection:
-            rows = connection.execute(sa.select(verifications).where(verifications.c.faults != "{}"))
+            rows = connection.execute(sa.select(verifications))
             return {row.snapshot: _verification_from_row(row) for row in rows}
 
-    def record_verifications(self, new_verifications: Iterable[Verification], new_alerts: Iterable[Alert] = ()) -> None:
-        """Write down what was found, all at once.
+    def list_damaged(self) -> dict[str, Verification]:
+        """Return the verifications of damaged snapshots, by their ids."""
+        query = sa.select(verifications).where(verifications.c.faults != "{}")
+        with self._database.begin_read() as connection:
+            return {row.snapshot: _verification_from_row(row) for row in connection.execute(query)}
 
-        Every process sees at once which snapshots are damaged now, or are no more.
+    def record_verifications(self, new_verifications: Iterable[Verification], new_alerts: Iterable[Alert] = ()) -> None:
+        """Record results, all at once.
+
+        Every process then sees at once which snapshots are damaged, and which are no longer.
         """
         with self._database.begin_write() as connection:
             changed = False
             for verification in new_verifications:
-                id_columns = (snapshots.c.id, user_tables.c.snapshot)
-                if not any(
-                    connection.execute(sa.select(id_column).where(id_column == verification.snapshot)).first()
-                    for id_column in id_columns
-                ):
-                    continue  # it was removed meanwhile
+                if not _has_snapshot(connection, verification.snapshot):
+                    continue  # it was removed in the meantime
                 row_condition = verifications.c.snapshot == verification.snapshot
                 old_faults = connection.execute(sa.select(verifications.c.faults).where(row_condition)).scalar()
-                faults = json.dumps(dict(verification.faults))
-                changed |= faults != (old_faults or "{}")
+                faults_text = json.dumps(dict(verification.faults))
+                changed |= faults_text != (old_faults or "{}")
                 connection.execute(sa.delete(verifications).where(row_condition))
                 values = {
+                    "snapshot": verification.snapshot,
                     "table_name": verification.table,
                     "collection": verification.collection,
+                    "at": verification.at or format_current_time(),
                     "bytes": verification.bytes,
+                    "faults": faults_text,
                     "unknown": verification.unknown,
                 }
-                connection.execute(
-                    sa.insert(verifications).values(
-                        snapshot=verification.snapshot,
-                        at=verification.at or format_current_time(),
-                        faults=faults,
-                        **values,
-                    )
-                )
+                connection.execute(sa.insert(verifications).values(values))
             insert_alerts(connection, new_alerts)
             if changed:
                 increment_version(connection)
 
     def request_verification(self) -> None:
-        """Request that everything published is verified as soon as may be: a process died of what it read."""
+        """Request a verification of everything published as soon as possible: a process died of what it read."""
         with self._database.begin_write() as connection:
-            last_request = connection.execute(sa.select(meta.c.value).where(meta.c.key == REQUEST_META_KEY)).scalar()
-            if (
-                last_request is None
-                or abs(datetime.now(UTC) - datetime.fromisoformat(last_request)) > MIN_REQUEST_INTERVAL
-            ):
-                connection.execute(sa.delete(meta).where(meta.c.key == REQUEST_META_KEY))
-                connection.execute(sa.insert(meta).values(key=REQUEST_META_KEY, value=format_current_time()))
+            last_request = read_meta_value(connection, REQUEST_META_KEY)
+            if last_request is not None:
+                age = abs(datetime.now(UTC) - datetime.fromisoformat(last_request))
+                if age <= MIN_REQUEST_INTERVAL:
+                    return
+            connection.execute(sa.delete(meta).where(meta.c.key == REQUEST_META_KEY))
+            insert_meta_value(connection, REQUEST_META_KEY, format_current_time())
 
     def find_request_time(self) -> str:
-        """Return when somebody asked for it last.
+        """Return when a verification was last requested; empty: never.
 
-        Empty: nobody did, or the clock was ahead then, and no answer would ever be newer.
+        The result is also empty if the clock was ahead at that time: no verification would ever be newer.
         """
         with self._database.begin_read() as connection:
-            request_time = str(
-                connection.execute(sa.select(meta.c.value).where(meta.c.key == REQUEST_META_KEY)).scalar() or ""
-            )
-        return request_time if request_time <= format_current_time() else ""
+            request_time = read_meta_value(connection, REQUEST_META_KEY) or ""
+        if request_time > format_current_time():
+            return ""
+        return request_time
+
+
+def _has_snapshot(connection: sa.Connection, snapshot_id: str) -> bool:
+    for id_column in (snapshots.c.id, user_tables.c.snapshot):
+        if connection.execute(sa.select(id_column).where(id_column == snapshot_id)).first():
+            return True
+    return False
 
 
 def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> Verification:

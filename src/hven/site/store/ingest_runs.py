@@ -1,23 +1,23 @@
-"""Runs: every ingest that began, how it ended, what it reported."""
+"""Runs: every ingest that began, how it ended, and what it reported."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError
 from hven.site.store._database import format_current_time, get_next_number, runs
-from hven.site.store._leases import Lease, get_process_holder
+from hven.site.store._leases import get_process_holder, is_holder_dead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.site.store._database import StateDatabase
 
-SOURCE_RUN_KINDS = ("ingest", "sync")  # of runs that look at a source
+SOURCE_RUN_KINDS = ("ingest", "sync")  # kinds of runs that read a source
 RUNNING_PHASE, COMPLETED_PHASE, ERROR_PHASE, ABORTED_PHASE = "RUNNING", "COMPLETED", "ERROR", "ABORTED"
 
 
@@ -30,7 +30,7 @@ class IngestRun:
     id
         Sorts by time.
     collection
-        Its name.
+        Name of the collection.
     kind
         ``ingest``, ``sync``, ``rollback`` ...
     holder
@@ -38,9 +38,9 @@ class IngestRun:
     started, ended
         ISO times, UTC; None: it has not ended.
     message
-        Why it ended so.
+        Why it ended this way.
     summary
-        Numbers of its report.
+        Numbers from its report.
     report
         Path of the whole report.
     """
@@ -82,7 +82,7 @@ class RunStore:
         Returns
         -------
         run
-            Held by this process.
+            The run, held by this process.
         """
         new_run = IngestRun(
             id=run_id,
@@ -92,16 +92,11 @@ class RunStore:
             holder=get_process_holder(),
             started=format_current_time(),
         )
+        names = ("id", "collection", "kind", "phase", "holder", "started")
+        values = {name: getattr(new_run, name) for name in names}
         with self._database.begin_write() as connection:
-            values = {
-                "id": run_id,
-                "collection": collection,
-                "kind": run_kind,
-                "phase": RUNNING_PHASE,
-                "holder": new_run.holder,
-                "started": new_run.started,
-            }
-            connection.execute(sa.insert(runs).values(**values, number=get_next_number(connection, runs)))
+            values["number"] = get_next_number(connection, runs)
+            connection.execute(sa.insert(runs).values(values))
         return new_run
 
     def end_run(
@@ -120,11 +115,11 @@ class RunStore:
         phase
             COMPLETED, ERROR or ABORTED.
         message
-            Why, for people.
+            Why it ended this way, for people.
         summary
-            Numbers of its report.
+            Numbers from its report.
         report
-            The whole of it, JSON.
+            The whole report, JSON.
         """
         values = {
             "phase": phase,
@@ -142,66 +137,64 @@ class RunStore:
         Raises
         ------
         NotFoundError
-            There is none of that id.
+            No run has this id.
         """
+        query = sa.select(runs).where(runs.c.id == run_id)
         with self._database.begin_read() as connection:
-            row = connection.execute(sa.select(runs).where(runs.c.id == run_id)).first()
+            row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"there is no run {run_id!r}")
         return _run_from_row(row)
 
     def list_runs(self, collection: str, row_limit: int = 50) -> list[IngestRun]:
-        """List the runs of a collection. One whose process died shows as ABORTED.
+        """List the runs of a collection. A run whose process died is shown as ABORTED.
 
         Parameters
         ----------
         row_limit
-            How many at most.
+            At most this many.
 
         Returns
         -------
         runs
             The newest first.
         """
-        query = sa.select(runs).where(runs.c.collection == collection).order_by(runs.c.number.desc()).limit(row_limit)
+        query = sa.select(runs).where(runs.c.collection == collection)
         with self._database.begin_read() as connection:
-            return [_run_from_row(row) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(runs.c.number.desc()).limit(row_limit))
+            return [_run_from_row(row) for row in rows]
 
     def find_latest_runs(self) -> dict[str, tuple[IngestRun | None, IngestRun | None]]:
-        """Return the last run of each collection, and the last good one; dry runs and samples are none."""
-        real_run_condition = sa.and_(
-            sa.not_(sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')), runs.c.kind.in_(SOURCE_RUN_KINDS)
-        )
-        newest = sa.select(sa.func.max(runs.c.number)).where(real_run_condition).group_by(runs.c.collection)
-        good_runs = newest.where(
-            runs.c.phase == COMPLETED_PHASE,
-            sa.not_(runs.c.summary.like('%"sample": _%')) | runs.c.summary.like('%"sample": null%'),
-        )
+        """Return the last run and the last successful run of each collection, without dry runs and samples."""
+        is_dry_run = sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')
+        is_sample = runs.c.summary.like('%"sample": _%')
+        is_whole = sa.not_(is_sample) | runs.c.summary.like('%"sample": null%')
+        newest_numbers = sa.select(sa.func.max(runs.c.number)).group_by(runs.c.collection)
+        newest_numbers = newest_numbers.where(sa.not_(is_dry_run), runs.c.kind.in_(SOURCE_RUN_KINDS))
+        good_numbers = newest_numbers.where(runs.c.phase == COMPLETED_PHASE, is_whole)
         runs_by_collection: dict[str, tuple[IngestRun | None, IngestRun | None]] = {}
         with self._database.begin_read() as connection:
-            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(newest))):
+            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(newest_numbers))):
                 runs_by_collection[row.collection] = (_run_from_row(row), None)
-            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(good_runs))):
-                runs_by_collection[row.collection] = (
-                    runs_by_collection[row.collection][0] if row.collection in runs_by_collection else None,
-                    _run_from_row(row),
-                )
+            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(good_numbers))):
+                last_run, _ = runs_by_collection.get(row.collection, (None, None))
+                runs_by_collection[row.collection] = (last_run, _run_from_row(row))
         return runs_by_collection
 
     def mark_dead_runs(self, collection: str) -> list[str]:
-        """Mark runs that never ended as ABORTED; called by who holds the collection's lease.
+        """Mark runs that never ended as ABORTED; the caller holds the collection's lease.
 
         Returns
         -------
         ids
-            Of these runs.
+            Ids of these runs.
         """
         query = sa.select(runs.c.id).where(runs.c.collection == collection, runs.c.phase == RUNNING_PHASE)
         with self._database.begin_write() as connection:
-            dead_ids = [row.id for row in connection.execute(query)]
+            dead_ids = list(connection.execute(query).scalars())
             if dead_ids:
                 values = {"phase": ABORTED_PHASE, "ended": format_current_time(), "message": "its process died"}
-                connection.execute(sa.update(runs).where(runs.c.id.in_(dead_ids)).values(**values))
+                connection.execute(sa.update(runs).where(runs.c.id.in_(dead_ids)).values(values))
         return dead_ids
 
     def delete_runs(self, run_ids: list[str]) -> None:
@@ -210,17 +203,17 @@ class RunStore:
         Parameters
         ----------
         run_ids
-            Of runs.
+            Ids of runs.
         """
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(runs).where(runs.c.id.in_(run_ids)))
 
 
 def _run_from_row(row: Any) -> IngestRun:
-    data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-    del data["number"]
-    data["summary"] = json.loads(data["summary"] or "{}")
-    run = IngestRun(**data)
-    if run.phase == RUNNING_PHASE and not Lease(name="", holder=run.holder, since="", expires=float("inf")).is_alive:
-        return IngestRun(**{**data, "phase": ABORTED_PHASE, "message": "its process died"})
+    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+    del values["number"]
+    values["summary"] = json.loads(values["summary"] or "{}")
+    run = IngestRun(**values)
+    if run.phase == RUNNING_PHASE and is_holder_dead(run.holder):
+        return replace(run, phase=ABORTED_PHASE, message="its process died")
     return run
