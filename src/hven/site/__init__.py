@@ -1,6 +1,6 @@
 """The state of a site: settings, accounts, the state store, the engines, and what is published.
 
-TAP_SCHEMA is made from what is published.
+TAP_SCHEMA is built from what is published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a referee is shown who shall not know whose data these are."""
+"""What is published for a referee who must not know whose data these are."""
 
 from __future__ import annotations
 
@@ -14,58 +14,48 @@ if TYPE_CHECKING:
 
 
 def anonymize_for_referee(published_state: PublishedState, principal: Principal) -> PublishedState:
-    """Return the holdings without the people of the collections that a reader judges unseen.
+    """Return the state without the people of the collections that a referee reviews blind.
 
-    They are in no page, and in no head of an answer.
+    No page and no header of an answer then names them.
 
     Parameters
     ----------
     published_state
-        Of the site.
+        State of the site.
     principal
-        The reader.
+        The referee, or any other user.
     """
-    names = {
-        group.removeprefix(BLIND_REVIEW_GROUP_PREFIX)
-        for group in principal.groups
-        if group.startswith(BLIND_REVIEW_GROUP_PREFIX)
-    }
-    version = (
-        f"{published_state.version.partition('~')[0]}~{'~'.join(sorted(names))}"  # what was remembered of it names them
-    )
+    review_groups = [group for group in principal.groups if group.startswith(BLIND_REVIEW_GROUP_PREFIX)]
+    names = {group.removeprefix(BLIND_REVIEW_GROUP_PREFIX) for group in review_groups}
+    # answers that are cached for other users name the people, so this state has a version of its own
+    original_version = published_state.version.partition("~")[0]
+    version = f"{original_version}~{'~'.join(sorted(names))}"
     if not names or published_state.version == version:
         return published_state
+    resources = dict(published_state.resources)
+    for name in names & resources.keys():
+        resources[name] = _anonymize_resource(resources[name])
+    tables_by_name = dict(published_state.tables_by_name)
+    for name, published_table in tables_by_name.items():
+        if published_table.resource is not None and published_table.resource.name in names:
+            resource = _anonymize_resource(published_table.resource)
+            tables_by_name[name] = replace(published_table, resource=resource)
+    return replace(published_state, version=version, resources=resources, tables_by_name=tables_by_name)
 
-    def anonymize_resource(resource: Resource) -> Resource:
-        return replace(
-            resource,
-            creators=(),
-            contact=None,
-            publisher=None,
-            citation=None,
-            bibcode=None,
-            doi=None,
-            reference_url=None,
-            contributors=(),
-            funding=(),
-            works=(),
-            acknowledgement=None,
-            publisher_ror=None,
-        )
 
-    resources = {
-        name: anonymize_resource(original) if name in names else original
-        for name, original in published_state.resources.items()
-    }
-    tables_by_name = {
-        name: replace(item, resource=anonymize_resource(item.resource))
-        if item.resource is not None and item.resource.name in names
-        else item
-        for name, item in published_state.tables_by_name.items()
-    }
+def _anonymize_resource(resource: Resource) -> Resource:
     return replace(
-        published_state,
-        version=version,
-        resources=resources,
-        tables_by_name=tables_by_name,
+        resource,
+        creators=(),
+        contact=None,
+        publisher=None,
+        citation=None,
+        bibcode=None,
+        doi=None,
+        reference_url=None,
+        contributors=(),
+        funding=(),
+        works=(),
+        acknowledgement=None,
+        publisher_ror=None,
     )

@@ -46,14 +46,15 @@ from hven.site.auth._access_control import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from hven.engines import Relation, StorageEngine
     from hven.model.table import Column, Table
     from hven.site._published_state import PublishedTable
 
 EVERYBODY_PRINCIPAL = Principal(name="everybody")
-EXPRESSION_PLACEHOLDER, NOW_PLACEHOLDER = "hven expression", "hven now"  # places in the queries below
+# identifiers in the queries below, which an expression and the present time replace
+EXPRESSION_PLACEHOLDER, NOW_PLACEHOLDER = "hven expression", "hven now"
 LAST_INSTANT_QUERY = (
     f'SELECT MAX("{EXPRESSION_PLACEHOLDER}") AS x FROM {{}} WHERE "{EXPRESSION_PLACEHOLDER}" <= "{NOW_PLACEHOLDER}"'
 )
@@ -66,222 +67,184 @@ NAMES_QUERY = (
     f'"{EXPRESSION_PLACEHOLDER}" IS NOT NULL'
 )
 VALUES_QUERY = f'SELECT DISTINCT "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}}'
-MAX_VALUES_PER_QUERY = 1000  # values that are asked about at once
+MAX_VALUES_PER_QUERY = 1000
 RESTRICTED_ROWS_QUERY = f'SELECT MAX("{EXPRESSION_PLACEHOLDER}") AS x, COUNT(*) AS n FROM {{}}'
-# ObsCore 1.1 section B.4.4: for all, for who asks, for others
-# below a collection's address: its files, and what is made of them
+# paths below a collection's address at which its files and their derived products are served
 FILE_ADDRESS_PATHS = ("files", "preview", "cube", "headers", "as")
+# ObsCore 1.1 section B.4.4: files that everybody, the user, or only others may take
 PUBLIC_RIGHTS, SECURE_RIGHTS, PROPRIETARY_RIGHTS = "public", "secure", "proprietary"
 DATA_RIGHTS_COLUMN, AVAILABILITY_ENUM = "data_rights", "availability"
+AVAILABILITY_WORDS = {PUBLIC_RIGHTS: "public", SECURE_RIGHTS: "mine", PROPRIETARY_RIGHTS: "restricted"}
 RELEASE_DATE_COLUMNS = {"obs_release_date", "release_date"}  # of ObsCore and EPN-TAP
+INTEGER_ONE, INTEGER_ZERO = (Literal(number, meta=ValueMetadata(INT32)) for number in (1, 0))
 
 
 class RowAccessRights:
-    """The levels of a table, bound to the rows of a snapshot.
+    """The policy of a table, bound to the rows of a snapshot.
 
     Parameters
     ----------
     table
-        With its levels.
+        The table with its policy.
     facts
-        Of its rows.
+        Facts about its rows.
     query_rows
-        Asks the engine, under no policy, a query whose places are trees.
+        Runs a query on the engine under no policy; syntax trees replace the placeholders of the query.
 
     Raises
     ------
     ParseError, BindError
-        They do not fit the table.
+        The policy does not fit the table.
     """
 
     def __init__(self, table: Table, facts: RowFacts, query_rows: Callable[..., Iterator[tuple[Any, ...]]]) -> None:
-        levels = table.policy
-        assert levels is not None  # noqa: S101  (or there is nothing to bind)
-        texts = (levels.rows, levels.files, levels.take)
-        self._row_policy, self._file_policy, self._take_policy = (
-            None if text is None else RowPolicy(text, table.columns, facts) for text in texts
-        )
+        table_policy = table.policy
+        assert table_policy is not None  # noqa: S101  (or there is nothing to bind)
+        texts = (table_policy.rows, table_policy.files, table_policy.take)
+        bound_policies = [None if text is None else RowPolicy(text, table.columns, facts) for text in texts]
+        self._row_policy, self._file_policy, self._take_policy = bound_policies
+        self._row_policies = [policy for policy in bound_policies if policy is not None]
         self._file_columns = [column for column in table.columns if column.name in table.file_column_names]
-        self._data_rights_column = next(
-            (
-                date_column
-                for date_column in table.columns
-                if date_column.name == DATA_RIGHTS_COLUMN and date_column.type.is_string
-            ),
-            None,
-        )
-        strictest_policy = self._take_policy or self._file_policy or self._row_policy
-        if strictest_policy is None:
-            self._opening_expression = None
-        else:
-            self._opening_expression = strictest_policy.release_time
+        self._data_rights_column: Column | None = None
+        for column in table.columns:
+            if column.name == DATA_RIGHTS_COLUMN and column.type.is_string and self._data_rights_column is None:
+                self._data_rights_column = column
+        self._opening_expression: Expr | None = None
         self._release_dates: dict[str, Expr] = {}
+        if self._row_policies:
+            self._opening_expression = self._row_policies[-1].release_time  # the last of them is the strictest
         if self._opening_expression is not None:
-            bound = adql.bind_expression(self._opening_expression, table.columns, functions=QUERY_FUNCTIONS)
-            compared_column = require_meta(bound).column  # a date that is compared itself is as the rows have it
-            self._release_dates = {
-                date_column.name: remove_literal_slots(bound)
-                for date_column in table.columns
-                if date_column.name in RELEASE_DATE_COLUMNS
-                and date_column.type == require_meta(bound).type
-                and (compared_column is None or compared_column.name != date_column.name)
-            }
+            self._release_dates = _build_release_dates(table, self._opening_expression)
         self._table = table
-        self._policy = levels
+        self._policy = table_policy
         self._query_rows = query_rows
 
     def bind_to_table(self, table: Table) -> Table:
-        """Return the table with its levels bound.
+        """Return the table with this policy bound.
 
-        What they hide from somebody is null there, and pages say in words what one may take.
+        Columns that the policy hides may be null, and pages show in words which files a user may take.
         """
-        maskable_columns = table.file_column_names
-        columns = [
-            table_column.copy_with(required=False) if table_column.name in maskable_columns else table_column
-            for table_column in table.columns
-        ]
+        columns = _make_nullable(table.columns, table.file_column_names)
+        rights_column = self._data_rights_column
+        if rights_column is None:
+            return table.copy_with(rights=self, columns=tuple(columns))
         for column_number, table_column in enumerate(columns):
-            if table_column == self._data_rights_column and table_column.enum is None:
-                columns[column_number] = table_column.copy_with(
-                    enum=AVAILABILITY_ENUM, label=table_column.label or "Availability"
-                )
-        enums = {
-            **table.enums,
-            AVAILABILITY_ENUM: {PUBLIC_RIGHTS: "public", SECURE_RIGHTS: "mine", PROPRIETARY_RIGHTS: "restricted"},
-        }
-        return table.copy_with(
-            rights=self, columns=tuple(columns), enums=enums if self._data_rights_column else table.enums
-        )
+            if table_column == rights_column and table_column.enum is None:
+                label = table_column.label or "Availability"
+                columns[column_number] = table_column.copy_with(enum=AVAILABILITY_ENUM, label=label)
+        enums = {**table.enums, AVAILABILITY_ENUM: AVAILABILITY_WORDS}
+        return table.copy_with(rights=self, columns=tuple(columns), enums=enums)
 
     def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:
-        """Return what the rows meet that a reader sees: see `hven.adql.RowPolicy.build_condition`."""
+        """Return the condition of the rows that a user sees: see `hven.adql.RowPolicy.build_condition`."""
         if self._row_policy is None:
             return (None, 0, math.inf)
         return self._row_policy.build_condition(principal)
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
-        """Return from when until when nothing changes for a reader, nor of what they are told of others' rights."""
-        validity_periods = [
-            policy.build_condition(policy_subject)[1:]
-            for policy in (self._row_policy, self._file_policy, self._take_policy)
-            if policy is not None
-            for policy_subject in {principal, *((ANONYMOUS_PRINCIPAL,) if self._data_rights_column is not None else ())}
-        ]
-        return max((policy_subject for policy_subject, _ in validity_periods), default=0), min(
-            (policy_subject for _, policy_subject in validity_periods), default=math.inf
-        )
+        """Return from when until when a user's rights do not change, nor what the user is told of others' rights."""
+        principals = {principal}
+        if self._data_rights_column is not None:
+            principals.add(ANONYMOUS_PRINCIPAL)
+        valid_from, valid_until = 0, math.inf
+        for policy in self._row_policies:
+            for policy_subject in principals:
+                _, condition_from, condition_until = policy.build_condition(policy_subject)
+                valid_from = max(valid_from, condition_from)
+                valid_until = min(valid_until, condition_until)
+        return valid_from, valid_until
 
     def build_column_masks(self, principal: Principal) -> Mapping[str, Expr]:
-        """Return what a reader sees instead of columns."""
-        if self._file_policy is None:
-            file_condition = None
-        else:
+        """Return the expressions that a user sees instead of columns."""
+        file_condition: Expr | None = None
+        if self._file_policy is not None:
             file_condition = self._file_policy.build_condition(principal)[0]
         masks_by_column = dict(self._release_dates)
         if file_condition is not None:
-            masks_by_column |= {
-                column.name: _build_case(column, (file_condition, _build_column_ref(column)), else_value=None)
-                for column in self._file_columns
-            }
+            for column in self._file_columns:
+                visible_case = (file_condition, _build_column_ref(column))
+                masks_by_column[column.name] = _build_case(column, visible_case, else_value=None)
         if self._data_rights_column is not None:
             column = self._data_rights_column
-            rights_words = [
-                (self.find_file_condition(ANONYMOUS_PRINCIPAL), PUBLIC_RIGHTS),
-                (self.find_file_condition(principal), SECURE_RIGHTS),
-            ]
-            rights_cases = [
-                (condition or EVERY_ROW_CONDITION, _build_word_literal(column, text))
-                for condition, text in rights_words
-            ]
+            is_public = self.find_file_condition(ANONYMOUS_PRINCIPAL) or EVERY_ROW_CONDITION
+            is_own = self.find_file_condition(principal) or EVERY_ROW_CONDITION
+            public_case = (is_public, _build_word_literal(column, PUBLIC_RIGHTS))
+            own_case = (is_own, _build_word_literal(column, SECURE_RIGHTS))
             else_value = _build_word_literal(column, PROPRIETARY_RIGHTS)
-            masks_by_column[column.name] = _build_case(column, *rights_cases, else_value=else_value)
+            masks_by_column[column.name] = _build_case(column, public_case, own_case, else_value=else_value)
         return {name: remove_literal_slots(expr) for name, expr in masks_by_column.items()}
 
     def find_file_condition(self, principal: Principal) -> Expr | None:
-        """Return the condition of the rows whose files a reader may take; None: all."""
-        row_policies = (self._row_policy, self._file_policy, self._take_policy)
-        return join_conditions(*(policy.build_condition(principal)[0] for policy in row_policies if policy is not None))
+        """Return the condition of the rows whose files a user may take; None: all rows."""
+        conditions = [policy.build_condition(principal)[0] for policy in self._row_policies]
+        return join_conditions(*conditions)
 
     def find_restricted_values(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:
-        """Return which values of a column have a row whose file the reader may not take."""
+        """Return those values of a column that have a row whose file the user may not take."""
         file_condition = self.find_file_condition(principal)
         if file_condition is None or can_see_whole_collection(principal, self._table.schema):
             return set()
         column_ref = build_column_ref(column)
+        places = {EXPRESSION_PLACEHOLDER: column_ref}
+        restricted_condition = _build_restricted_condition(file_condition)
         restricted_values: set[str] = set()
         for start in range(0, len(values), MAX_VALUES_PER_QUERY):
-            values_condition = InPredicate(
-                column_ref,
-                tuple(Literal(restricted_value) for restricted_value in values[start : start + MAX_VALUES_PER_QUERY]),
-            )
-            rows = join_conditions(
-                adql.bind_condition(values_condition, self._table.columns), _build_restricted_condition(file_condition)
-            )
-            restricted_values.update(
-                restricted_value
-                for (restricted_value,) in self._query_rows(VALUES_QUERY, {EXPRESSION_PLACEHOLDER: column_ref}, rows)
-            )
+            literals = tuple(Literal(value) for value in values[start : start + MAX_VALUES_PER_QUERY])
+            values_condition = adql.bind_condition(InPredicate(column_ref, literals), self._table.columns)
+            row_condition = join_conditions(values_condition, restricted_condition)
+            for (restricted_value,) in self._query_rows(VALUES_QUERY, places, row_condition):
+                restricted_values.add(restricted_value)
         return restricted_values
 
     def find_file_restriction(
         self, principal: Principal, values_by_column: Mapping[str, Any]
     ) -> FileRestriction | None:
-        """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None.
+        """Return until when the files of rows are restricted, and whom to ask; one restricted row is enough.
 
-        They may be taken, or there is no such row.
+        Return None if the user may take the files, or there is no such row.
         """
         file_condition = self.find_file_condition(principal)
         if file_condition is None or can_see_whole_collection(principal, self._table.schema):
             return None
         opening_expression = self._opening_expression
-        column_refs = [build_column_ref(name) for name in values_by_column]
-        equality = join_conditions(
-            *(
-                Comparison("=", name, Literal(wanted_value))
-                for name, wanted_value in zip(column_refs, values_by_column.values(), strict=True)
-            )
-        )
-        if equality is None:
-            row_condition = None
-        else:
-            row_condition = adql.bind_condition(equality, self._table.columns)
-        placeholder_expressions = {EXPRESSION_PLACEHOLDER: opening_expression or column_refs[0]}
+        comparisons = [
+            Comparison("=", build_column_ref(name), Literal(wanted_value))
+            for name, wanted_value in values_by_column.items()
+        ]
+        row_condition = join_conditions(*comparisons)
+        if row_condition is not None:
+            row_condition = adql.bind_condition(row_condition, self._table.columns)
+        compared_expression = opening_expression or build_column_ref(next(iter(values_by_column)))
+        places = {EXPRESSION_PLACEHOLDER: compared_expression}
         restricted_condition = _build_restricted_condition(file_condition)
-        ((expiry_time, visible_rows),) = self._query_rows(
-            RESTRICTED_ROWS_QUERY,
-            placeholder_expressions,
-            join_conditions(row_condition, restricted_condition, self.find_row_condition(principal)[0]),
-        )
-        if (
-            not visible_rows
-            and not next(
-                self._query_rows(
-                    RESTRICTED_ROWS_QUERY, placeholder_expressions, join_conditions(row_condition, restricted_condition)
-                )
-            )[1]
-        ):
-            return None
-        # until when a row is locked that they do not see is not told
-        if visible_rows and opening_expression is not None and expiry_time:
+        all_restricted = join_conditions(row_condition, restricted_condition)
+        visible_condition, _, _ = self.find_row_condition(principal)
+        visible_restricted = join_conditions(row_condition, restricted_condition, visible_condition)
+        ((expiry_time, visible_count),) = self._query_rows(RESTRICTED_ROWS_QUERY, places, visible_restricted)
+        if not visible_count:
+            ((_, restricted_count),) = self._query_rows(RESTRICTED_ROWS_QUERY, places, all_restricted)
+            if not restricted_count:
+                return None
+        # the user is not told until when a row is restricted that they do not see
+        expiry_text = ""
+        if visible_count and opening_expression is not None and expiry_time:
             expiry_text = expiry_time.isoformat(timespec="seconds")
-        else:
-            expiry_text = ""
         return FileRestriction(expiry_text, self._policy.contact or "")
 
 
 class FileAddressRights:
-    """What the rows of a table without levels tell of files that not everybody has who sees the rows.
+    """The rights of a table without a policy whose rows contain addresses of restricted files.
 
-    Addresses of these are null for the others.
+    Users without access to the files see null in place of their addresses.
 
     Parameters
     ----------
     table
-        Any.
+        Any table.
     files_table
         The collection's table of files.
     address_prefixes
-        How addresses of what the collection has begin.
+        Beginnings of the addresses of the collection's files.
 
     Raises
     ------
@@ -292,48 +255,43 @@ class FileAddressRights:
     def __init__(self, table: Table, files_table: Table, address_prefixes: Sequence[str]) -> None:
         self._files_table = files_table
         self._masks = dict[str, Expr]()
+        address_patterns = []
+        for prefix in address_prefixes:
+            address_patterns += [write_literal(f"{prefix}{file_path}/%") for file_path in FILE_ADDRESS_PATHS]
         for column in _list_address_columns(table):
             name = adql.quote_name(column.name)
-            address_patterns = [
-                f"{prefix}{file_path}/%" for prefix in address_prefixes for file_path in FILE_ADDRESS_PATHS
-            ]
-            tests = (f"{name} LIKE {write_literal(prefix)}" for prefix in address_patterns)
-            text = f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {name} END"
-            expression = adql.parse_expression(text)
-            self._masks[column.name] = remove_literal_slots(
-                adql.bind_expression(expression, table.columns, functions=QUERY_FUNCTIONS)
-            )
+            tests = " OR ".join(f"{name} LIKE {address_pattern}" for address_pattern in address_patterns)
+            expression = adql.parse_expression(f"CASE WHEN {tests} THEN NULL ELSE {name} END")
+            bound_expression = adql.bind_expression(expression, table.columns, functions=QUERY_FUNCTIONS)
+            self._masks[column.name] = remove_literal_slots(bound_expression)
 
     def bind_to_table(self, table: Table) -> Table:
-        """Return the table with this as its rights."""
-        columns = tuple(
-            table_column.copy_with(required=False) if table_column.name in self._masks else table_column
-            for table_column in table.columns
-        )
+        """Return the table with these rights."""
+        columns = tuple(_make_nullable(table.columns, self._masks))
         return table.copy_with(rights=self, policy=RowAccessPolicy(), columns=columns)
 
     # the contract's signature
     def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:  # noqa: ARG002
-        """Return no condition: all rows are seen."""
+        """Return no condition: users see all rows."""
         return None, 0, math.inf
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
-        """Return from when until when the same files are a reader's."""
+        """Return from when until when a user may take the same files."""
         if self._files_table.rights is None:
             return (0, math.inf)
         return self._files_table.rights.find_validity_period(principal)
 
     def build_column_masks(self, principal: Principal) -> Mapping[str, Expr]:
-        """Return what a reader sees instead of addresses."""
+        """Return the expressions that a user sees instead of addresses."""
+        if not is_table_visible(self._files_table, principal):
+            return self._masks
         rights = self._files_table.rights
-        if is_table_visible(self._files_table, principal) and (
-            rights is None or rights.find_file_condition(principal) is None
-        ):
+        if rights is None or rights.find_file_condition(principal) is None:
             return {}
         return self._masks
 
     def find_file_condition(self, principal: Principal) -> None:
-        """Return no condition: of each file its address is asked."""
+        """Return no condition: each file is checked at its own address."""
 
     def find_restricted_values(
         self,
@@ -341,31 +299,44 @@ class FileAddressRights:
         column: str,  # noqa: ARG002
         values: Sequence[str],  # noqa: ARG002
     ) -> set[str]:
-        """Return nothing: no row locks a file."""
+        """Return no values: no row restricts a file."""
         return set()
 
     def find_file_restriction(self, principal: Principal, values_by_column: Mapping[str, Any]) -> None:
-        """Return nothing, likewise."""
+        """Return no restriction: no row restricts a file."""
+
+
+def _build_release_dates(table: Table, opening_expression: Expr) -> dict[str, Expr]:
+    """Return masks for the columns of release dates: the time at which the policy opens a row."""
+    bound_expression = adql.bind_expression(opening_expression, table.columns, functions=QUERY_FUNCTIONS)
+    meta = require_meta(bound_expression)
+    mask = remove_literal_slots(bound_expression)
+    masks: dict[str, Expr] = {}
+    for column in table.columns:
+        # a date column that the policy itself compares keeps the values of the rows
+        is_compared = meta.column is not None and meta.column.name == column.name
+        if column.name in RELEASE_DATE_COLUMNS and column.type == meta.type and not is_compared:
+            masks[column.name] = mask
+    return masks
+
+
+def _make_nullable(columns: Sequence[Column], names: Container[str]) -> list[Column]:
+    """Return columns, of which those of some names may be null."""
+    return [column.copy_with(required=False) if column.name in names else column for column in columns]
 
 
 def _list_address_columns(table: Table) -> list[Column]:
-    """List the columns that may have addresses of files."""
-    names = RowAccessPolicy(files="").list_file_columns(
-        (table_column.name, table_column.ucd or "") for table_column in table.columns
-    )
-    return [
-        table_column
-        for table_column in table.columns
-        if table_column.name in names and table_column.type.is_string and not table_column.type.is_array
-    ]
+    """List the columns that may contain addresses of files."""
+    names_and_ucds = [(column.name, column.ucd or "") for column in table.columns]
+    names = RowAccessPolicy(files="").list_file_columns(names_and_ucds)
+    text_columns = [column for column in table.columns if column.type.is_string and not column.type.is_array]
+    return [column for column in text_columns if column.name in names]
 
 
 def _build_restricted_condition(file_condition: Expr) -> Expr:
-    integer_one, integer_zero = (Literal(number, meta=ValueMetadata(INT32)) for number in (1, 0))
-    is_open = Case(
-        None, ((file_condition, integer_one),), integer_zero, meta=ValueMetadata(INT32)
-    )  # what is not known is not open
-    return Comparison("=", is_open, integer_zero, meta=ValueMetadata(BOOLEAN))
+    # a condition that is null does not open a row
+    is_open = Case(None, ((file_condition, INTEGER_ONE),), INTEGER_ZERO, meta=ValueMetadata(INT32))
+    return Comparison("=", is_open, INTEGER_ZERO, meta=ValueMetadata(BOOLEAN))
 
 
 def _build_column_ref(column: Column) -> ColumnRef:
@@ -384,12 +355,14 @@ def _build_case(column: Column, *cases: tuple[Expr, Expr], else_value: Expr | No
 
 
 class AccessPolicyBinder:
-    """Binds policies; what was asked of a snapshot is kept as long as one state after the other has it.
+    """Binds policies to the rows of published tables.
+
+    What was queried from a snapshot is cached as long as successive states publish the snapshot.
 
     Parameters
     ----------
     find_engine
-        Returns the one of a snapshot; None: no rows can be asked.
+        Returns the engine of a snapshot; None: no rows can be queried.
     """
 
     def __init__(self, find_engine: Callable[[Snapshot], StorageEngine] | None = None) -> None:
@@ -397,17 +370,17 @@ class AccessPolicyBinder:
         self._facts_by_snapshot: dict[str, RowFacts] = {}
 
     def bind_policies(self, published: dict[str, PublishedTable]) -> list[str]:
-        """Bind the policies of tables; one that does not fit its table, as it is published, makes it private.
+        """Bind the policies of tables; a table whose policy does not fit it becomes private.
 
         Parameters
         ----------
         published
-            By qualified name; changed.
+            Tables by qualified name; changed in place.
 
         Returns
         -------
         problems
-            Of policies that do not fit.
+            A sentence for each policy that does not fit.
         """
         problems: list[str] = []
         bound_facts: dict[str, RowFacts] = {}
@@ -418,10 +391,10 @@ class AccessPolicyBinder:
             try:
                 facts = self._get_facts(table, published_table.relation, bound_facts)
                 rights = RowAccessRights(table, facts, self._build_row_query(table, published_table.relation))
-                with suppress(ServiceError):  # an engine that is away is asked when a reader comes, who is told so
-                    rights.find_validity_period(
-                        EVERYBODY_PRINCIPAL
-                    )  # what must be asked of the rows is asked now, while nobody waits
+                # the rows are queried now, while no user waits. If the engine is away, they are queried when a user
+                # comes, who then gets the error
+                with suppress(ServiceError):
+                    rights.find_validity_period(EVERYBODY_PRINCIPAL)
                 table = rights.bind_to_table(table)
             except HvenError as error:
                 problems.append(f"{name}: nobody but its owner sees it, for its policy cannot be used: {error}")
@@ -436,8 +409,9 @@ class AccessPolicyBinder:
         if not isinstance(snapshot, Snapshot) or self._find_engine is None:
             raise UserError("its rows are read in place, and change unseen", remedy="ingest it")
         key = f"{table.qualified_name} {snapshot.id}"
-        snapshot_facts = bound_facts[key] = self._facts_by_snapshot.get(key) or self._build_facts(table, snapshot)
-        return snapshot_facts
+        cached_facts = self._facts_by_snapshot.get(key)
+        bound_facts[key] = cached_facts or self._build_facts(table, snapshot)
+        return bound_facts[key]
 
     def _build_facts(self, table: Table, snapshot: Snapshot) -> RowFacts:
         query_rows = self._build_row_query(table, snapshot)
@@ -449,9 +423,11 @@ class AccessPolicyBinder:
         def find_policy_instants(expr: Expr, now: int) -> tuple[int | None, Sequence[int]]:
             places = {EXPRESSION_PLACEHOLDER: expr, NOW_PLACEHOLDER: build_instant_literal(now)}
             ((last_value,),) = query_rows(LAST_INSTANT_QUERY, places)
-            return (None if last_value is None else _to_microseconds(last_value)), [
-                _to_microseconds(next_value) for (next_value,) in query_rows(NEXT_INSTANTS_QUERY, places)
-            ]
+            last_instant = None
+            if last_value is not None:
+                last_instant = _to_microseconds(last_value)
+            next_values = query_rows(NEXT_INSTANTS_QUERY, places)
+            return last_instant, [_to_microseconds(next_value) for (next_value,) in next_values]
 
         return RowFacts(iterate_names, find_policy_instants)
 
@@ -466,23 +442,24 @@ class AccessPolicyBinder:
         expressions: Mapping[str, Expr],
         row_condition: Expr | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Ask the engine, under no policy, of the rows that meet a bound condition."""
+        """Query the engine, under no policy, for the rows that meet a bound condition."""
         assert isinstance(snapshot, Snapshot)  # noqa: S101  (or there were no facts)
         places = {name: remove_literal_slots(expr) for name, expr in expressions.items()}
-        name = ".".join(adql.quote_name(part) for part in (table.schema, table.name))
-        query = adql.parse_query(text.format(name))
-        tree = transform_tree(
-            query,
-            lambda node: places.get(node.name.name, node) if isinstance(node, ColumnRef) else node,
-        )
+        table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+        query = adql.parse_query(text.format(table_name))
+
+        def replace_placeholder(node: Any) -> Any:
+            if isinstance(node, ColumnRef):
+                return places.get(node.name.name, node)
+            return node
+
+        tree = transform_tree(query, replace_placeholder)
         bound = adql.bind_query(tree, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
         assert self._find_engine is not None  # noqa: S101  (or there were no facts)
         if row_condition is not None:
             bound = replace(bound, query=_add_condition(bound.query, remove_literal_slots(row_condition)))
-        engine = self._find_engine(snapshot)
-        execution = engine.plan_query(bound).execute(
-            bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
-        )
+        plan = self._find_engine(snapshot).plan_query(bound)
+        execution = plan.execute(bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits())
         try:
             for batch in execution:
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
@@ -491,56 +468,47 @@ class AccessPolicyBinder:
 
 
 def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str, PublishedTable]) -> PublishedTable:
-    """Keep addresses of files from who sees a table's rows, and has not the files.
-
-    A private collection's, of which this table is public.
-    """
+    """Mask addresses of files for users who see a table's rows but not the files of its collection."""
+    table = published_table.table
     if published_table.release is None:
-        owner = published_table.table.schema
+        owner = table.schema
     else:
         owner = published_table.release.collection
     files = published.get(f"{owner}.files")
-    is_restricted = files is not None and (files.table.access, files.table.policy) != (
-        published_table.table.access,
-        None,
-    )
-    if (
-        not is_restricted
-        or files is None
-        or published_table.table.policy is not None
-        or published_table.table.access == "private"
-        or not _list_address_columns(published_table.table)
-    ):
+    if files is None or table.policy is not None or table.access == "private":
         return published_table
-    site_urls = {
-        published_table.provenance.get("site_url"),
-        published_table.resource and published_table.resource.site["url"],
-    }
-    address_prefixes = [
-        f"{site_url}/collections/{quote(owner).replace('%', '_')}/" for site_url in sorted(filter(None, site_urls))
-    ]
-    table = FileAddressRights(published_table.table, files.table, address_prefixes).bind_to_table(published_table.table)
-    return replace(
-        published_table,
-        table=table,
-    )
+    has_same_access = files.table.access == table.access and files.table.policy is None
+    if has_same_access or not _list_address_columns(table):
+        return published_table
+    site_urls = {published_table.provenance.get("site_url")}
+    if published_table.resource:
+        site_urls.add(published_table.resource.site["url"])
+    collection_path = f"/collections/{quote(owner).replace('%', '_')}/"
+    address_prefixes = [f"{site_url}{collection_path}" for site_url in sorted(filter(None, site_urls))]
+    rights = FileAddressRights(table, files.table, address_prefixes)
+    return replace(published_table, table=rights.bind_to_table(table))
 
 
 def _add_condition(query: Query, condition: Expr) -> Query:
-    """Put a condition, bound over one table alone, into a query of that table."""
-    number = next(node.number for node in walk_tree(query) if isinstance(node, TableRef))
-    renumbered_condition = transform_tree(
-        condition, lambda node: replace(node, source=number) if isinstance(node, ColumnRef) else node
-    )
-    return transform_tree(
-        query, lambda node: replace(node, where=renumbered_condition) if isinstance(node, Select) else node
-    )
+    """Add a condition, which is bound over one table alone, to a query of that table."""
+    source = next(node.number for node in walk_tree(query) if isinstance(node, TableRef))
+
+    def set_source(node: Any) -> Any:
+        return replace(node, source=source) if isinstance(node, ColumnRef) else node
+
+    query_condition = transform_tree(condition, set_source)
+
+    def set_condition(node: Any) -> Any:
+        return replace(node, where=query_condition) if isinstance(node, Select) else node
+
+    return transform_tree(query, set_condition)
 
 
 def _to_microseconds(value: Any) -> int:
     """Return microseconds since 1970."""
-    since = value.replace(tzinfo=None) - UNIX_EPOCH
-    return int((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    since_epoch = value.replace(tzinfo=None) - UNIX_EPOCH
+    whole_seconds = since_epoch.days * 86_400 + since_epoch.seconds
+    return int(whole_seconds * 1_000_000 + since_epoch.microseconds)
 
 
 __all__ = ["AccessPolicyBinder"]

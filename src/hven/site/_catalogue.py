@@ -1,4 +1,4 @@
-"""What one reader may know of: the tables that the binder finds, TAP_SCHEMA's rows, and the key of that view."""
+"""What one user may know of: the tables that the binder finds, TAP_SCHEMA's rows, and the key of that view."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """The schemas and tables that one reader may know of.
+    """The schemas and tables that one user may know of.
 
     Attributes
     ----------
     access_key
-        Equal for readers who see the same: ``public``, or a digest.
+        Equal for users who see the same: ``public``, or a digest.
     schemas
-        In the order of TAP_SCHEMA; views included, hidden columns too (the binder finds them by name).
+        Schemas in the order of TAP_SCHEMA, including views and hidden columns (the binder finds these by name).
     memory_relations
-        The relations that differ from reader to reader: TAP_SCHEMA's, by qualified name.
+        The relations that differ from user to user: TAP_SCHEMA's, by qualified name.
     """
 
     access_key: str
@@ -38,7 +38,8 @@ class Catalogue:
     def _tables_by_exact_name(self) -> dict[tuple[str, ...], list[Table]]:
         tables_by_name: dict[tuple[str, ...], list[Table]] = {}
         for table in self.iterate_tables():
-            tables_by_name.setdefault((table.schema, table.name) if table.schema else (table.name,), []).append(table)
+            full_name = (table.schema, table.name) if table.schema else (table.name,)
+            tables_by_name.setdefault(full_name, []).append(table)
             if table.schema and table.release is None:
                 tables_by_name.setdefault((table.name,), []).append(table)
         return tables_by_name
@@ -47,7 +48,8 @@ class Catalogue:
     def _tables_by_lowercase_name(self) -> dict[tuple[str, ...], list[Table]]:
         tables_by_name: dict[tuple[str, ...], list[Table]] = {}
         for names, tables in self._tables_by_exact_name.items():
-            tables_by_name.setdefault(tuple(name.lower() for name in names), []).extend(tables)
+            lowercase_names = tuple(name.lower() for name in names)
+            tables_by_name.setdefault(lowercase_names, []).extend(tables)
         return tables_by_name
 
     def iterate_tables(self) -> Iterator[Table]:
@@ -66,12 +68,13 @@ class Catalogue:
         Returns
         -------
         list of Table
-            None, one, or several if the name is ambiguous: ``t`` without its schema, or names that differ by case
-            alone.
+            The tables. Several, if the name is ambiguous: ``t`` without its schema, or names that differ only in
+            case.
         """
-        if len(parts) > 2:  # a catalogue's name; there is one catalogue only
+        if len(parts) > 2:  # the name of a catalogue; there is only one
             return []
-        candidates = self._tables_by_lowercase_name.get(tuple(part.name.lower() for part in parts), [])
+        lowercase_names = tuple(part.name.lower() for part in parts)
+        candidates = self._tables_by_lowercase_name.get(lowercase_names, [])
         return [table for table in candidates if _has_identifiers(table, parts)]
 
     def list_names(self) -> list[str]:
@@ -84,25 +87,23 @@ class Catalogue:
         Parameters
         ----------
         tables
-            With schemas of their own.
+            Tables with their schemas.
         """
-        new_tables = {
-            name: tuple(table for table in tables if table.schema == name)
-            for name in dict.fromkeys(table.schema for table in tables)
-        }
-        extended_schemas = tuple(
-            replace(schema, tables=(*schema.tables, *new_tables.pop(schema.name, ()))) for schema in self.schemas
-        )
-        schemas = extended_schemas + tuple(
-            Schema(name=name, tables=schema_tables) for name, schema_tables in new_tables.items()
-        )
-        return replace(
-            self,
-            access_key=f"{self.access_key}+",
-            schemas=schemas,
-        )
+        new_tables: dict[str, list[Table]] = {}
+        for table in tables:
+            new_tables.setdefault(table.schema, []).append(table)
+        schemas = []
+        for schema in self.schemas:
+            added_tables = new_tables.pop(schema.name, [])
+            schemas.append(replace(schema, tables=(*schema.tables, *added_tables)))
+        for name, schema_tables in new_tables.items():
+            schemas.append(Schema(name=name, tables=tuple(schema_tables)))
+        return replace(self, access_key=f"{self.access_key}+", schemas=tuple(schemas))
 
 
 def _has_identifiers(table: Table, identifiers: Sequence[Ident]) -> bool:
     names = (table.schema, table.name)[-len(identifiers) :]
-    return all(not part.quoted or part.name == name for part, name in zip(identifiers, names, strict=True))
+    for identifier, name in zip(identifiers, names, strict=True):
+        if identifier.quoted and identifier.name != name:
+            return False
+    return True

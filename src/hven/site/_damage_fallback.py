@@ -1,7 +1,4 @@
-"""What is served where published rows are damaged.
-
-The newest publication of their collection whose snapshots are all well.
-"""
+"""What is served in place of damaged rows: the newest publication of their collection without damaged snapshots."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.site.store import PointerEvent, SnapshotRecord, StateStore
 
@@ -21,9 +18,9 @@ class DamagedSnapshot:
     Attributes
     ----------
     reason
-        Which file, and what is wrong with it: for the owner.
+        Which file is damaged, and what is wrong with it; for the owner.
     served_snapshot
-        Id of the snapshot that is served instead; None: there is none, and the table's rows cannot be had.
+        Id of the snapshot that is served instead; None: there is none, and the table's rows cannot be read.
     """
 
     table: str
@@ -34,7 +31,7 @@ class DamagedSnapshot:
 
     @property
     def owner_message(self) -> str:
-        """Phrase it for the owner, with the remedy."""
+        """The message to the owner, with the remedy."""
         remedy = f"`hven ingest {self.collection}` or `hven sync {self.collection}` makes them anew"
         if self.served_snapshot is None:
             return f"the rows of {self.table} cannot be read: {self.reason}; {remedy}"
@@ -47,7 +44,7 @@ class DamagedSnapshot:
 def select_served_records(
     store: StateStore, records: Mapping[str, SnapshotRecord], find_damage: Callable[[SnapshotRecord], str | None]
 ) -> tuple[dict[str, SnapshotRecord], tuple[DamagedSnapshot, ...]]:
-    """Return the records that are to be served.
+    """Return the records that are served, and the damaged snapshots.
 
     What was published together goes back together, and the collections that the same run published go back to what they
     were until then. A table that was not there then stays as it is.
@@ -57,30 +54,32 @@ def select_served_records(
     records
         What is published, by table.
     find_damage
-        Says what is wrong with a snapshot, None: nothing is.
+        Returns what is wrong with a snapshot; None: nothing is.
     """
-    damage_by_table = {name: text for name, record in records.items() if (text := find_damage(record)) is not None}
+    damage_by_table: dict[str, str] = {}
+    for name, record in records.items():
+        damage = find_damage(record)
+        if damage is not None:
+            damage_by_table[name] = damage
     served_records = dict(records)
     for collection in sorted({records[name].collection for name in damage_by_table}):
-        if any(
-            find_damage(record) is not None for record in served_records.values() if record.collection == collection
-        ):
+        collection_records = [record for record in served_records.values() if record.collection == collection]
+        if any(find_damage(record) is not None for record in collection_records):
             served_records |= _find_undamaged_state(store, collection, records, find_damage)
     damages = []
-    for name, text in damage_by_table.items():
+    for name, damage in damage_by_table.items():
+        served_snapshot = None
         if find_damage(served_records[name]) is None:
-            served = served_records[name].id
-        else:
-            served = None
-        damages.append(
-            DamagedSnapshot(
-                table=name,
-                collection=records[name].collection,
-                snapshot=records[name].id,
-                reason=text,
-                served_snapshot=served,
-            )
+            served_snapshot = served_records[name].id
+        record = records[name]
+        damaged_snapshot = DamagedSnapshot(
+            table=name,
+            collection=record.collection,
+            snapshot=record.id,
+            reason=damage,
+            served_snapshot=served_snapshot,
         )
+        damages.append(damaged_snapshot)
     return served_records, tuple(damages)
 
 
@@ -90,41 +89,45 @@ def _find_undamaged_state(
     records: Mapping[str, SnapshotRecord],
     find_damage: Callable[[SnapshotRecord], str | None],
 ) -> dict[str, SnapshotRecord]:
-    """Find the newest state that is well, of a collection and of those that were published with it."""
+    """Find the newest undamaged state of a collection and of those that were published with it."""
     events = store.list_events(collection)
-    runs = {event.run for event in events[:1] if event.run is not None}
-    companion_collections = sorted(
-        {record.collection for record in records.values() if record.run in runs} - {collection}
-    )
-    companion_histories = {
-        name: (store.list_events(name), {record.id: record for record in store.list_snapshots(name)})
-        for name in companion_collections
-    }
+    last_runs = {event.run for event in events[:1] if event.run is not None}
+    companion_collections = {record.collection for record in records.values() if record.run in last_runs}
+    companion_collections.discard(collection)
+    companion_histories = []
+    for name in sorted(companion_collections):
+        records_by_id = {record.id: record for record in store.list_snapshots(name)}
+        companion_histories.append((store.list_events(name), records_by_id))
     stored_records = {record.id: record for record in store.list_snapshots(collection)}
     newer_events: list[PointerEvent] = []
     for event in events:
         states = [_restore_event_state(event, stored_records, records, find_damage)]
-        for companion_events, records_of in companion_histories.values():
-            companion_event = next(
-                (
-                    companion
-                    for companion in companion_events
-                    if all(
-                        companion.number < newer_event.number and companion.run not in {newer_event.run} - {None}
-                        for newer_event in newer_events
-                    )
-                ),
-                None,
-            )
-            states.append(
-                {}
-                if companion_event is None
-                else _restore_event_state(companion_event, records_of, records, find_damage)
-            )
-        if states[0] and all(state is not None for state in states):
-            return {name: record for state in states if state is not None for name, record in state.items()}
+        for companion_events, records_by_id in companion_histories:
+            companion_event = _find_companion_event(companion_events, newer_events)
+            if companion_event is None:
+                states.append({})
+            else:
+                states.append(_restore_event_state(companion_event, records_by_id, records, find_damage))
+        undamaged_states = [state for state in states if state is not None]
+        if states[0] and len(undamaged_states) == len(states):
+            combined_state: dict[str, SnapshotRecord] = {}
+            for state in undamaged_states:
+                combined_state |= state
+            return combined_state
         newer_events.append(event)
     return {}
+
+
+def _find_companion_event(
+    companion_events: Sequence[PointerEvent], newer_events: Sequence[PointerEvent]
+) -> PointerEvent | None:
+    """Find the last event of a companion before all of some newer events, and of none of their runs."""
+    newer_runs = {newer_event.run for newer_event in newer_events} - {None}
+    for event in companion_events:
+        is_earlier = all(event.number < newer_event.number for newer_event in newer_events)
+        if is_earlier and event.run not in newer_runs:
+            return event
+    return None
 
 
 def _restore_event_state(
@@ -133,14 +136,14 @@ def _restore_event_state(
     records: Mapping[str, SnapshotRecord],
     find_damage: Callable[[SnapshotRecord], str | None],
 ) -> dict[str, SnapshotRecord] | None:
-    """Return what an event published, of the tables that are published still.
+    """Return the records that an event published, of the tables that are still published.
 
-    None if some of it is damaged or not kept.
+    Return None if one of them is damaged or not kept.
     """
     state_records = {}
-    for table, ident in event.state.items():
+    for table, snapshot_id in event.state.items():
         if table in records:
-            record = stored_records.get(ident)
+            record = stored_records.get(snapshot_id)
             if record is None or find_damage(record) is not None:
                 return None
             state_records[table] = record

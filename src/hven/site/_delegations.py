@@ -23,75 +23,67 @@ DELEGATION_KIND = "delegation"
 def grant_delegation(
     site: Site, account: str, delegator: str, *, row_condition: str | None = None, expiry_text: str, granted_by: str
 ) -> tuple[Grant, list[str]]:
-    """Let an account see the rows of somebody else: their own, not those that were delegated to them.
+    """Let an account see the rows of another person: that person's own, not those that were delegated to them.
 
     Parameters
     ----------
     site
-        Where.
+        The site.
     account
-        Who gets it.
+        The account that gets the delegation.
     delegator
-        Of the other one, as it stands in rows: an account, or one of its other names.
+        Name of the other person as it stands in rows: an account, or one of its other names.
     row_condition
-        ``column=value``: of these rows alone, a collection, a programme ...
+        ``column=value``: only these rows, for example of a collection or a programme.
     expiry_text
         ISO 8601, UTC unless it says otherwise; a day means its end.
     granted_by
-        Who gives it.
+        The account that gives the delegation.
 
     Returns
     -------
     grant
-        As it stands now.
+        The new grant.
     doubts
-        Accounts and columns that are not known here.
+        Sentences about accounts and columns that are not known here.
 
     Raises
     ------
     UserError
-        No such moment is to come, the condition is none, or the delegation leads back to the account itself.
+        The time is not in the future, the condition is not valid, or the delegation leads back to the account itself.
     """
-    column, equals, value = (part.strip() for part in (row_condition or "").partition("="))
-    if row_condition is not None and not (column and equals and value):
+    column, equals, column_value = (part.strip() for part in (row_condition or "").partition("="))
+    if row_condition is not None and not (column and equals and column_value):
         raise UserError(f"{row_condition!r:.80} is no condition", remedy="column=value: progid=60.A-9237")
     expiry_instant = parse_instant(expiry_text)
+    expiry_timestamp = 0.0
     if expiry_instant is not None:
         expiry_timestamp = datetime.fromisoformat(expiry_instant).timestamp()
-    else:
-        expiry_timestamp = 0.0
     if expiry_timestamp <= datetime.now(UTC).timestamp():
         raise UserError(f"{expiry_text!r:.80} is no moment to come", remedy="a day, or a time: 2027-12-31T12:00:00")
     known_accounts = [account_name for account_name, _ in site.store.users.list_accounts()]
     delegations = site.store.grants.list_grants(DELEGATION_KIND)
-    names_by_account = {
-        account_name: list_account_names(site, account_name)
-        for account_name in {*known_accounts, account, *(account_name.subject for account_name in delegations)}
-    }
-    _check_delegation_cycle(
-        account,
-        delegator,
-        names_by_account,
-        [(account_name.subject, account_name.object) for account_name in delegations],
-    )
-    if account in known_accounts:
-        doubts = []
-    else:
-        doubts = [f"there is no account {account}: {suggest_spelling(account, known_accounts) or 'yet'}"]
-    columns = {
-        account_name.name
-        for item in site.get_published_state().tables_by_name.values()
-        for account_name in item.table.columns
-    }
-    if column and column not in columns:
-        doubts.append(f"no table has a column {column}: {suggest_spelling(column, columns) or 'no row is seen by it'}")
+    delegation_pairs = [(delegation.subject, delegation.object) for delegation in delegations]
+    account_names = {*known_accounts, account, *(delegation.subject for delegation in delegations)}
+    names_by_account = {account_name: list_account_names(site, account_name) for account_name in account_names}
+    _check_delegation_cycle(account, delegator, names_by_account, delegation_pairs)
+    doubts = []
+    if account not in known_accounts:
+        suggestion = suggest_spelling(account, known_accounts) or "yet"
+        doubts.append(f"there is no account {account}: {suggestion}")
+    column_names: set[str] = set()
+    for published_table in site.get_published_state().tables_by_name.values():
+        column_names |= {table_column.name for table_column in published_table.table.columns}
+    if column and column not in column_names:
+        suggestion = suggest_spelling(column, column_names) or "no row is seen by it"
+        doubts.append(f"no table has a column {column}: {suggestion}")
+    facts = {}
     if row_condition is not None:
-        facts = {"column": column, "value": value}
-    else:
-        facts = {}
-    return site.store.grants.add_grant(
+        facts = {"column": column, "value": column_value}
+    grant, _ = site.store.grants.add_grant(
         DELEGATION_KIND, subject=account, object=delegator, expiry_time=expiry_timestamp, actor=granted_by, facts=facts
-    )[0], doubts
+    )
+    return grant, doubts
 
 
 def list_account_names(site: Site, account: str) -> frozenset[str]:
@@ -100,12 +92,13 @@ def list_account_names(site: Site, account: str) -> frozenset[str]:
     Parameters
     ----------
     site
-        Where it is one.
+        The site.
     account
-        Its name.
+        Name of the account.
     """
-    aliases = site.settings.people.aliases.get(account, ())
-    return frozenset(map(normalize_name, (account, *aliases, *find_groups_and_aliases(site, account)[1])))
+    configured_aliases = site.settings.people.aliases.get(account, ())
+    _, table_aliases = find_groups_and_aliases(site, account)
+    return frozenset(map(normalize_name, (account, *configured_aliases, *table_aliases)))
 
 
 def _check_delegation_cycle(
@@ -113,21 +106,17 @@ def _check_delegation_cycle(
 ) -> None:
     paths = [[account, delegator]]
     visited_names = set[str]()
-    for path in paths:  # grows
+    for path in paths:  # the list grows meanwhile
         last_name = normalize_name(path[-1])
-        if last_name in visited_names:
-            owner_accounts = []
-        else:
+        owner_accounts: list[str] = []
+        if last_name not in visited_names:
             owner_accounts = [owner for owner, owner_names in names_by_account.items() if last_name in owner_names]
         visited_names.add(last_name)
         if account in owner_accounts:
-            is_own_name = len(path) == 2
-            raise UserError(
-                f"{delegator} is a name of {account}'s own" if is_own_name else f"{' for '.join(path)}: a circle",
-                remedy=""
-                if is_own_name
-                else "a delegation hands on one's own rows, never those that one was given: end the other one first",
-            )
+            if len(path) == 2:
+                raise UserError(f"{delegator} is a name of {account}'s own")
+            remedy = "a delegation hands on one's own rows, never those that one was given: end the other one first"
+            raise UserError(f"{' for '.join(path)}: a circle", remedy=remedy)
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]
 
 

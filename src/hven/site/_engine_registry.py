@@ -1,6 +1,6 @@
 """`EngineRegistry`: the engines of a site, opened when they are first needed.
 
-One that is away stops its own tables only.
+An engine that does not answer affects only its own tables.
 """
 
 from __future__ import annotations
@@ -22,24 +22,21 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 EMBEDDED_ENGINE = "duckdb"
-LIVE_ENGINE_PREFIX = (
-    "live "  # begins the names of the engines of databases that are read in place; the database's url follows
-)
+# begins the names of the engines of databases that are read in place; the database's url follows
+LIVE_ENGINE_PREFIX = "live "
 HINDERED_MESSAGE = "its tables are served, and large queries of them refused"
-REOPEN_DELAY_SECONDS = (
-    2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
-)
+REOPEN_DELAY_SECONDS = 2.0  # before an engine that could not be opened is tried again: until then requests fail at once
 
 
 def _create_directory(directory: Path, site_directory: Path) -> None:
-    """Make a directory; below the site's own, not that one.
+    """Create a directory; below the site's own directory, but not that one.
 
-    A site that is renamed under a process is not begun anew in its place.
+    A site that is renamed while a process runs is not created again in its old place.
 
     Raises
     ------
     StorageError
-        It cannot be made, or the site is gone.
+        It cannot be created, or the site is gone.
     """
     try:
         if directory.is_relative_to(site_directory):
@@ -50,9 +47,8 @@ def _create_directory(directory: Path, site_directory: Path) -> None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         message = f"the directory {directory} cannot be made: {error.strerror}"
-        raise StorageError(
-            message, remedy="look at the rights of the site's directory, and whether its disk is mounted"
-        ) from error
+        remedy = "look at the rights of the site's directory, and whether its disk is mounted"
+        raise StorageError(message, remedy=remedy) from error
 
 
 class EngineRegistry:
@@ -61,9 +57,9 @@ class EngineRegistry:
     Parameters
     ----------
     memory_bytes
-        Bytes for each; None = `settings.limits.memory`.
+        Bytes for each engine; None: `settings.limits.memory`.
     get_site_id
-        Gives the identity of the site, by which a database knows its own; None = nobody asks.
+        Returns the identifier of the site, by which a database recognizes its own site; None: it is not needed.
     """
 
     def __init__(
@@ -81,7 +77,7 @@ class EngineRegistry:
         self.embedded_engine = self.get_engine(EMBEDDED_ENGINE)
 
     def get_engine(self, engine_name: str) -> StorageEngine:
-        """Return an engine; open it if that has not happened.
+        """Return an engine; open it if it is not open.
 
         Parameters
         ----------
@@ -91,21 +87,22 @@ class EngineRegistry:
         Returns
         -------
         engine
-            Open, the same at each call.
+            The open engine, the same one at each call.
 
         Raises
         ------
         UserError
-            No engine is called so.
+            There is no engine of that name.
         StorageError
-            It cannot be opened now; the tables of the others are served all the same.
+            It cannot be opened now; the tables of other engines are served nevertheless.
         """
         engine = self._open_engines.get(engine_name)
         if engine is not None:
             return engine
         with self._lock:
             opening_lock = self._opening_locks.setdefault(engine_name, threading.Lock())
-        with opening_lock:  # one at a time for each engine: who waits for a database keeps nobody else waiting
+        # each engine has its own lock: waiting for one database does not delay requests to others
+        with opening_lock:
             engine = self._open_engines.get(engine_name)
             if engine is not None:
                 return engine
@@ -122,24 +119,10 @@ class EngineRegistry:
             return engine
 
     def _open_engine(self, engine_name: str) -> StorageEngine:
-        if engine_name.startswith(LIVE_ENGINE_PREFIX):  # a database that is read in place: one engine for each
-            url = self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX))
-            live_settings = self._settings.live
-            engine_directory = self._settings.data_directory / "engine-live"
-            timeout_seconds = self.statement_limits_seconds.get(engine_name, 60.0)
-            live_engine: StorageEngine = load_live_module().open(
-                engine_directory,
-                name=engine_name,
-                memory=self._memory_bytes,
-                url=url,
-                pool=live_settings.pool,
-                at_once=live_settings.at_once,
-                seconds=timeout_seconds,
-            )
-            return live_engine
-        data_directory = self._settings.data_directory / (
-            "snapshots" if engine_name == EMBEDDED_ENGINE else f"engine-{engine_name}"
-        )
+        if engine_name.startswith(LIVE_ENGINE_PREFIX):  # each database that is read in place has its own engine
+            return self._open_live_engine(engine_name)
+        directory_name = "snapshots" if engine_name == EMBEDDED_ENGINE else f"engine-{engine_name}"
+        data_directory = self._settings.data_directory / directory_name
         engine_kind = load_engine_record(engine_name)
         options = {**engine_kind.options(self._settings, self._get_site_id or str)}
         if engine_kind.webs:
@@ -149,18 +132,32 @@ class EngineRegistry:
         engine: StorageEngine = plugin.open(data_directory, memory=self._memory_bytes, **options)
         return engine
 
+    def _open_live_engine(self, engine_name: str) -> StorageEngine:
+        url = self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX))
+        live_settings = self._settings.live
+        live_engine: StorageEngine = load_live_module().open(
+            self._settings.data_directory / "engine-live",
+            name=engine_name,
+            memory=self._memory_bytes,
+            url=url,
+            pool=live_settings.pool,
+            at_once=live_settings.at_once,
+            seconds=self.statement_limits_seconds.get(engine_name, 60.0),
+        )
+        return live_engine
+
     def find_missing_file(self, snapshot: Snapshot) -> str | None:
         """Check that the files of a snapshot are there, as far as its engine can tell at once.
 
         Parameters
         ----------
         snapshot
-            Of any engine.
+            A snapshot of any engine.
 
         Returns
         -------
         file
-            The first that is not; None: all are, or the engine is not open.
+            The first missing file; None: none is missing, or the engine is not open.
         """
         engine = self._open_engines.get(snapshot.engine)
         if engine is None:
@@ -168,11 +165,11 @@ class EngineRegistry:
         return engine.find_missing_file(snapshot)
 
     def list_damaged_snapshots(self) -> Mapping[str, str]:
-        """Return the paths of damaged snapshots, and which of their files this process found missing or cut off."""
+        """Return the paths of damaged snapshots, with the file that this process found missing or truncated."""
         return self.embedded_engine.file_faults
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
-        """Refuse the rows of damaged snapshots to everybody.
+        """Refuse all access to the rows of damaged snapshots.
 
         Parameters
         ----------
@@ -182,28 +179,26 @@ class EngineRegistry:
         self.embedded_engine.refuse_snapshots(reasons_by_path)
 
     def release_removed_snapshots(self) -> None:
-        """Release snapshots that were removed."""
+        """Release the files of snapshots that were removed."""
         for engine in self.list_open_engines():
             engine.release_removed()
 
     def apply_settings(self, settings: Settings) -> None:
-        """Apply other settings: what is not open yet is opened with them.
+        """Apply other settings: engines that are not open yet are opened with them.
 
         Parameters
         ----------
         settings
-            Of the site.
+            Settings of the site.
         """
         self._settings = settings
         self.default_engine = settings.engine
 
     def list_sections_in_use(self) -> list[str]:
-        """List the sections of the settings with which something is open."""
-        return [
-            section
-            for name in self.map_open_engines()
-            if not name.startswith(LIVE_ENGINE_PREFIX) and (section := load_engine_record(name).section)
-        ]
+        """List the sections of the settings with which engines were opened."""
+        names = [name for name in self.map_open_engines() if not name.startswith(LIVE_ENGINE_PREFIX)]
+        sections = [load_engine_record(name).section for name in names]
+        return [section for section in sections if section]
 
     def find_engine_problem(self, engine_name: str) -> str | None:
         """Return why the rows of an engine cannot be read here.
@@ -211,17 +206,18 @@ class EngineRegistry:
         Parameters
         ----------
         engine_name
-            Of the engine.
+            Name of the engine.
 
         Returns
         -------
         trouble
-            None: they can, or nobody has asked for them yet.
+            None: they can be read, or have not been needed yet.
         """
         engine_kind = load_engine_record(engine_name)
-        return engine_kind.lacks(self._settings) or (
-            self._probe_engine(engine_name) if engine_kind.section or engine_name in self._open_engines else None
-        )
+        problem = engine_kind.lacks(self._settings)
+        if not problem and (engine_kind.section or engine_name in self._open_engines):
+            problem = self._probe_engine(engine_name)
+        return problem
 
     def _probe_engine(self, engine_name: str) -> str | None:
         try:
@@ -230,21 +226,20 @@ class EngineRegistry:
             return str(error)
 
     def limit_statement_time(self, engine_name: str, limit_seconds: float) -> None:
-        """Limit how long a statement may take in a database that is read in place; the shortest of all limits counts.
+        """Limit the time of a statement in a database that is read in place; the shortest of all limits counts.
 
         Parameters
         ----------
         engine_name
-            Of the database.
+            Name of the database's engine.
         limit_seconds
-            At most.
+            Seconds that a statement may take.
         """
-        self.statement_limits_seconds[engine_name] = min(
-            limit_seconds, self.statement_limits_seconds.get(engine_name, limit_seconds)
-        )
+        old_limit_seconds = self.statement_limits_seconds.get(engine_name, limit_seconds)
+        self.statement_limits_seconds[engine_name] = min(limit_seconds, old_limit_seconds)
 
     def find_engine(self, relation: Relation) -> StorageEngine:
-        """Return the engine that has some rows; rows in memory are the embedded one's.
+        """Return the engine that has some rows; rows in memory belong to the embedded one.
 
         Parameters
         ----------
@@ -256,14 +251,14 @@ class EngineRegistry:
         return self.get_engine(relation.engine)
 
     def get_engine_for_users(self, engine_name: str) -> StorageEngine:
-        """Return an engine to readers.
+        """Return an engine for a user's query.
 
-        What keeps it from being opened is its owner's business, who finds it in the log and at /health.
+        The reason why it cannot be opened is not for users: the owner finds it in the log and at /health.
 
         Parameters
         ----------
         engine_name
-            Of the engine.
+            Name of the engine.
 
         Raises
         ------
@@ -279,25 +274,24 @@ class EngineRegistry:
                 database_label = "their database"
             else:
                 database_label = f"the engine {engine_name}"
-            raise StorageUnavailableError(
-                f"these rows are in {database_label}, which does not answer here", remedy="try again later"
-            ) from error
+            message = f"these rows are in {database_label}, which does not answer here"
+            raise StorageUnavailableError(message, remedy="try again later") from error
 
     def list_open_engines(self) -> list[StorageEngine]:
-        """List those that are open."""
+        """List the open engines."""
         return list(self._open_engines.values())
 
     def map_open_engines(self) -> dict[str, StorageEngine]:
-        """Return those that are open, by name."""
+        """Return the open engines by name."""
         return dict(self._open_engines)
 
     def drop_snapshots(self, snapshots: Iterable[Snapshot]) -> list[str]:
-        """Remove snapshots, each from its engine. What cannot be removed now goes with the next sweep.
+        """Remove snapshots from their engines. The next sweep removes what cannot be removed now.
 
         Parameters
         ----------
         snapshots
-            Of any engines.
+            Snapshots of any engines.
 
         Returns
         -------
@@ -313,12 +307,12 @@ class EngineRegistry:
         return list(problems)
 
     def probe_engines(self, engine_names: Iterable[str]) -> list[str]:
-        """Open the engines that tables need. May take a while: not for who must answer.
+        """Open the engines that tables need. This may take a while: do not call it while a request waits.
 
         Parameters
         ----------
         engine_names
-            Of engines.
+            Names of engines.
 
         Returns
         -------
@@ -335,7 +329,7 @@ class EngineRegistry:
         return problems
 
     def close_engines(self) -> None:
-        """Close them all."""
+        """Close all engines."""
         for engine in self.list_open_engines():
             engine.close()
 

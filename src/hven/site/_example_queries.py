@@ -1,7 +1,4 @@
-"""Example queries: those of the descriptors, and made ones for tables that no descriptor shows.
-
-Each as its reader may run it.
-"""
+"""Example queries: those of the descriptors, and generated ones for tables without any, as a user may run them."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from hven.site._published_state import PublishedState
     from hven.site.auth import AccessPolicy, Principal
 
-MAX_EXAMPLE_COLUMNS = 6  # columns that a made example shows
+MAX_EXAMPLE_COLUMNS = 6  # columns that a generated example shows
 
 
 def list_example_queries(
@@ -35,16 +32,16 @@ def list_example_queries(
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
     collection: str | None = None,
 ) -> list[ExampleQuery]:
-    """List the examples that a reader can run, by collection.
+    """List the examples that a user can run, by collection.
 
     Parameters
     ----------
     published_state
         What is published.
     principal, policies
-        An example that names what this reader may not know of is left out.
+        The user and the site's policies: an example with names that the user must not know is left out.
     collection
-        Of this one alone.
+        Only examples of this collection.
 
     Returns
     -------
@@ -52,25 +49,28 @@ def list_example_queries(
         With `tables` filled: each name as a query writes it.
     """
     catalogue = published_state.get_catalogue(principal, policies)
-    sees_all_rows = ROW_FILTER_MARK not in published_state.find_access_key(
-        principal, policies
-    )  # who sees some rows only must not learn where the others are
+    # users who see only some rows must not learn where the others are
+    sees_all_rows = ROW_FILTER_MARK not in published_state.find_access_key(principal, policies)
     example_queries: list[ExampleQuery] = []
     for schema in catalogue.schemas:
         if collection not in {None, schema.name}:
             continue
         resource = published_state.resources.get(schema.name)
-        described_examples = [
-            runnable_example
-            for item in (resource.examples if resource is not None else ())
-            if (runnable_example := _check_example(item, catalogue)) is not None
-        ]
-        example_tables = {name for item in described_examples for name in item.tables}
-        example_queries += described_examples
+        example_tables: set[str] = set()
+        for example in () if resource is None else resource.examples:
+            runnable_example = _check_example(example, catalogue)
+            if runnable_example is not None:
+                example_queries.append(runnable_example)
+                example_tables.update(runnable_example.tables)
+        if schema.name == TAP_SCHEMA:
+            continue
         for table in schema.tables:
-            if _quote_table_name(table) not in example_tables and schema.name != TAP_SCHEMA:
-                item = published_state.tables_by_name.get(table.qualified_name)
-                example_queries += _build_examples(table, item.coverage if item is not None and sees_all_rows else None)
+            if _quote_table_name(table) not in example_tables:
+                published_table = published_state.tables_by_name.get(table.qualified_name)
+                coverage = None
+                if published_table is not None and sees_all_rows:
+                    coverage = published_table.coverage
+                example_queries += _build_examples(table, coverage)
     if collection in {None, TAP_SCHEMA}:
         example_queries.append(_TAP_SCHEMA_EXAMPLE)
     return example_queries
@@ -89,68 +89,71 @@ def _quote_table_name(table: Table) -> str:
 
 
 def _check_example(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
-    """Fill in the tables; None if the reader cannot run it."""
+    """Return an example with its tables; None if the user cannot run it."""
     try:
         tree = adql.parse_query(example.query)
         adql.bind_query(tree, catalogue)
     except HvenError:
         return None
-    tables = [
-        table for node in walk_tree(tree) if isinstance(node, TableRef) for table in catalogue.find(node.parts)[:1]
-    ]
+    table_names: list[str] = []
+    for node in walk_tree(tree):
+        if isinstance(node, TableRef):
+            table_names += [_quote_table_name(table) for table in catalogue.find(node.parts)[:1]]
     return ExampleQuery(
         name=example.name,
         query=example.query,
         description=example.description,
-        tables=tuple(dict.fromkeys(_quote_table_name(table) for table in tables)),
+        tables=tuple(dict.fromkeys(table_names)),
         place=example.place,
     )
 
 
 def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery]:
-    """Make examples from what is known of a table: its first rows, and those around a place where it has some."""
-    visible = [column for column in table.columns if not column.hidden]
-    shown_columns = sorted(visible, key=lambda column: column.rank)[
-        :MAX_EXAMPLE_COLUMNS
-    ]  # sorted is stable: the table's order within a rank
+    """Build examples from what is known of a table: its first rows, and those around a position where it has some."""
+    visible_columns = [column for column in table.columns if not column.hidden]
+    # sorted is stable: columns of one rank keep the table's order
+    ranked_columns = sorted(visible_columns, key=lambda column: column.rank)
+    shown_columns = ranked_columns[:MAX_EXAMPLE_COLUMNS]
     columns = ", ".join(adql.quote_name(column.name) for column in shown_columns) or "*"
     title = table.title or table.qualified_name
     name = _quote_table_name(table)
-    generated_examples = [
-        ExampleQuery(
-            name=f"{title}: a first look",
-            query=f"SELECT TOP 10 {columns} FROM {name}",
-            description=table.description,
-            tables=(name,),
-        )
-    ]
-    if table.position is not None and (covered_circle := _find_covered_circle(coverage)) is not None:
-        lon, lat = (adql.quote_name(word) for word in table.position)
-        x, y, radius = covered_circle
-        frames = {coordinate_frame.id: coordinate_frame.system for coordinate_frame in table.frames}
-        column = table.find_column(table.position[0])
-        system = frames.get(column.frame or "") or ("" if (column.ucd or "").startswith("pos.bodyrc") else "ICRS")
-        # readers of ADQL 2.0 know no cone without one
-        if system.upper() == "ICRS":
-            system = "'ICRS'"
-        else:
-            system = "''"
-        cone_condition = (
-            f"1 = CONTAINS(POINT({system}, {lon}, {lat}), CIRCLE({system}, {x:.3f}, {y:.3f}, {radius:.3g}))"
-        )
-        generated_examples.append(
-            ExampleQuery(
-                name=f"{title}: around a position",
-                query=f"SELECT TOP 100 {columns} FROM {name} WHERE {cone_condition}",
-                description=f"The rows within {radius:.3g} degrees of a place where there are some.",
-                tables=(name,),
-            )
-        )
-    return generated_examples
+    first_look = ExampleQuery(
+        name=f"{title}: a first look",
+        query=f"SELECT TOP 10 {columns} FROM {name}",
+        description=table.description,
+        tables=(name,),
+    )
+    covered_circle = _find_covered_circle(coverage)
+    if table.position is None or covered_circle is None:
+        return [first_look]
+    center_lon, center_lat, radius = covered_circle
+    lon, lat = (adql.quote_name(word) for word in table.position)
+    system = _find_coordinate_system(table, table.position[0])
+    point = f"POINT({system}, {lon}, {lat})"
+    circle = f"CIRCLE({system}, {center_lon:.3f}, {center_lat:.3f}, {radius:.3g})"
+    around_position = ExampleQuery(
+        name=f"{title}: around a position",
+        query=f"SELECT TOP 100 {columns} FROM {name} WHERE 1 = CONTAINS({point}, {circle})",
+        description=f"The rows within {radius:.3g} degrees of a place where there are some.",
+        tables=(name,),
+    )
+    return [first_look, around_position]
+
+
+def _find_coordinate_system(table: Table, longitude_column: str) -> str:
+    """Return the literal of a table's coordinate system for a cone, which ADQL 2.0 requires."""
+    column = table.find_column(longitude_column)
+    frames = {coordinate_frame.id: coordinate_frame.system for coordinate_frame in table.frames}
+    system = frames.get(column.frame or "")
+    if not system and not (column.ucd or "").startswith("pos.bodyrc"):
+        system = "ICRS"
+    if system and system.upper() == "ICRS":
+        return "'ICRS'"
+    return "''"
 
 
 def _find_covered_circle(coverage: str | None) -> tuple[float, float, float] | None:
-    """Return centre and radius (degrees) of a circle around one cell that a MOC covers: there is a row in it."""
+    """Return centre and radius (degrees) of a circle around a cell that a MOC covers: a row is in it."""
     if not coverage:
         return None
     moc = Moc.parse(coverage)
@@ -158,5 +161,6 @@ def _find_covered_circle(coverage: str | None) -> tuple[float, float, float] | N
         return None
     cell = int(moc.ranges[0, 0]) >> 2 * (healpix.MAX_ORDER - moc.order)
     lon, lat = healpix.compute_cell_centers(moc.order, np.array([cell], dtype=np.int64))
-    # no corner of a cell is farther from its centre than 1.1 times the side of a square of its area
-    return float(lon[0]), float(lat[0]), 1.1 * 58.6323 / 2**moc.order
+    # no corner of a cell is farther from its centre than 1.1 times the side of a square of the same area
+    square_side_degrees = 58.6323 / 2**moc.order
+    return float(lon[0]), float(lat[0]), 1.1 * square_side_degrees

@@ -1,7 +1,7 @@
-"""Tables that are read in place: what their databases say of them now, and the tables that come of it.
+"""Live tables: what their databases report of them now, and the published tables that result.
 
-Nobody waits for a database that is away: what was last seen of a table is kept in ``var/live``, and in force until it
-can be looked at again. A look costs some small queries of the catalogue; rows are never read.
+No request waits for a database that does not answer: the last inspection of a table is stored in ``var/live``, and
+stays in force until the next one succeeds. An inspection runs some small queries of the catalogue and reads no rows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from hven.site._published_state import PublishedTable
 from hven.sources import SourceContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.site._engine_registry import EngineRegistry
 
-INSPECTION_INTERVAL_SECONDS = 3.0  # seconds between two looks at a table
+INSPECTION_INTERVAL_SECONDS = 3.0  # seconds between two inspections of a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class LiveTableState:
 
 
 class LiveTables:
-    """The tables of a site that are read in place. Thread-safe."""
+    """The live tables of a site. Thread-safe."""
 
     def __init__(self, settings: Settings, engines: EngineRegistry) -> None:
         self._settings = settings
@@ -58,11 +58,11 @@ class LiveTables:
         self.change_count = 0  # grows with each change
 
     def apply_settings(self, settings: Settings) -> None:
-        """Apply these settings."""
+        """Use other settings from now on."""
         self._settings = settings
 
     def is_inspection_due(self) -> bool:
-        """Return whether the last look is some seconds ago."""
+        """Return whether the last inspection was more than some seconds ago."""
         return time.monotonic() - self._last_inspection > INSPECTION_INTERVAL_SECONDS
 
     def inspect_tables(self, resources: Mapping[str, Resource], *, new_only: bool = False) -> None:
@@ -71,20 +71,17 @@ class LiveTables:
         Parameters
         ----------
         new_only
-            True: only at those of which nothing is known yet, and not while somebody else looks.
+            True: only the tables of which nothing is known yet, and not while another thread inspects them.
         """
         if not self._lock.acquire(blocking=not new_only):
             return
         try:
             old_states = dict(self._table_states)
             new_states: dict[str, LiveTableState] = {}
-            for resource in resources.values():
-                for spec in resource.tables:
-                    if is_live(spec):
-                        name = spec.table.qualified_name
-                        new_states[name] = self._inspect_table(
-                            spec, resource, old_states.get(name, LiveTableState()), new_only=new_only
-                        )
+            for spec, resource in _iterate_live_specs(resources):
+                name = spec.table.qualified_name
+                old_state = old_states.get(name, LiveTableState())
+                new_states[name] = self._inspect_table(spec, resource, old_state, new_only=new_only)
             self._table_states = new_states
             if not new_only:
                 self._last_inspection = time.monotonic()
@@ -114,111 +111,98 @@ class LiveTables:
                 _save_inspection(path, inspection)
         if inspection is None:
             return LiveTableState(problem=problem, cache_key=key)
-        if (
-            old_state.cache_key == key
-            and old_state.inspection == inspection
-            and old_state.definition is not None
-            and old_state.problem == problem
-        ):
+        is_same_definition = old_state.cache_key == key and old_state.definition is not None
+        if is_same_definition and old_state.inspection == inspection and old_state.problem == problem:
             return old_state
-        self._engines.limit_statement_time(
-            LIVE_ENGINE_PREFIX + str(source.options["url"]), float(source.options.get("seconds", 60.0))
-        )
+        engine_name = LIVE_ENGINE_PREFIX + str(source.options["url"])
+        self._engines.limit_statement_time(engine_name, float(source.options.get("seconds", 60.0)))
+        definition = None
+        if old_state.cache_key == key:
+            definition = old_state.definition
         try:
             definition = compile_live_table(spec, resource, inspection)
-            return LiveTableState(
-                inspection=inspection,
-                problem=problem,
-                definition=definition,
-                cache_key=key,
-            )
         except DescriptorError as error:
-            problem_text = (
-                problem or f"table {spec.table.qualified_name}: it does not fit its database any more: {error}"
-            )
-            return LiveTableState(
-                inspection=inspection,
-                problem=problem_text,
-                definition=old_state.definition if old_state.cache_key == key else None,
-                cache_key=key,
-            )
+            mismatch = f"table {spec.table.qualified_name}: it does not fit its database any more: {error}"
+            problem = problem or mismatch
+        return LiveTableState(inspection=inspection, problem=problem, definition=definition, cache_key=key)
 
     def list_problems(self) -> list[str]:
-        """List what is wrong with them."""
+        """List what is wrong with the tables."""
         return [state.problem for state in self._table_states.values() if state.problem is not None]
 
     def list_missing_indexes(self) -> list[str]:
         """List the indexes that the databases lack."""
-        return [
-            f"table {name}: {hint.message}: {hint.remedy}"
-            for name, state in self._table_states.items()
-            if state.definition is not None
-            for hint in state.definition.index_hints
-        ]
+        hints = []
+        for name, state in self._table_states.items():
+            if state.definition is not None:
+                hints += [f"table {name}: {hint.message}: {hint.remedy}" for hint in state.definition.index_hints]
+        return hints
 
     def build_published_tables(self, resources: Mapping[str, Resource]) -> dict[str, PublishedTable]:
-        """Return the tables that can be told."""
+        """Return the tables whose columns are known."""
         published_tables = {}
-        for resource in resources.values():
-            for spec in resource.tables:
-                if is_live(spec):
-                    state = self._table_states.get(spec.table.qualified_name)
-                else:
-                    state = None
-                if state is not None and state.definition is not None:
-                    published_tables[spec.table.qualified_name] = _build_published_table(
-                        spec, resource, state.definition, state.inspection
-                    )
+        for spec, resource in _iterate_live_specs(resources):
+            name = spec.table.qualified_name
+            state = self._table_states.get(name)
+            if state is not None and state.definition is not None:
+                published_tables[name] = _build_published_table(spec, resource, state.definition, state.inspection)
         return published_tables
+
+
+def _iterate_live_specs(resources: Mapping[str, Resource]) -> Iterator[tuple[TableSpec, Resource]]:
+    for resource in resources.values():
+        for spec in resource.tables:
+            if is_live(spec):
+                yield spec, resource
 
 
 def _build_published_table(
     spec: TableSpec, resource: Resource, definition: LiveTable, inspection: Any
 ) -> PublishedTable:
     url = str(spec.sources[0].options["url"])
-    columns = tuple(
-        LiveColumn(
+    columns = []
+    for live_column in inspection.list_served_columns():
+        served_type = live_column.served_type
+        column = LiveColumn(
             name=live_column.name,
-            value=live_column.served_type.value,
-            is_comparable=live_column.served_type.raw,
-            guard_condition=live_column.served_type.guard,
+            value=served_type.value,
+            is_comparable=served_type.raw,
+            guard_condition=served_type.guard,
         )
-        for live_column in inspection.list_served_columns()
-    )
-    live = LiveRelation(
+        columns.append(column)
+    version_text = repr((replace(inspection, rows=None), sorted(resource.hashes.items())))
+    relation = LiveRelation(
         url,
         inspection.name,
         LIVE_ENGINE_PREFIX + url,
-        columns=columns,
+        columns=tuple(columns),
         mapping_queries=definition.queries,
         copied_columns=definition.copies,
         position=definition.position_index,
         rows=inspection.rows,
-        stamp=hashlib.sha256(
-            repr((replace(inspection, rows=None), sorted(resource.hashes.items()))).encode()
-        ).hexdigest()[:16],
+        stamp=hashlib.sha256(version_text.encode()).hexdigest()[:16],
     )
     table = set_column_epochs(definition.table)
-    return PublishedTable(table=table, relation=live, updated="", resource=resource, rows=None)
+    return PublishedTable(table=table, relation=relation, updated="", resource=resource, rows=None)
 
 
 def _open_source(source: SourceSpec, settings: Settings) -> Any:
     module = plugins.load_plugin("sources", source.kind)
-    return module.open(
-        module.Options.model_validate(dict(source.options)),
-        SourceContext(resolve_secret=partial(resolve_secret, settings.directory)),
-    )
+    options = module.Options.model_validate(dict(source.options))
+    context = SourceContext(resolve_secret=partial(resolve_secret, settings.directory))
+    return module.open(options, context)
 
 
 def _save_inspection(path: Any, inspection: Any) -> None:
-    """Write what was seen to a file, for a start while the database is away."""
+    """Write an inspection to a file, for a start of the server while the database does not answer."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")  # forks have the same thread
-        new.write_text(json.dumps(asdict(inspection), default=str), encoding="utf-8")
-        new.replace(path)
+        # forked processes have threads of the same number
+        new_path = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
+        new_path.write_text(json.dumps(asdict(inspection), default=str), encoding="utf-8")
+        new_path.replace(path)
     except OSError:
-        return  # without it the table is told once its database is back
+        return  # without the file the table is published once its database answers again
 
 
 def _load_inspection(path: Any) -> Any:

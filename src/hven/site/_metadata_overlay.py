@@ -1,7 +1,7 @@
-"""What was ingested, described as the descriptor says it now: metadata edits need no reload of data.
+"""The present descriptor's metadata over ingested tables: metadata edits need no reload of data.
 
-What rows look like (names, storage types, keys, position, indexes) comes from the snapshot's record; what is said of
-them comes from the descriptor as it is. Where the descriptor is silent, what the source said at ingest stands.
+The form of the rows (names, storage types, keys, position, indexes) comes from the snapshot's record; their metadata
+come from the present descriptor. Where the descriptor says nothing, what the source said at ingest stands.
 """
 
 from __future__ import annotations
@@ -36,18 +36,35 @@ DESCRIPTOR_ATTRIBUTES = (
     "minimum",
     "maximum",
 )
+# attributes of a table that come from the descriptor alone
+TABLE_ATTRIBUTES = (
+    "description",
+    "title",
+    "utype",
+    "access",
+    "project",
+    "policy",
+    "index",
+    "params",
+    "links",
+    "series",
+    "spans",
+    "endpoints",
+    "roots",
+    "form",
+)
 _EMPTY_COLUMN = Column(name="")
 
 
 def find_inherited_attributes(spec: TableSpec, ingested_table: Table) -> dict[str, dict[str, Any]]:
-    """Find what the columns have that the descriptor did not say (kept as provenance).
+    """Find the metadata of columns that do not come from the descriptor (kept as provenance).
 
     Parameters
     ----------
     spec
-        As the descriptor has the table.
+        The table in the descriptor.
     ingested_table
-        As it was ingested.
+        The table as it was ingested.
 
     Returns
     -------
@@ -57,10 +74,13 @@ def find_inherited_attributes(spec: TableSpec, ingested_table: Table) -> dict[st
     inherited_attributes: dict[str, dict[str, Any]] = {}
     for column in ingested_table.columns:
         described_attributes = spec.explicit_attributes.get(column.name, frozenset())
-        values = {name: getattr(column, name) for name in DESCRIPTOR_ATTRIBUTES if name not in described_attributes}
-        values = {name: value for name, value in values.items() if value != getattr(_EMPTY_COLUMN, name)}
-        if values:
-            inherited_attributes[column.name] = values
+        attributes: dict[str, Any] = {}
+        for name in DESCRIPTOR_ATTRIBUTES:
+            attribute_value = getattr(column, name)
+            if name not in described_attributes and attribute_value != getattr(_EMPTY_COLUMN, name):
+                attributes[name] = attribute_value
+        if attributes:
+            inherited_attributes[column.name] = attributes
     return inherited_attributes
 
 
@@ -70,12 +90,13 @@ def map_described_columns(spec: TableSpec) -> dict[str, Column]:
 
 
 def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: Resource | None) -> Table:
-    """Describe a published table as the descriptor says it now.
+    """Describe a published table as the present descriptor does.
 
     Parameters
     ----------
     spec, resource
-        What the descriptor says; None: it is gone or cannot be read, the record stands as it is.
+        The table in the descriptor, and the descriptor; None: it is gone or cannot be read, and the record's metadata
+        stand.
     """
     table = record.table
     columns = table.columns
@@ -98,39 +119,32 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: R
         return table.copy_with(columns=columns)
     described_table = spec.table
     names = {column.name for column in (*columns, *described_table.params)}
+    keys = tuple(key for key in described_table.keys if names.issuperset(key.columns))
+    groups = tuple(group for group in described_table.groups if names.issuperset(group.roles.values()))
+    observation = table.observation
+    if names.issuperset(described_table.observation or ()):
+        observation = described_table.observation
+    taken_values = {name: getattr(described_table, name) for name in TABLE_ATTRIBUTES}
     return table.copy_with(
         columns=columns,
-        description=described_table.description,
-        title=described_table.title,
-        utype=described_table.utype,
-        access=described_table.access,
-        project=described_table.project,
-        policy=described_table.policy,
-        index=described_table.index,
-        keys=tuple(key for key in described_table.keys if names.issuperset(key.columns)),
-        groups=tuple(group for group in described_table.groups if names.issuperset(group.roles.values())),
+        keys=keys,
+        groups=groups,
         frames=described_table.frames or table.frames,
         enums={**table.enums, **described_table.enums},
-        params=described_table.params,
-        links=described_table.links,
-        series=described_table.series,
-        spans=described_table.spans,
-        endpoints=described_table.endpoints,
-        roots=described_table.roots,
-        form=described_table.form,
-        observation=described_table.observation
-        if names.issuperset(described_table.observation or ())
-        else table.observation,
+        observation=observation,
+        **taken_values,
     )
 
 
 def select_visible_keys(keys: tuple[ForeignKey, ...], visible_tables: Mapping[str, Table]) -> tuple[ForeignKey, ...]:
-    """Drop keys that lead to tables or columns which this reader cannot know of."""
+    """Drop foreign keys to tables or columns that a user must not know of."""
     visible_keys = []
     for key in keys:
         target = visible_tables.get(key.target)
-        if target is not None and {column.name for column in target.columns}.issuperset(key.target_columns):
-            visible_keys.append(key)
+        if target is not None:
+            target_columns = {column.name for column in target.columns}
+            if target_columns.issuperset(key.target_columns):
+                visible_keys.append(key)
     return tuple(visible_keys)
 
 
@@ -141,26 +155,29 @@ def _apply_column_metadata(
     inherited_attributes: Mapping[str, Any],
     is_unit_bound: bool,
 ) -> Column:
-    values = {
-        name: getattr(described_column, name)
-        if described_column is not None and name in described_attributes
-        else inherited_attributes.get(name, getattr(_EMPTY_COLUMN, name))
-        for name in DESCRIPTOR_ATTRIBUTES
-    }
+    attributes: dict[str, Any] = {}
+    for name in DESCRIPTOR_ATTRIBUTES:
+        if described_column is not None and name in described_attributes:
+            attributes[name] = getattr(described_column, name)
+        else:
+            attributes[name] = inherited_attributes.get(name, getattr(_EMPTY_COLUMN, name))
     if is_unit_bound:  # the values were converted to this unit; another one needs another ingest
-        values["unit"] = column.unit
-    return column.copy_with(**values)
+        attributes["unit"] = column.unit
+    return column.copy_with(**attributes)
 
 
 def _fit_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
-    """Fit metadata to what the values need.
+    """Return a column whose type fits its values.
 
-    Texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts.
+    Texts may have characters beyond ASCII, and texts in arrays need a width, without which VOTable has no arrays of
+    texts.
     """
-    kind = column.type
-    if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
-        return column.copy_with(type=Type("unicodeChar", kind.arraysize, kind.xtype))
-    if kind.arraysize is not None and kind.arraysize.startswith("*x") and "longest" in statistics:
-        text_width = choose_text_width(statistics["longest"])
-        return column.copy_with(type=Type(kind.datatype, kind.arraysize.replace("*", str(text_width), 1), kind.xtype))
+    column_type = column.type
+    if column_type.datatype == "char" and column_type.is_string and statistics.get("non_ascii"):
+        return column.copy_with(type=Type("unicodeChar", column_type.arraysize, column_type.xtype))
+    arraysize = column_type.arraysize
+    if arraysize is not None and arraysize.startswith("*x") and "longest" in statistics:
+        text_width = str(choose_text_width(statistics["longest"]))
+        fitted_arraysize = arraysize.replace("*", text_width, 1)
+        return column.copy_with(type=Type(column_type.datatype, fitted_arraysize, column_type.xtype))
     return column

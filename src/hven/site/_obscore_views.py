@@ -1,9 +1,7 @@
-"""ivoa.obscore and ivoa.obscore_radio.
+"""ivoa.obscore and ivoa.obscore_radio: views over the observations of all tables that say ``obscore:``.
 
-The observations of all tables that say ``obscore:``, as views that are never written down.
-
-Each reader has the union of those tables that they see, so a private collection's rows are in nobody else's
-ivoa.obscore.
+The views are not stored. Each user has the union of those tables that they see, so nobody else's ivoa.obscore contains
+rows of a private collection.
 """
 
 from __future__ import annotations
@@ -35,38 +33,34 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
 
 OBSCORE_SCHEMA = "ivoa"
-FILE_SERVICES = ("soda", "previews")  # what a row's own file leads to besides itself
-FILE_COLUMN_SOURCES = {
-    "hven_url": "access_url",
-    "hven_format": "access_format",
-}  # hidden columns, and those that they are copies of
+FILE_SERVICES = ("soda", "previews")  # services that a row's own file leads to besides itself
+# hidden columns, and the columns that they are copies of
+FILE_COLUMN_SOURCES = {"hven_url": "access_url", "hven_format": "access_format"}
 _FILE_COLUMNS = tuple(Column(name=name, type=STRING, hidden=True, rank=30) for name in FILE_COLUMN_SOURCES)
 
 
 @lru_cache(maxsize=2)
 def _load_standard_table(standard_name: str) -> Table:
-    """Return the table of a standard."""
+    """Return the table that a standard describes."""
     resource = load_standard(STANDARDS_BY_VIEW[standard_name])
     return set_column_epochs(resource.tables[0].table)
 
 
 def build_obscore_views(published: Mapping[str, PublishedTable]) -> tuple[dict[str, PublishedTable], list[str]]:
-    """Make the views of what is published, and say what cannot be part of them."""
+    """Build the views of what is published; return them with the problems of tables that cannot be part of them."""
     problems: list[str] = []
     members = {kind: _collect_members(kind, published, problems) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)}
-    # NATURAL JOIN joins by all names that both have: obs_publisher_did shall be the only one
+    # NATURAL JOIN joins by all names that both views have: obs_publisher_did must be the only one
+    radio_columns: set[str] = set()
     if members[OBSCORE_RADIO_VIEW]:
-        radio_columns = {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns} - {
-            "obs_publisher_did"
-        }
-    else:
-        radio_columns = set()
+        radio_columns = {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns}
+        radio_columns.discard("obs_publisher_did")
     obscore_views = {}
     for kind, view_members in members.items():
         if view_members:
-            obscore_views[f"{OBSCORE_SCHEMA}.{kind}"] = _build_union_view(
-                kind, view_members, published, problems, radio_columns if kind == OBSCORE_VIEW else set()
-            )
+            excluded_columns = radio_columns if kind == OBSCORE_VIEW else set()
+            view = _build_union_view(kind, view_members, published, problems, excluded_columns)
+            obscore_views[f"{OBSCORE_SCHEMA}.{kind}"] = view
     return obscore_views, problems
 
 
@@ -74,77 +68,70 @@ def _collect_members(
     standard_name: str, published: Mapping[str, PublishedTable], problems: list[str]
 ) -> list[ObservationViewMember]:
     view_members = []
-    for name, item in sorted(published.items()):
-        spec = _find_table_spec(item.resource, item.table.name)
-        if spec is None or item.resource is None:
-            continue
+    for name, published_table in sorted(published.items()):
         try:
-            if item.table.is_served_by(OBSCORE_VIEW):
-                view_member = compile_view_member(spec, item.table, item.resource, standard_name)
-            else:
-                view_member = None
-            if view_member is not None:
-                if standard_name == OBSCORE_VIEW:
-                    view_member = _link_to_datalink(_add_file_columns(view_member), item.table, item.resource)
-                query = adql.parse_query(view_member.write_query(view_member.columns))
-                adql.bind_query(
-                    query,
-                    Catalogue(access_key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
-                )
-                view_members.append(view_member)
+            view_member = _compile_member(standard_name, published_table)
         except HvenError as error:
             problems.append(f"{OBSCORE_SCHEMA}.{standard_name} is without {name}: {error}")
+            continue
+        if view_member is not None:
+            view_members.append(view_member)
     return view_members
 
 
+def _compile_member(standard_name: str, published_table: PublishedTable) -> ObservationViewMember | None:
+    """Compile the part of a view that a table contributes, and check that it binds; None: it contributes nothing."""
+    table, resource = published_table.table, published_table.resource
+    spec = _find_table_spec(resource, table.name)
+    if spec is None or resource is None or not table.is_served_by(OBSCORE_VIEW):
+        return None
+    view_member = compile_view_member(spec, table, resource, standard_name)
+    if view_member is None:
+        return None
+    if standard_name == OBSCORE_VIEW:
+        view_member = _link_to_datalink(_add_file_columns(view_member), table, resource)
+    query = adql.parse_query(view_member.write_query(view_member.columns))
+    schema = Schema(name=table.schema, tables=(table,))
+    adql.bind_query(query, Catalogue(access_key="", schemas=(schema,)))
+    return view_member
+
+
 def _add_file_columns(member: ObservationViewMember) -> ObservationViewMember:
-    """Add where the file itself is, whatever its row leads to: for services whose clients know of no links."""
-    file_items = {
-        name: member.column_expressions.get(source_column, "CAST(NULL AS VARCHAR)")
-        for name, source_column in FILE_COLUMN_SOURCES.items()
-    }
-    column_expressions = {**member.column_expressions, **file_items}
-    return replace(
-        member,
-        column_expressions=column_expressions,
-        columns=(*member.columns, *_FILE_COLUMNS),
-    )
+    """Add the address of the file itself, whatever its row leads to, for services whose clients do not know links."""
+    column_expressions = dict(member.column_expressions)
+    for name, source_column in FILE_COLUMN_SOURCES.items():
+        column_expressions[name] = member.column_expressions.get(source_column, "CAST(NULL AS VARCHAR)")
+    return replace(member, column_expressions=column_expressions, columns=(*member.columns, *_FILE_COLUMNS))
 
 
 def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Resource) -> ObservationViewMember:
-    """Let rows that lead to more than their file lead to the list of that (DataLink 1.1 section 1.2.3)."""
-    kinds = {link.semantics for link in table.effective_links}
+    """Let rows that lead to more than their file lead to the list of these links (DataLink 1.1 section 1.2.3)."""
+    link_semantics = {link.semantics for link in table.effective_links}
     has_file_services = any(map(table.is_served_by, FILE_SERVICES))
     has_more_links = len(table.effective_links) > 1
     if table.has_row_files and has_file_services:
         has_more_links = True
-    if (
-        "#this" not in kinds
-        or not has_more_links
-        or not table.is_served_by("datalink")
-        or table.identifier_column is None
-    ):
+    if "#this" not in link_semantics or not has_more_links:
+        return member
+    if not table.is_served_by("datalink") or table.identifier_column is None:
         return member
     key = adql.quote_name(table.identifier_column.name)
     if table.identifier_column.type.is_string:
-        value = key
+        key_text = key
     else:
-        value = f"CAST({key} AS VARCHAR)"
-    url = f"'{resource.site['url']}/datalink/{quote(table.qualified_name)}?ID=' || URL_ENCODE({value})"
-    column_expressions = {
-        **member.column_expressions,
-        "access_url": url,
-        "access_format": f"'{DATALINK_MEDIA_TYPE}'",
-    }
-    return replace(
-        member,
-        column_expressions=column_expressions,
-    )
+        key_text = f"CAST({key} AS VARCHAR)"
+    address = f"{resource.site['url']}/datalink/{quote(table.qualified_name)}?ID="
+    column_expressions = dict(member.column_expressions)
+    column_expressions["access_url"] = f"'{address}' || URL_ENCODE({key_text})"
+    column_expressions["access_format"] = f"'{DATALINK_MEDIA_TYPE}'"
+    return replace(member, column_expressions=column_expressions)
 
 
 def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | None:
     if resource is not None:
-        return next((spec for spec in resource.tables if spec.table.name == table_name), None)
+        for spec in resource.tables:
+            if spec.table.name == table_name:
+                return spec
     return None
 
 
@@ -157,44 +144,36 @@ def _build_union_view(
 ) -> PublishedTable:
     standard = _load_standard_table(standard_name)
     columns, clashes = _merge_columns(standard, members, excluded_columns)
-    problems += [
-        (
-            f"{OBSCORE_SCHEMA}.{standard_name}: {column} of {table} is {member_type} there and {expected_type} "
-            f"elsewhere; it is left out"
+    for table_name, column_name, member_type, expected_type in clashes:
+        problems.append(
+            f"{OBSCORE_SCHEMA}.{standard_name}: {column_name} of {table_name} is {member_type} there and "
+            f"{expected_type} elsewhere; it is left out"
         )
-        for table, column, member_type, expected_type in clashes
-    ]
-    clashing_columns = {(table, column) for table, column, *_ in clashes}
-    members_by_table = {
-        view_member.table: replace(
-            view_member,
-            column_expressions={
-                name: text
-                for name, text in view_member.column_expressions.items()
-                if (view_member.table, name) not in clashing_columns
-            },
-        )
-        for view_member in members
-    }
-    access = "public" if any(published[name].table.access == "public" for name in members_by_table) else "private"
-    table = standard.copy_with(
-        schema=OBSCORE_SCHEMA,
-        columns=columns,
-        access=access,
-    )
-    newest = max(published[name].updated for name in members_by_table)
+    clashing_columns = {(table_name, column_name) for table_name, column_name, *_ in clashes}
+    members_by_table: dict[str, ObservationViewMember] = {}
+    for member in members:
+        column_expressions = dict(member.column_expressions)
+        for table_name, column_name in clashing_columns:
+            if table_name == member.table:
+                column_expressions.pop(column_name, None)
+        members_by_table[member.table] = replace(member, column_expressions=column_expressions)
+    member_tables = [published[name] for name in members_by_table]
+    access = "private"
+    if any(member_table.table.access == "public" for member_table in member_tables):
+        access = "public"
+    table = standard.copy_with(schema=OBSCORE_SCHEMA, columns=columns, access=access)
     view = UnionView(table, members_by_table, frozenset(column.name for column in standard.columns))
     return PublishedTable(
         table=view.build_table(members_by_table),
         relation=None,
-        updated=newest,
+        updated=max(member_table.updated for member_table in member_tables),
         read_tables=tuple(members_by_table),
         members=view,
     )
 
 
 class UnionView(Mapping[str, ObservationViewMember]):
-    """The members of a view by the names of their tables, and the view as who sees some of them sees it."""
+    """The members of a view by the names of their tables, and the view of a user who sees some of them."""
 
     def __init__(
         self, table: Table, members: Mapping[str, ObservationViewMember], standard_columns: frozenset[str]
@@ -213,27 +192,24 @@ class UnionView(Mapping[str, ObservationViewMember]):
         return len(self._members)
 
     def build_table(self, table_names: Collection[str]) -> Table:
-        """Return the view over some members: with the columns that they have, as they describe them.
+        """Return the view over some members, with the columns that they have, as they describe them.
 
-        No word of the others is in it.
+        Nothing from the other members is in it.
 
         Parameters
         ----------
         table_names
-            Of tables.
+            Names of the members' tables.
         """
-        chosen_members = [view_member for name, view_member in self._members.items() if name in table_names]
-        member_columns: dict[str, Column] = {}
-        for view_member in chosen_members:
-            for column in view_member.columns:
-                member_columns.setdefault(column.name, column)
-        columns = tuple(
-            column if column.name in self._standard_columns else member_columns[column.name]
-            for column in self._table.columns
-            if column.name in member_columns
-        )
-        view = join_selects([view_member.write_query(columns) for view_member in chosen_members])
-        return self._table.copy_with(columns=columns, view=view)
+        chosen_members = [member for name, member in self._members.items() if name in table_names]
+        member_columns = _collect_first_columns(chosen_members)
+        columns = []
+        for column in self._table.columns:
+            if column.name in member_columns:
+                is_standard = column.name in self._standard_columns
+                columns.append(column if is_standard else member_columns[column.name])
+        view = join_selects([member.write_query(columns) for member in chosen_members])
+        return self._table.copy_with(columns=tuple(columns), view=view)
 
 
 def join_selects(selects: Sequence[str]) -> str:
@@ -241,34 +217,38 @@ def join_selects(selects: Sequence[str]) -> str:
     return " UNION ALL ".join(selects)
 
 
+def _collect_first_columns(members: Sequence[ObservationViewMember]) -> dict[str, Column]:
+    """Return the columns of members by name; of several with one name, the first."""
+    first_columns: dict[str, Column] = {}
+    for member in members:
+        for column in member.columns:
+            first_columns.setdefault(column.name, column)
+    return first_columns
+
+
 def _merge_columns(
     standard: Table, members: Sequence[ObservationViewMember], excluded_columns: set[str]
 ) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
-    """Return the standard's columns that are mandatory or that a member has, then those that members have besides.
+    """Return the columns of a view, and the columns of members whose types clash.
 
-    And those that clash.
+    The standard's columns that a member has come first, then the further columns of members.
     """
-    member_columns: dict[str, Column] = {}
+    first_columns = _collect_first_columns(members)
     clashes = []
-    for view_member in members:
-        for column in view_member.columns:
-            first_column = member_columns.setdefault(column.name, column)
-            if first_column.type != column.type:
-                clashes.append((view_member.table, column.name, str(column.type), str(first_column.type)))
+    for member in members:
+        for column in member.columns:
+            first_type = first_columns[column.name].type
+            if first_type != column.type:
+                clashes.append((member.table, column.name, str(column.type), str(first_type)))
     standard_columns = {column.name: column for column in standard.columns}
-    leading_columns = [
-        column.copy_with(std=True)
-        for name, column in standard_columns.items()
-        if name in member_columns and name not in excluded_columns
-    ]
-    return (
-        *leading_columns,
-        *(
-            column
-            for name, column in member_columns.items()
-            if name not in standard_columns and name not in excluded_columns
-        ),
-    ), clashes
+    names = [name for name in (*standard_columns, *first_columns) if name not in excluded_columns]
+    columns = []
+    for name in dict.fromkeys(names):
+        if name not in standard_columns:
+            columns.append(first_columns[name])
+        elif name in first_columns:
+            columns.append(standard_columns[name].copy_with(std=True))
+    return tuple(columns), clashes
 
 
 __all__ = ["OBSCORE_SCHEMA", "build_obscore_views", "join_selects"]

@@ -1,6 +1,6 @@
-"""Who is who by tables of the site (``[people] tables``), which any source fills and a sync refreshes.
+"""Groups and other names of accounts from tables of the site (``[people] tables``).
 
-Groups of accounts, and their other names.
+Any source may fill these tables, and a sync refreshes them.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ if TYPE_CHECKING:
     from hven.site._engine_registry import EngineRegistry
     from hven.site._published_state import PublishedState, PublishedTable
 
-MAX_PEOPLE_ROWS = 1_000_000  # rows of all tables
-ACCOUNT_COLUMN, GROUP_COLUMNS, ALIAS_COLUMNS = "account", ("member_of", "group"), ("name", "alias", "email")  # columns
+MAX_PEOPLE_ROWS = 1_000_000  # rows of all these tables together
+ACCOUNT_COLUMN, GROUP_COLUMNS, ALIAS_COLUMNS = "account", ("member_of", "group"), ("name", "alias", "email")
+PEOPLE_COLUMNS = (ACCOUNT_COLUMN, *GROUP_COLUMNS, *ALIAS_COLUMNS)
 NO_NAMES: frozenset[str] = frozenset()
 
 
 class PeopleSite(Protocol):
-    """What is asked of a site."""
+    """The part of a site that is needed here."""
 
     settings: Settings
     engines: EngineRegistry
 
     def get_published_state(self) -> PublishedState:
-        """Return the picture of now."""
+        """Return the current state."""
 
     def get_or_create(self, singleton_class: Any, *arguments: Any) -> Any:
-        """Return what a class made at first."""
+        """Return the only object of a class, which the first call creates."""
 
 
 def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -47,14 +48,14 @@ def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[s
     Parameters
     ----------
     site
-        Whose tables they are.
+        The site with the tables.
     account
-        Its name.
+        Name of the account.
 
     Returns
     -------
     groups
-        Those in which it is, under any of its names.
+        Groups in which the account is, under any of its names.
     aliases
         Its other names, as tables have them.
     """
@@ -65,14 +66,14 @@ def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[s
 
 
 def list_people_table_problems(table_names: Sequence[str], published: Mapping[str, PublishedTable]) -> list[str]:
-    """Tell which tables of people cannot be used, or are read by everybody.
+    """List the tables of people that cannot be used, or that everybody can read.
 
     Parameters
     ----------
     table_names
-        As the settings have them.
+        Names of the tables in the settings.
     published
-        By qualified name.
+        Published tables by qualified name.
 
     Returns
     -------
@@ -86,34 +87,33 @@ def _check_people_tables(
     table_names: Sequence[str], published: Mapping[str, PublishedTable]
 ) -> Iterator[tuple[tuple[Table, Snapshot] | None, str]]:
     """Yield each table, if it can be used, and what is wrong with it."""
-    rows = 0
+    row_count = 0
     for name in table_names:
         published_table = published.get(name)
-        if published_table is not None:
-            columns = {column.name.lower() for column in published_table.table.columns}
-        else:
-            columns = set()
-        reason = ""
         if published_table is None:
-            reason = "it is not published"
-        elif not isinstance(published_table.relation, Snapshot):
-            reason = "its rows are not kept here: ingest it"
-        elif ACCOUNT_COLUMN not in columns or not columns & {*GROUP_COLUMNS, *ALIAS_COLUMNS}:
-            reason = f"it needs the column {ACCOUNT_COLUMN}, and one of {', '.join((*GROUP_COLUMNS, *ALIAS_COLUMNS))}"
-        elif (rows := rows + (published_table.rows or 0)) > MAX_PEOPLE_ROWS:
-            reason = f"with it there are more than {MAX_PEOPLE_ROWS:,} rows"
-        else:
-            is_public = published_table.table.access == "public"
-            yield (
-                (published_table.table, published_table.relation),
-                f"everybody can read {name}: say `access: private` of it" if is_public else "",
-            )
-        if reason:
+            yield None, f"nobody is known by {name}: it is not published"
+            continue
+        if not isinstance(published_table.relation, Snapshot):
+            yield None, f"nobody is known by {name}: its rows are not kept here: ingest it"
+            continue
+        columns = {column.name.lower() for column in published_table.table.columns}
+        naming_columns = (*GROUP_COLUMNS, *ALIAS_COLUMNS)
+        if ACCOUNT_COLUMN not in columns or columns.isdisjoint(naming_columns):
+            reason = f"it needs the column {ACCOUNT_COLUMN}, and one of {', '.join(naming_columns)}"
             yield None, f"nobody is known by {name}: {reason}"
+            continue
+        row_count += published_table.rows or 0
+        if row_count > MAX_PEOPLE_ROWS:
+            yield None, f"nobody is known by {name}: with it there are more than {MAX_PEOPLE_ROWS:,} rows"
+            continue
+        problem = ""
+        if published_table.table.access == "public":
+            problem = f"everybody can read {name}: say `access: private` of it"
+        yield (published_table.table, published_table.relation), problem
 
 
 class _PeopleIndex:
-    """Everybody in the tables of people, read anew when one of them was published anew."""
+    """All people in these tables; they are read again when one of the tables is published again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -122,35 +122,36 @@ class _PeopleIndex:
         self._groups: Mapping[str, set[str]] = {}
 
     def find_account(self, site: PeopleSite, account: str) -> tuple[frozenset[str], frozenset[str]]:
-        """Find an account."""
-        tables = [
-            people_table
-            for people_table, _ in _check_people_tables(
-                site.settings.people.tables, site.get_published_state().tables_by_name
-            )
-            if people_table is not None
-        ]
-        snapshots = [snapshot.id for _, snapshot in tables]
+        """Return the groups and the other names of an account."""
+        published = site.get_published_state().tables_by_name
+        checked_tables = _check_people_tables(site.settings.people.tables, published)
+        tables = [people_table for people_table, _ in checked_tables if people_table is not None]
+        snapshot_ids = [snapshot.id for _, snapshot in tables]
+        account_name = adql.normalize_name(account)
         with self._lock:
-            if snapshots != self._snapshot_ids:
+            if snapshot_ids != self._snapshot_ids:
                 self._aliases, self._groups = _read_people(site, tables)
-                self._snapshot_ids = snapshots
-            aliases = self._aliases.get(adql.normalize_name(account), NO_NAMES)
-            group_sets = [self._groups.get(name, NO_NAMES) for name in {adql.normalize_name(account), *aliases}]
+                self._snapshot_ids = snapshot_ids
+            aliases = self._aliases.get(account_name, NO_NAMES)
+            group_sets = [self._groups.get(name, NO_NAMES) for name in {account_name, *aliases}]
         return NO_NAMES.union(*group_sets), frozenset(aliases)
 
 
 def _read_people(
     site: PeopleSite, tables: Sequence[tuple[Table, Snapshot]]
 ) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
+    """Return the other names and the groups of each account name."""
     aliases: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
     split_names = cache(adql.parse_person_names)
     for table, snapshot in tables:
-        for account, *texts in _read_people_rows(site.engines.find_engine(snapshot), table, snapshot):
+        engine = site.engines.find_engine(snapshot)
+        for account, *texts in _read_people_rows(engine, table, snapshot):
+            # a table makes nobody the site's owner, nor a member of a project
+            group_names = {text.strip() for text in texts[:2] if text and ":" not in text}
+            group_names -= {"", "owner"}
             for account_name in split_names(account or ""):
-                # the site's owner, and members of projects, are not made so
-                groups[account_name] |= {text.strip() for text in texts[:2] if text and ":" not in text} - {"", "owner"}
+                groups[account_name] |= group_names
                 for text in filter(None, texts[2:]):
                     aliases[account_name] |= split_names(text)
     return aliases, groups
@@ -159,16 +160,17 @@ def _read_people(
 def _read_people_rows(engine: StorageEngine, table: Table, snapshot: Snapshot) -> Iterator[tuple[str | None, ...]]:
     """Read account, groups and other names of each row, under no policy."""
     quoted_columns = {column.name.lower(): adql.quote_name(column.name) for column in table.columns}
-    select_items = [
-        f"CAST({quoted_columns[name]} AS VARCHAR)" if name in quoted_columns else "NULL"
-        for name in (ACCOUNT_COLUMN, *GROUP_COLUMNS, *ALIAS_COLUMNS)
-    ]
-    text = f"SELECT {', '.join(select_items)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-    query = adql.parse_query(text)
+    select_items = []
+    for name in PEOPLE_COLUMNS:
+        if name in quoted_columns:
+            select_items.append(f"CAST({quoted_columns[name]} AS VARCHAR)")
+        else:
+            select_items.append("NULL")
+    table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    query = adql.parse_query(f"SELECT {', '.join(select_items)} FROM {table_name}")
     bound = adql.bind_query(query, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
-    execution = engine.plan_query(bound).execute(
-        bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
-    )
+    plan = engine.plan_query(bound)
+    execution = plan.execute(bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits())
     try:
         for batch in execution:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)

@@ -1,4 +1,4 @@
-"""`PublishedState`: one immutable picture of everything that is published, and each reader's view of it."""
+"""`PublishedState`: one immutable state of everything that is published, and the view that each user has of it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from hven.site.store import Release
 
 USER_SCHEMA = "tap_user"
-OWN_TABLES_MARK = "~"  # in a reach: behind it, the tables that are the reader's own
-ROW_FILTER_MARK = "/"  # in a reach: before it, which tables are seen; behind it, which rows
-MAX_CACHED_ACCESS_KEYS = 4096  # whose reach is remembered
-MAX_CACHED_OWNERS = 256  # whose catalogue is remembered
+OWN_TABLES_MARK = "~"  # in an access key: before the digest of the user's own tables
+ROW_FILTER_MARK = "/"  # in an access key: between what tables the user sees, and what rows
+MAX_CACHED_ACCESS_KEYS = 4096
+MAX_CACHED_OWNERS = 256
 
 
 def return_no_tables(_: str) -> tuple[PublishedTable, ...]:
-    """Return no tables: nobody has any of their own."""
+    """Return no tables: no user has any."""
     return ()
 
 
@@ -49,10 +49,10 @@ class ViewMembers(Protocol):
     """The tables that a view unites, by name, and the view over some of them."""
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the tables' names."""
+        """Yield the names of the tables."""
 
     def build_table(self, table_names: Collection[str]) -> Table:
-        """Return the view over these tables, with nothing of the others in it."""
+        """Return the view over these tables, with nothing from the others in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +66,15 @@ class PublishedTable:
     updated
         When it was ingested (ISO, UTC).
     run_id
-        That made its rows; None: they are read in place, or it is a view.
+        Id of the run that made its rows; None: they are read in place, or it is a view.
     resource
-        Its collection, as the descriptor says it now.
+        Its collection, by the present descriptor.
     coverage
         ASCII MOC of its positions, or None.
     rows
         Number of rows; None for a view.
     byte_count
-        Of its files.
+        Size of its files in bytes.
     statistics
         By column: ``minimum``, ``maximum``, ``nulls``, ``distinct`` ...
     provenance
@@ -82,13 +82,13 @@ class PublishedTable:
     read_tables
         The tables and views that a view reads, directly or through other views.
     declared_access
-        What a view's descriptor says of it alone; its table is private if any table is that it reads.
+        The access that a view's descriptor declares; the view is private if any table that it reads is.
     members
-        Of ivoa.obscore: the tables whose observations it has. Each reader has the union over those that they see.
+        For ivoa.obscore: the tables whose observations it contains. Each user has the union over those that they see.
     damaged_snapshot
-        Id of a newer snapshot that is damaged: this one is served for it.
+        Id of a newer snapshot that is damaged: this one is served in its place.
     release
-        The release whose state this is; None: it is of now.
+        The release to which this state belongs; None: it is the current one.
     """
 
     table: Table
@@ -110,27 +110,27 @@ class PublishedTable:
 
 @dataclass(frozen=True, eq=False)
 class PublishedState:
-    """Everything published, as one state; later changes make another `PublishedState`.
+    """Everything published, as one state; a later change creates another `PublishedState`.
 
     Attributes
     ----------
     schemas
-        Every schema with all its tables, private ones too: for the site's owner. Readers get `get_catalogue`.
+        Every schema with all its tables, including private ones, for the site's owner. Users get `get_catalogue`.
     tables_by_name
-        By qualified name.
+        Tables by qualified name.
     resources
-        By collection: the descriptors as they are now.
+        The present descriptors by collection.
     version
         Changes whenever anything here does: part of plan keys and ETags.
     problems
-        What is wrong with descriptors and views; the last good state is in force.
+        What is wrong with descriptors and views; the last valid state is in force.
     descriptor_faults
         Collection -> what is wrong with its descriptor, and what is in force instead.
     damages
         Published snapshots that are damaged, and what is served instead.
     list_own_tables
-        Name of a reader -> the tables that they keep here (`Table.owner`). They are no part of `tables_by_name` nor of
-        `version`: one reader's upload changes nothing for the others, and two readers may have tables of one name.
+        Name of a user -> the tables that they keep here (`Table.owner`). They are not part of `tables_by_name` nor of
+        `version`: one user's upload changes nothing for the others, and two users may have tables of the same name.
     """
 
     schemas: tuple[Schema, ...] = ()
@@ -150,75 +150,77 @@ class PublishedState:
     @cached_property
     def policy_tables(self) -> tuple[Table, ...]:
         """Tables whose descriptor has a policy."""
-        return tuple(item.table for item in self.tables_by_name.values() if item.table.policy is not None)
+        tables = (published_table.table for published_table in self.tables_by_name.values())
+        return tuple(table for table in tables if table.policy is not None)
 
     def select_fully_visible(
         self, principal: Principal = ANONYMOUS_PRINCIPAL, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> Callable[[Table], PublishedTable | None]:
-        """Give what was counted over all rows of a table, if a reader sees it whole.
+        """Return a function that gives the statistics of a table's rows, if a user sees the table whole.
 
         Parameters
         ----------
         principal, policies
-            Whether a policy hides rows of it from this reader, or values: what was counted would tell of them.
+            The user and the site's policies: statistics would reveal rows or values that a policy hides from the user.
 
         Returns
         -------
         counted
-            Of a table; None: nothing may be told.
+            Takes a table and returns its published state; None: its statistics must not be shown.
         """
-        tables = [item.table for item in self.tables_by_name.values()]
-        restricted_tables = {
-            *collect_row_filters(tables, principal, policies),
-            *collect_column_masks(tables, principal),
-        }
-        return lambda table: (
-            None if table.qualified_name in restricted_tables else self.tables_by_name.get(table.qualified_name)
-        )
+        tables = [published_table.table for published_table in self.tables_by_name.values()]
+        row_filters = collect_row_filters(tables, principal, policies)
+        column_masks = collect_column_masks(tables, principal)
+        restricted_tables = {*row_filters, *column_masks}
+
+        def find_fully_visible(table: Table) -> PublishedTable | None:
+            if table.qualified_name in restricted_tables:
+                return None
+            return self.tables_by_name.get(table.qualified_name)
+
+        return find_fully_visible
 
     @cached_property
     def tables_by_release(self) -> Mapping[str, tuple[PublishedTable, ...]]:
-        """The states of a table that are released, by its qualified name; the newest first."""
+        """The released states of a table, by its qualified name; the newest first."""
         released_tables: dict[str, tuple[PublishedTable, ...]] = {}
-        for item in self.tables_by_name.values():
-            if item.release is not None:
-                name = f"{item.release.collection}.{item.table.name}"
-                released_tables[name] = (*released_tables.get(name, ()), item)
+        for published_table in self.tables_by_name.values():
+            if published_table.release is not None:
+                name = f"{published_table.release.collection}.{published_table.table.name}"
+                released_tables[name] = (*released_tables.get(name, ()), published_table)
         return released_tables
 
     @cached_property
     def ingest_site_urls(self) -> frozenset[str]:
-        """Addresses that the site had when rows were written that name files of it.
+        """Addresses that the site had when rows with addresses of its files were written.
 
-        A server at another port has the same.
+        A server at another port has the same addresses.
         """
-        return frozenset(
-            site_url for item in self.tables_by_name.values() if (site_url := item.provenance.get("site_url"))
-        )
+        site_urls = {published_table.provenance.get("site_url") for published_table in self.tables_by_name.values()}
+        return frozenset(filter(None, site_urls))
 
     @cached_property
     def has_member_tables(self) -> bool:
-        """Whether there are tables of members."""
-        return any(
-            item.table.access == "members" or item.declared_access == "members" for item in self.tables_by_name.values()
-        )
+        """Whether there are tables that only members of a project see."""
+        for published_table in self.tables_by_name.values():
+            if "members" in {published_table.table.access, published_table.declared_access}:
+                return True
+        return False
 
     def find_access_key(
         self, principal: Principal = ANONYMOUS_PRINCIPAL, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> str:
-        """Return the key of what a reader may know of and which rows they see.
+        """Return the key of what a user may know of, and which rows they see.
 
-        Equal words, equal catalogues and equal answers.
-
-        It is worked out once for each reader and sequence of policies: policies that change their mind come as another
-        sequence.
+        Equal keys mean equal catalogues and equal answers. The key is computed once for each user and sequence of
+        policies: policies that change their decisions come as another sequence.
 
         Parameters
         ----------
         principal
-            The reader.
+            The user.
         policies
-            What readers may see.
+            The site's policies.
         """
         if principal.name is None:
             return self._find_common_access_key(principal, policies)
@@ -227,110 +229,108 @@ class PublishedState:
     def _find_own_access(
         self, principal: Principal, policies: Sequence[AccessPolicy]
     ) -> tuple[str, tuple[PublishedTable, ...]]:
-        """Return the reach of somebody who may have own tables, and these tables."""
+        """Return the access key of a user who may have own tables, and these tables."""
         common_key = self._find_common_access_key(principal, policies)
-        own_tables = tuple(
-            item
-            for item in self.list_own_tables(principal.name or "")
-            if is_table_visible(item.table, principal, policies)
-        )
+        listed_tables = self.list_own_tables(principal.name or "")
+        own_tables = tuple(own for own in listed_tables if is_table_visible(own.table, principal, policies))
         if not own_tables:
             return common_key, ()
         table_key, row_mark, filter_key = common_key.partition(ROW_FILTER_MARK)
-        own_run_ids = [item.run_id for item in own_tables]
+        own_run_ids = [published_table.run_id for published_table in own_tables]
         own_key = _compute_digest(repr((principal.name, own_run_ids)))
         return f"{table_key}{OWN_TABLES_MARK}{own_key}{row_mark}{filter_key}", own_tables
 
     def _find_common_access_key(self, principal: Principal, policies: Sequence[AccessPolicy]) -> str:
-        if (
-            policies is DEFAULT_POLICIES
-            and not self.policy_tables
-            and not self.has_member_tables
-            and principal.has_public_view
-        ):  # the usual case costs nothing
+        # the usual case costs nothing
+        has_default_policies = policies is DEFAULT_POLICIES and not self.policy_tables
+        if has_default_policies and not self.has_member_tables and principal.has_public_view:
             return "public"
         cached_key = self._access_keys.get((principal, id(policies)))
         if cached_key is None or (self.policy_tables and not cached_key[2] <= get_current_instant() < cached_key[3]):
             if len(self._access_keys) >= MAX_CACHED_ACCESS_KEYS:
                 self._access_keys.clear()
-            spans = [
-                table.rights.find_validity_period(principal) for table in self.policy_tables if table.rights is not None
-            ]
-            valid_from = max((validity_period for validity_period, _ in spans), default=0)
-            valid_until = min((validity_period for _, validity_period in spans), default=math.inf)
-            # the policies are kept with it: another sequence must not get their id
-            cached_key = self._access_keys[principal, id(policies)] = (
-                policies,
-                self._compute_access_key(principal, policies),
-                valid_from,
-                valid_until,
-            )
+            valid_from, valid_until = self._find_validity_period(principal)
+            access_key = self._compute_access_key(principal, policies)
+            # the entry holds the policies, so that another sequence cannot get their id
+            cached_key = (policies, access_key, valid_from, valid_until)
+            self._access_keys[principal, id(policies)] = cached_key
         return cached_key[1]
 
+    def _find_validity_period(self, principal: Principal) -> tuple[int, float]:
+        """Return from when until when no policy changes what a user sees."""
+        valid_from, valid_until = 0, math.inf
+        for table in self.policy_tables:
+            if table.rights is not None:
+                table_from, table_until = table.rights.find_validity_period(principal)
+                valid_from, valid_until = max(valid_from, table_from), min(valid_until, table_until)
+        return valid_from, valid_until
+
     def _compute_access_key(self, principal: Principal, policies: Sequence[AccessPolicy]) -> str:
-        tables = [item.table for item in self.tables_by_name.values()]
+        tables = [published_table.table for published_table in self.tables_by_name.values()]
         filters = collect_row_filters(tables, principal, policies)
-        hidden = sorted(
-            name for name, item in self.tables_by_name.items() if not self._is_visible(item, principal, policies)
-        )
-        private = sorted(name for name, item in self.tables_by_name.items() if item.table.access != "public")
-        if hidden == private:
+        hidden_names, private_names = [], []
+        for name, published_table in sorted(self.tables_by_name.items()):
+            if not self._is_visible(published_table, principal, policies):
+                hidden_names.append(name)
+            if published_table.table.access != "public":
+                private_names.append(name)
+        if hidden_names == private_names:
             table_key = "public"
         else:
-            table_key = _compute_digest(repr(hidden))
+            table_key = _compute_digest(repr(hidden_names))
         if filters:
             column_masks = collect_column_masks(tables, principal)
             access_scope = build_access_scope(filters, [], column_masks)
             return f"{table_key}{ROW_FILTER_MARK}{access_scope.key}"
-        # who sees all of what others see in part is not everybody
+        # a user who sees all rows of which others see a part has another key than the public
         if self.policy_tables:
             return f"{table_key}{ROW_FILTER_MARK}all"
         return table_key
 
     def _is_visible(self, published: PublishedTable, principal: Principal, policies: Sequence[AccessPolicy]) -> bool:
-        """Return whether a reader may know of a table.
+        """Return whether a user may know of a table.
 
-        Of a view, only if of everything that it reads, of a union if of one of its members.
+        A view is visible if everything that it reads is, a union if one of its members is.
         """
         if published.members:
-            return any(
-                self._is_visible(self.tables_by_name[name], principal, policies) for name in published.members
-            ) and is_table_visible(published.table.copy_with(access="public"), principal, policies)
-        items = [
-            published,
-            *(self.tables_by_name[name] for name in published.read_tables if name in self.tables_by_name),
-        ]
-        tables = [
-            read_table.table
-            if read_table.declared_access is None
-            else read_table.table.copy_with(access=read_table.declared_access)
-            for read_table in items
-        ]
-        return all(is_table_visible(table, principal, policies) for table in tables)
+            members = [self.tables_by_name[name] for name in published.members]
+            if not any(self._is_visible(member, principal, policies) for member in members):
+                return False
+            return is_table_visible(published.table.copy_with(access="public"), principal, policies)
+        checked_tables = [published]
+        checked_tables += [self.tables_by_name[name] for name in published.read_tables if name in self.tables_by_name]
+        for checked_table in checked_tables:
+            table = checked_table.table
+            if checked_table.declared_access is not None:
+                table = table.copy_with(access=checked_table.declared_access)
+            if not is_table_visible(table, principal, policies):
+                return False
+        return True
 
     def get_catalogue(
         self, principal: Principal = ANONYMOUS_PRINCIPAL, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> Catalogue:
-        """Return the schemas and tables that a reader may know of, with TAP_SCHEMA.
+        """Return the schemas and tables that a user may know of, with TAP_SCHEMA.
 
         Parameters
         ----------
         principal
-            The reader.
+            The user.
         policies
-            What readers may see.
+            The site's policies.
         """
-        if principal.name is not None:
-            access_key, own_tables = self._find_own_access(principal, policies)
+        own_tables: tuple[PublishedTable, ...] = ()
+        if principal.name is None:
+            access_key = self._find_common_access_key(principal, policies)
         else:
-            common_access_key = self._find_common_access_key(principal, policies)
-            access_key, own_tables = (common_access_key, ())
-        key = access_key.partition(ROW_FILTER_MARK)[0]  # who sees other rows of the same tables has the same catalogue
+            access_key, own_tables = self._find_own_access(principal, policies)
+        # users who see other rows of the same tables have the same catalogue
+        key = access_key.partition(ROW_FILTER_MARK)[0]
         if own_tables:
             return self._get_owner_catalogue(key, own_tables, principal, policies)
         cached_catalogue = self._catalogues.get(key)
         if cached_catalogue is None:
-            # two threads may both make it; they make the same
+            # two threads may both build it; the results are equal
             cached_catalogue = self._catalogues.setdefault(key, self._build_catalogue(key, principal, policies))
         return cached_catalogue
 
@@ -341,28 +341,24 @@ class PublishedState:
         policies: Sequence[AccessPolicy],
         own_schemas: tuple[Schema, ...] = (),
     ) -> Catalogue:
-        visible_tables = {
-            item.table.qualified_name: item.table
-            for item in self.tables_by_name.values()
-            if self._is_visible(item, principal, policies)
-        }
-        for name, item in self.tables_by_name.items():
-            if name in visible_tables and item.members:
-                visible_tables[name] = item.members.build_table(
-                    [member for member in item.members if member in visible_tables]
-                )
+        visible_tables: dict[str, Table] = {}
+        for published_table in self.tables_by_name.values():
+            if self._is_visible(published_table, principal, policies):
+                visible_tables[published_table.table.qualified_name] = published_table.table
+        for name, published_table in self.tables_by_name.items():
+            if name in visible_tables and published_table.members:
+                visible_members = [member for member in published_table.members if member in visible_tables]
+                visible_tables[name] = published_table.members.build_table(visible_members)
         schemas = []
         for schema in self.schemas:
-            tables = tuple(
-                _drop_invisible_keys(table, visible_tables)
-                for table in schema.tables
-                if table.qualified_name in visible_tables
-            )
-            if tables:
+            schema_tables = [table for table in schema.tables if table.qualified_name in visible_tables]
+            if schema_tables:
+                tables = tuple(_drop_invisible_keys(table, visible_tables) for table in schema_tables)
                 schemas.append(replace(schema, tables=tables))
-        tap_schema_schema, memory = tap_schema.build_tap_schema([*schemas, *own_schemas])
+        schemas += own_schemas
+        tap_schema_schema, memory_relations = tap_schema.build_tap_schema(schemas)
         return Catalogue(
-            access_key=access_key, schemas=(*schemas, *own_schemas, tap_schema_schema), memory_relations=memory
+            access_key=access_key, schemas=(*schemas, tap_schema_schema), memory_relations=memory_relations
         )
 
     def _get_owner_catalogue(
@@ -374,27 +370,28 @@ class PublishedState:
     ) -> Catalogue:
         cached_entry = self._owner_catalogues.get(access_key)
         if cached_entry is None:
-            tables = tuple(item.table for item in own_tables)
+            tables = tuple(own_table.table for own_table in own_tables)
             schema = Schema(name=USER_SCHEMA, tables=tables, title="Your own tables")
             owner_catalogue = self._build_catalogue(access_key, principal, policies, (schema,))
-            cached_entry = (
-                owner_catalogue,
-                {item.table.qualified_name: item.relation for item in own_tables if item.relation is not None},
-            )
+            relations: dict[str, Relation] = {}
+            for own_table in own_tables:
+                if own_table.relation is not None:
+                    relations[own_table.table.qualified_name] = own_table.relation
+            cached_entry = (owner_catalogue, relations)
             while len(self._owner_catalogues) >= MAX_CACHED_OWNERS:
                 self._owner_catalogues.pop(next(iter(self._owner_catalogues), ""), None)
             self._owner_catalogues[access_key] = cached_entry
         return cached_entry[0]
 
     def find_relation(self, table: Table | str, access_key: str = "public") -> Relation:
-        """Return the rows of a table; TAP_SCHEMA's are those of a reader's `access_key`.
+        """Return the rows of a table; for TAP_SCHEMA, those of the catalogue of an access key.
 
         Parameters
         ----------
         table
-            Itself, or its qualified name.
+            The table, or its qualified name.
         access_key
-            As `access_key` returned it.
+            The result of `find_access_key`.
 
         Returns
         -------
@@ -404,9 +401,9 @@ class PublishedState:
         Raises
         ------
         KeyError
-            Not published, or a view.
+            The table is not published, or is a view.
         ConflictError
-            A reader's own table was changed in this moment.
+            A user's own table was changed at this moment.
         """
         if isinstance(table, str):
             name = table
@@ -421,12 +418,14 @@ class PublishedState:
                 return catalogue.memory_relations[name]
         if not isinstance(table, str) and table.owner is not None:
             raise ConflictError(f"the table {name} was changed in this moment", remedy="ask again")
-        item = self.tables_by_name.get(name)
-        if item is not None and item.relation is not None:
-            return item.relation
+        published_table = self.tables_by_name.get(name)
+        if published_table is not None and published_table.relation is not None:
+            return published_table.relation
         if OWN_TABLES_MARK in access_key:
             raise ConflictError("your tables were changed in this moment", remedy="ask again")
-        catalogue = self._catalogues.get(access_key) or (self.get_catalogue() if access_key == "public" else None)
+        catalogue = self._catalogues.get(access_key)
+        if catalogue is None and access_key == "public":
+            catalogue = self.get_catalogue()
         if catalogue is None or name not in catalogue.memory_relations:
             raise KeyError(name)
         return catalogue.memory_relations[name]

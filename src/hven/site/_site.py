@@ -1,4 +1,4 @@
-"""`Site`: settings, store, engines and the current `PublishedState`; what ingest, query and faces are given."""
+"""`Site`: settings, store, engines and the current `PublishedState`, for ingests, queries and services."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hven.engines import StorageEngine
+    from hven.model.resource import Resource
     from hven.model.settings import Settings
     from hven.site._damage_fallback import DamagedSnapshot
     from hven.site._published_state import PublishedState
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from hven.site.history import PastState
     from hven.site.store import Release, SnapshotRecord, Verification
 
-REFRESH_INTERVAL_SECONDS = 0.25  # seconds between two looks at the store and the descriptors
-MAX_CACHED_PAST_STATES = 16  # earlier states that are remembered
-ENGINE_CHECK_INTERVAL_SECONDS = 3.0  # seconds between two looks at engines elsewhere
+REFRESH_INTERVAL_SECONDS = 0.25  # seconds between two checks of the store and the descriptors
+MAX_CACHED_PAST_STATES = 16
+ENGINE_CHECK_INTERVAL_SECONDS = 3.0  # seconds between two checks of external engines
 
 
 class Site(SingletonRegistry):
@@ -52,23 +53,23 @@ class Site(SingletonRegistry):
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     watch_for_changes
-        True: a thread keeps `get_published_state` fresh (servers: no request waits for a rebuild).
-        False: `get_published_state` looks itself, at most every quarter of a second.
+        True: a thread keeps `get_published_state` fresh, so that no request of a server waits for a rebuild.
+        False: `get_published_state` looks for changes itself, at most every quarter of a second.
     engine_memory_bytes
-        Bytes for each engine; None = `settings.limits.memory`.
+        Bytes for each engine; None: `settings.limits.memory`.
 
     Attributes
     ----------
     settings, reloadable_settings
-        The settings in force: a server takes up most of what changes in hven.toml; and what of it waits for a restart.
+        The settings in force, and those that wait for a restart: a server applies most changes of hven.toml at once.
     engines
-        Every engine of the site, by name; a table's rows are asked of `engines.of(relation)`.
+        Every engine of the site, by name; `engines.find_engine(relation)` returns the engine of a table's rows.
     counters
-        Of requests and queries.
+        Counters of requests and queries.
     usage_counter
-        What is used how often.
+        Counter of how often what is used.
     """
 
     def __init__(
@@ -94,9 +95,8 @@ class Site(SingletonRegistry):
         self.policies = AccessPolicyBinder(self.engines.find_engine)
         self._live_change_count = 0
         self._published_records: dict[str, SnapshotRecord] = {}
-        self._served_records: Mapping[
-            str, SnapshotRecord
-        ] = {}  # of them what is not damaged, or what is served instead
+        # the published records without the damaged ones, and what is served in their place
+        self._served_records: Mapping[str, SnapshotRecord] = {}
         self._release_records: list[tuple[Release, list[SnapshotRecord]]] = []
         self._failed_verifications: Mapping[str, Verification] = {}
         self._damaged_snapshots: tuple[DamagedSnapshot, ...] = ()
@@ -113,7 +113,7 @@ class Site(SingletonRegistry):
         self._past_states: dict[tuple[str, str], tuple[float, PastState]] = {}
         self._change_listeners: list[Callable[[PublishedState], None]] = []
         self._closing = threading.Event()
-        self._settings_changed = threading.Event()  # for the thread that looks at engines
+        self._settings_changed = threading.Event()  # for the thread that checks engines
         self._watch_thread: threading.Thread | None = None
         self._status_file: ServerStatusFile | None = None
         if watch_for_changes:
@@ -127,51 +127,48 @@ class Site(SingletonRegistry):
 
     @property
     def published_records(self) -> Mapping[str, SnapshotRecord]:
-        """What is published, by table, as `get_published_state` saw it last."""
+        """What is published, by table, as `get_published_state` last read it."""
         return self._published_records
 
     def list_descriptor_files(self) -> list[Path]:
         """List the files of all descriptors."""
-        return [
-            file
-            for descriptor_state in list(self._descriptor_watcher.states_by_collection.values())
-            for file in descriptor_state.files
-        ]
+        files: list[Path] = []
+        for descriptor_state in list(self._descriptor_watcher.states_by_collection.values()):
+            files += descriptor_state.files
+        return files
 
     def read_descriptor(self, collection: str) -> DescriptorState | None:
-        """Read the descriptor of a collection as it is now.
+        """Read the present descriptor of a collection.
 
         Parameters
         ----------
         collection
-            Of the collection.
+            Name of the collection.
 
         Returns
         -------
         seen
-            None: there is none.
+            The descriptor; None: there is none.
         """
-        self.refresh_published_state()
-        return self._descriptor_watcher.states_by_collection.get(collection)
 
     @property
     def embedded_engine(self) -> StorageEngine:
-        """The embedded engine: it computes over rows in memory, and keeps what readers upload."""
+        """The embedded engine: it computes over rows in memory, and stores what users upload."""
         return self.engines.embedded_engine
 
     def get_published_state(self) -> PublishedState:
-        """Return the picture of now, at most a quarter of a second old.
+        """Return the current state, at most a quarter of a second old.
 
         Raises
         ------
         StorageError
-            The system state cannot be read, and never could in this process.
+            The system state cannot be read, and this process has never read it.
         """
         published_state = self._published_state
-        if published_state is not None and (
-            self._watch_thread is not None or time.monotonic() - self._last_refresh < REFRESH_INTERVAL_SECONDS
-        ):
-            return published_state
+        if published_state is not None:
+            is_watched = self._watch_thread is not None
+            if is_watched or time.monotonic() - self._last_refresh < REFRESH_INTERVAL_SECONDS:
+                return published_state
         return self.refresh_published_state(wait=published_state is None)
 
     def find_past_state(
@@ -185,23 +182,22 @@ class Site(SingletonRegistry):
         Parameters
         ----------
         version_text
-            ISO 8601 (UTC unless it says otherwise; a day means its end), the label of a release, or the id of a
-            snapshot or run.
+            ISO 8601 time (UTC unless it says otherwise; a day means its end), label of a release, or id of a snapshot
+            or run.
         principal, policies
-            A release of which they may know nothing is none.
+            The user and the site's policies: a release of which the user may not know does not exist for them.
 
         Raises
         ------
         ParamError
-            It is neither.
+            It is none of these.
         """
         version_key = resolve_version(self.store, version_text)
         current_state = self.get_published_state()
         key = (version_key, current_state.version)
         build_time, past_state = self._past_states.get(key, (0.0, None))
-        if (
-            past_state is None or time.monotonic() - build_time > REFRESH_INTERVAL_SECONDS
-        ):  # what is kept may have become less
+        # a state is built again after a while, because pruning may have removed some of it
+        if past_state is None or time.monotonic() - build_time > REFRESH_INTERVAL_SECONDS:
             if len(self._past_states) >= MAX_CACHED_PAST_STATES:
                 self._past_states.clear()
             past_state = build_past_state(
@@ -212,28 +208,27 @@ class Site(SingletonRegistry):
                 self.settings.projects,
             )
             self._past_states[key] = (time.monotonic(), past_state)
-        past_published_state = past_state.published_state
-        if past_state.is_release and not any(
-            past_table.qualified_name in past_published_state.tables_by_name
-            for past_table in past_published_state.get_catalogue(principal, policies).iterate_tables()
-        ):
-            raise build_unknown_version_error(version_text)
+        if past_state.is_release:
+            catalogue = past_state.published_state.get_catalogue(principal, policies)
+            visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
+            if visible_names.isdisjoint(past_state.published_state.tables_by_name):
+                raise build_unknown_version_error(version_text)
         return past_state
 
     def add_change_listener(self, listener: Callable[[PublishedState], None]) -> None:
-        """Register a function that is called with each new picture, from the thread that looks for changes.
+        """Register a function that the watching thread calls with each new state.
 
-        Without that thread it never is.
+        Without that thread it is never called.
 
         Parameters
         ----------
         listener
-            Must be quick.
+            Must return quickly.
         """
         self._change_listeners.append(listener)
 
     def list_missing_indexes(self) -> list[str]:
-        """List which indexes the databases lack whose tables are read in place.
+        """List the indexes that the databases of live tables lack.
 
         Returns
         -------
@@ -244,17 +239,17 @@ class Site(SingletonRegistry):
         return self._live_tables.list_missing_indexes()
 
     def refresh_published_state(self, *, wait: bool = True) -> PublishedState:
-        """Refresh the picture from the store and the descriptors now, whatever the time.
+        """Refresh the state from the store and the descriptors at once.
 
         Parameters
         ----------
         wait
-            False: if another thread is looking, return the last picture instead of waiting for it.
+            False: if another thread is refreshing it, return the last state instead of waiting.
 
         Returns
         -------
         holdings
-            The picture of now.
+            The current state.
         """
         if not self._refresh_lock.acquire(blocking=wait):
             if self._published_state is not None:
@@ -266,146 +261,140 @@ class Site(SingletonRegistry):
             self._refresh_lock.release()
 
     def _apply_changed_settings(self) -> bool:
-        """Apply what changed in hven.toml; return whether anything did."""
+        """Apply what has changed in hven.toml; return whether anything has."""
         if not self.reloadable_settings.reload_if_changed(self.engines.list_sections_in_use()):
             return False
-        http_client.set_host_rates(
-            self.reloadable_settings.current.ceilings, self.reloadable_settings.current.var_directory / "turns"
-        )
-        self.settings = self.reloadable_settings.current
+        new_settings = self.reloadable_settings.current
+        http_client.set_host_rates(new_settings.ceilings, new_settings.var_directory / "turns")
+        self.settings = new_settings
         self.engines.apply_settings(self.settings)
         self._live_tables.apply_settings(self.settings)
         self._descriptor_watcher.apply_settings(self.settings)
-        self._change_listeners.clear()  # the faces are made anew with them, and say again what they want to be told
+        self._change_listeners.clear()  # the services are built again with the settings, and register again
         self._settings_changed.set()
         return True
 
     def _refresh_if_changed(self) -> PublishedState:
         changed = self._status_file is not None and self._apply_changed_settings()
         changed |= self._descriptor_watcher.reload_changed()
-        resources = {
-            name: item.resource
-            for name, item in self._descriptor_watcher.states_by_collection.items()
-            if item.resource is not None
-        }
-        # where a thread looks at what is elsewhere, only what is new is looked at here
-        self._live_tables.inspect_tables(
-            resources, new_only=self._watch_thread is not None or not self._live_tables.is_inspection_due()
-        )
+        resources = self._descriptor_watcher.list_resources()
+        # where a thread inspects live tables, only new ones are inspected here
+        new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
+        self._live_tables.inspect_tables(resources, new_only=new_only)
         changed |= self._live_tables.change_count != self._live_change_count
         self._live_change_count = self._live_tables.change_count
         site_problems = (*self._engine_problems, *self._live_tables.list_problems())
         try:
-            if self.store.get_version() != self._store_version:
-                version, records = self.store.read_published_records()
-                self._failed_verifications = self.store.verifications.list_damaged()
-                self._release_records = self.store.releases.list_release_records()
-                self._store_version = version
-                self._published_records = records
-                changed = True
-            faulty = self.engines.list_damaged_snapshots()
-            if changed or faulty is not self._missing_files:
-                self._select_served_records(faulty)
+            changed |= self._read_store_if_changed()
+            missing_files = self.engines.list_damaged_snapshots()
+            if changed or missing_files is not self._missing_files:
+                self._select_served_records(missing_files)
                 changed = True
         except HvenError as error:
             if self._published_state is None:
                 raise
             site_problems = (str(error), *site_problems)
         if changed or self._published_state is None or site_problems != self._known_problems or self._has_failed:
-            live_tables = self._live_tables.build_published_tables(resources)
-            new_state = build_published_state(
-                self._served_records,
-                self._descriptor_watcher.states_by_collection,
-                site_problems,
-                live_tables,
-                self._damaged_snapshots,
-                policies=self.policies,
-                releases=self._release_records,
-                projects=self.settings.projects,
-            )
-            problems = (
-                *new_state.problems,
-                *list_people_table_problems(self.settings.people.tables, new_state.tables_by_name),
-            )
-            self._published_state = replace(new_state, list_own_tables=self.list_own_tables, problems=problems)
+            self._published_state = self._build_published_state(resources, site_problems)
             self._known_problems = site_problems
             self._has_failed = False
         self._last_refresh = time.monotonic()
         return self._published_state
 
+    def _read_store_if_changed(self) -> bool:
+        if self.store.get_version() == self._store_version:
+            return False
+        version, records = self.store.read_published_records()
+        self._failed_verifications = self.store.verifications.list_damaged()
+        self._release_records = self.store.releases.list_release_records()
+        self._store_version = version
+        self._published_records = records
+        return True
+
+    def _build_published_state(
+        self, resources: Mapping[str, Resource], site_problems: tuple[str, ...]
+    ) -> PublishedState:
+        new_state = build_published_state(
+            self._served_records,
+            self._descriptor_watcher.states_by_collection,
+            site_problems,
+            self._live_tables.build_published_tables(resources),
+            self._damaged_snapshots,
+            policies=self.policies,
+            releases=self._release_records,
+            projects=self.settings.projects,
+        )
+        people_problems = list_people_table_problems(self.settings.people.tables, new_state.tables_by_name)
+        problems = (*new_state.problems, *people_problems)
+        return replace(new_state, list_own_tables=self.list_own_tables, problems=problems)
+
     def _select_served_records(self, missing_files: Mapping[str, str]) -> None:
-        """Find what is served of what is published: not what is damaged, if there is anything else."""
+        """Select what is served of what is published: another snapshot in place of a damaged one, if there is one."""
         self._missing_files = missing_files
-        reasons_by_snapshot = {
-            ident: str(verification.damage_text) for ident, verification in self._failed_verifications.items()
-        }
+        reasons_by_snapshot: dict[str, str] = {}
+        for snapshot_id, verification in self._failed_verifications.items():
+            reasons_by_snapshot[snapshot_id] = str(verification.damage_text)
 
         def find_damage(record: SnapshotRecord) -> str | None:
-            return reasons_by_snapshot.get(record.id) or (
-                missing_files.get(record.snapshot.path) if record.snapshot.engine == EMBEDDED_ENGINE else None
-            )
+            reason = reasons_by_snapshot.get(record.id)
+            if not reason and record.snapshot.engine == EMBEDDED_ENGINE:
+                reason = missing_files.get(record.snapshot.path)
+            return reason
 
         self._served_records, self._damaged_snapshots = select_served_records(
             self.store, self._published_records, find_damage
         )
         paths = {record.id: record.snapshot.path for record in self._published_records.values()}
         for collection in {verification.collection for verification in self._failed_verifications.values()}:
-            if collection != USER_SCHEMA:
-                collection_records = self.store.list_snapshots(collection)
+            if collection == USER_SCHEMA:
+                collection_records = [record for record, _ in self.store.user_tables.list_user_tables()]
             else:
-                collection_records = [verification for verification, _ in self.store.user_tables.list_user_tables()]
+                collection_records = self.store.list_snapshots(collection)
             paths |= {record.id: record.snapshot.path for record in collection_records}
-        self.engines.refuse_snapshots(
-            {paths[ident]: text for ident, text in reasons_by_snapshot.items() if ident in paths}
-        )
+        reasons_by_path: dict[str, str] = {}
+        for snapshot_id, reason in reasons_by_snapshot.items():
+            if snapshot_id in paths:
+                reasons_by_path[paths[snapshot_id]] = reason
+        self.engines.refuse_snapshots(reasons_by_path)
 
     def check_files(self) -> None:
-        """Check which files of what is published are missing or cut off.
+        """Check which files of the published tables are missing or truncated.
 
-        If that has changed, `get_published_state` is made anew.
+        If that has changed, the published state is built again.
         """
         self.engines.release_removed_snapshots()
-        for record in {
-            served_record.id: served_record
-            for served_record in (*self._published_records.values(), *self._served_records.values())
-        }.values():
-            self.engines.find_missing_file(record.snapshot)
+        records = (*self._published_records.values(), *self._served_records.values())
+        snapshots_by_id = {record.id: record.snapshot for record in records}
+        for snapshot in snapshots_by_id.values():
+            self.engines.find_missing_file(snapshot)
         if self.engines.list_damaged_snapshots() != self._missing_files:
             self.refresh_published_state()
 
     def list_own_tables(self, owner: str) -> tuple[PublishedTable, ...]:
-        """List the tables that a reader keeps here, at most a quarter of a second old.
+        """List the tables that a user keeps here, at most a quarter of a second old.
 
         Parameters
         ----------
         owner
-            Name of the reader.
+            Name of the user.
 
         Returns
         -------
         tables
-            As they are published to them alone.
+            The tables, which are published only to their owner.
         """
         cached_tables = self._own_tables_by_owner.get(owner)
         monotonic_time = time.monotonic()
         if cached_tables is None or monotonic_time - cached_tables[0] > REFRESH_INTERVAL_SECONDS:
-            own_tables = tuple(
-                PublishedTable(
-                    table=record.table,
-                    relation=record.snapshot,
-                    updated=record.created,
-                    run_id=record.id,
-                    rows=record.snapshot.rows,
-                )
-                for record, _ in self.store.user_tables.list_owner_tables(owner)
-            )
+            table_records = self.store.user_tables.list_owner_tables(owner)
+            own_tables = tuple(_build_own_table(record) for record, _ in table_records)
             if len(self._own_tables_by_owner) >= MAX_CACHED_OWNERS:
                 self._own_tables_by_owner.clear()
             cached_tables = self._own_tables_by_owner[owner] = (monotonic_time, own_tables)
         return cached_tables[1]
 
     def probe_engines(self) -> tuple[str, ...]:
-        """Ask the engines whose tables are published here whether they answer. It may take a few seconds.
+        """Check whether the engines of the published tables answer. It may take a few seconds.
 
         Returns
         -------
@@ -413,47 +402,44 @@ class Site(SingletonRegistry):
             A sentence for each that does not.
         """
         published_state = self._published_state or self.get_published_state()
-        relations = {name: item.relation for name, item in published_state.tables_by_name.items()}
-        names = {
-            relation.engine
-            for relation in relations.values()
-            if relation is not None and not isinstance(relation, MemoryRelation)
-        } - {EMBEDDED_ENGINE}
+        names = set()
+        for published_table in published_state.tables_by_name.values():
+            relation = published_table.relation
+            if relation is not None and not isinstance(relation, MemoryRelation):
+                names.add(relation.engine)
+        names.discard(EMBEDDED_ENGINE)
         self.check_files()
         return tuple(self.engines.probe_engines(names))
 
     def _watch_engines(self) -> None:
-        """Open the other engines before somebody asks for their tables, and notice when they are away."""
+        """Open the other engines before a user queries their tables, and notice when they are away."""
         while not self._closing.is_set():
             self._settings_changed.clear()
             try:
                 self._engine_problems = self.probe_engines()
                 self._write_status()
-                self._live_tables.inspect_tables(
-                    self._published_state.resources if self._published_state is not None else {}
-                )
+                published_state = self._published_state
+                self._live_tables.inspect_tables({} if published_state is None else published_state.resources)
             except Exception as error:  # noqa: BLE001  (without this thread nobody would notice)
-                self._record_failure(
-                    f"looking at the engines failed: {error if isinstance(error, HvenError) else repr(error)}"
-                )
+                self._record_failure("looking at the engines failed", error)
             self._settings_changed.wait(ENGINE_CHECK_INTERVAL_SECONDS)
 
     def _write_status(self) -> None:
-        """Write down for other processes of this machine how this one is."""
-        if self._status_file is not None and not self._closing.is_set():
-            engine_problems = {name: self.engines.find_engine_problem(name) for name in plugins.list_plugins("engines")}
-            data, store = describe_storage(self.settings, self.store)
-            self._status_file.write_status(
-                ServerProcess(
-                    holder=get_process_holder(),
-                    since=self._start_time,
-                    data=data,
-                    store=store,
-                    waiting=self.reloadable_settings.pending_restart,
-                    problem=self.reloadable_settings.problem,
-                    engines=engine_problems,
-                )
-            )
+        """Write the status of this process for other processes of this machine."""
+        if self._status_file is None or self._closing.is_set():
+            return
+        engine_problems = {name: self.engines.find_engine_problem(name) for name in plugins.list_plugins("engines")}
+        data, store = describe_storage(self.settings, self.store)
+        status = ServerProcess(
+            holder=get_process_holder(),
+            since=self._start_time,
+            data=data,
+            store=store,
+            waiting=self.reloadable_settings.pending_restart,
+            problem=self.reloadable_settings.problem,
+            engines=engine_problems,
+        )
+        self._status_file.write_status(status)
 
     def _watch_for_changes(self) -> None:
         announced_state: PublishedState | None = None
@@ -464,25 +450,25 @@ class Site(SingletonRegistry):
                     announced_state = published_state
                     for listener in self._change_listeners:
                         listener(published_state)
-            except Exception as error:  # noqa: BLE001  (without this thread nothing new would ever be seen)
-                self._record_failure(
-                    f"looking for changes failed: {error if isinstance(error, HvenError) else repr(error)}"
-                )
+            except Exception as error:  # noqa: BLE001  (without this thread no change would ever be seen)
+                self._record_failure("looking for changes failed", error)
 
-    def _record_failure(self, problem: str) -> None:
-        """Keep the last state and say what is wrong with it."""
+    def _record_failure(self, activity: str, error: Exception) -> None:
+        """Keep the last state, and add the failure to its problems."""
+        reason = str(error) if isinstance(error, HvenError) else repr(error)
+        problem = f"{activity}: {reason}"
         last_state = self._published_state
         self._has_failed = True
         if last_state is not None and problem not in last_state.problems:
             self._published_state = replace(last_state, problems=(*last_state.problems, problem))
 
     def wait_for_closing(self, timeout_seconds: float) -> bool:
-        """Wait, for threads that work ahead.
+        """Wait for the site to be closed; background threads wait this way.
 
         Parameters
         ----------
         timeout_seconds
-            At most.
+            Seconds to wait at most.
 
         Returns
         -------
@@ -492,7 +478,7 @@ class Site(SingletonRegistry):
         return self._closing.wait(timeout_seconds)
 
     def close(self) -> None:
-        """Stop watching and free everything."""
+        """Stop the threads, and close the engines and the store."""
         self._closing.set()
         self._settings_changed.set()
         if self._status_file is not None:
@@ -511,3 +497,13 @@ class Site(SingletonRegistry):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _build_own_table(record: SnapshotRecord) -> PublishedTable:
+    return PublishedTable(
+        table=record.table,
+        relation=record.snapshot,
+        updated=record.created,
+        run_id=record.id,
+        rows=record.snapshot.rows,
+    )

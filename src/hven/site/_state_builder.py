@@ -1,14 +1,14 @@
-"""From the store's records and the descriptors to one `PublishedState`."""
+"""Build one `PublishedState` from the store's records and the descriptors."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven import adql
-from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
+from hven.adql.syntax_tree import CommonTable, Query, TableRef, walk_tree
 from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import HvenError
 from hven.model.table import Schema, set_column_epochs
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from hven.engines import Relation
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Project
-    from hven.model.table import Table
+    from hven.model.table import Column, Table
     from hven.site._damage_fallback import DamagedSnapshot
     from hven.site.descriptor_watch import DescriptorState
     from hven.site.store import Release, SnapshotRecord
 
 PRIVATE_ACCESS, MEMBERS_ACCESS = "private", "members"
-LAST_INDEX = 10_000  # of tables and names that have none
-RESERVED_SCHEMAS = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.OBSCORE_SCHEMA)  # schemas of Hven
+LAST_INDEX = 10_000  # sorts tables and names without an index last
+RESERVED_SCHEMAS = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.OBSCORE_SCHEMA)  # Hven's own schemas
+DESCRIBED_FIELDS = ("description", "unit", "ucd", "utype", "label")  # of a view's columns, in its descriptor
 
 
 def build_published_state(
@@ -45,68 +46,68 @@ def build_published_state(
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]] = (),
     projects: Sequence[Project] = (),
 ) -> PublishedState:
-    """Build the picture of now.
+    """Build the current state.
 
     Parameters
     ----------
     records
-        What is published, by qualified name.
+        What is served, by qualified name.
     descriptors
         The descriptors, by collection.
     site_problems
-        What is wrong with the store and the engines, if anything: the records are the last good ones.
+        What is wrong with the store and the engines, if anything: the records are then the last valid ones.
     live_tables
         Tables that are read in place, by qualified name.
     damages
-        Of what is published; `records` has what is served instead.
+        Damaged snapshots of published tables; `records` has what is served in their place.
     policies
-        Binds those of tables to their rows; None: tables that have one are private.
+        Binds the policies of tables to their rows; None: tables with a policy are private.
     releases
-        Each in a schema of its own, the newest first.
+        Releases with their records, the newest first; each gets its own schema.
     projects
-        Of the site: one that is not there is not open.
+        Projects of the site: a project that is not among them is not open.
 
     Returns
     -------
     holdings
-        The picture.
+        The state.
     """
-    faults = {
-        name: describe_descriptor_fault(entry) for name, entry in descriptors.items() if entry.problem is not None
-    }
-    problems = [*faults.values()]
-    problems += [*site_problems, *(damage.owner_message for damage in damages)]
+    faults: dict[str, str] = {}
+    resources: dict[str, Resource] = {}
+    for name, descriptor in descriptors.items():
+        if descriptor.problem is not None:
+            faults[name] = describe_descriptor_fault(descriptor)
+        if descriptor.resource is not None:
+            resources[name] = descriptor.resource
+    problems = [*faults.values(), *site_problems, *(damage.owner_message for damage in damages)]
     damaged_snapshots = {damage.table: damage.snapshot for damage in damages if damage.served_snapshot is not None}
-    published = {
-        name: _build_published_table(record, descriptors, damaged_snapshots.get(name))
-        for name, record in records.items()
-    }
-    published.update(
-        {name: _close_if_restrictions_unknown(entry, descriptors) for name, entry in live_tables.items()}
-        if live_tables is not None
-        else {}
-    )
+    published: dict[str, PublishedTable] = {}
+    for name, record in records.items():
+        published[name] = _build_published_table(record, descriptors, damaged_snapshots.get(name))
+    for name, live_table in (live_tables or {}).items():
+        published[name] = _close_if_restrictions_unknown(live_table, descriptors)
     problems += _add_release_tables(published, descriptors, releases)
     open_projects = frozenset(project.name for project in projects if project.open)
-    published = {
-        name: replace(entry, table=_close_to_non_members(entry.table, open_projects))
-        for name, entry in published.items()
-    }
+    for name, published_table in published.items():
+        published[name] = replace(published_table, table=_close_to_non_members(published_table.table, open_projects))
     problems += (policies or AccessPolicyBinder()).bind_policies(published)
-    published = {name: _apply_services(entry) for name, entry in published.items()}
-    resources = {name: entry.resource for name, entry in descriptors.items() if entry.resource is not None}
+    _apply_services(published)
     obscore_views, obscore_problems = obscore.build_obscore_views(published)
-    for name in {name for entry in obscore_views.values() for name in entry.members or ()}:
-        published[name] = replace(published[name], table=published[name].table.copy_with(observed=True))
+    for obscore_view in obscore_views.values():
+        for name in obscore_view.members or ():
+            published[name] = replace(published[name], table=published[name].table.copy_with(observed=True))
     published.update(obscore_views)
     problems += obscore_problems
     problems += _add_descriptor_views(published, resources, open_projects)
-    published.update({name: _apply_services(entry) for name, entry in published.items()})
+    _apply_services(published)
     schemas = _group_schemas(published, resources)
-    # the same in every process: no sets in here, whose order is each process's own
-    texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
-    table_states = [(entry.table, _get_relation_version(entry.relation), entry.updated) for entry in published.values()]
-    state = repr((table_states, schemas, texts))
+    # the version is the same in every process: nothing here may depend on the order of a set
+    descriptor_hashes = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
+    table_states = []
+    for published_table in published.values():
+        relation_version = _get_relation_version(published_table.relation)
+        table_states.append((published_table.table, relation_version, published_table.updated))
+    state = repr((table_states, schemas, descriptor_hashes))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return PublishedState(
         schemas=schemas,
@@ -120,7 +121,7 @@ def build_published_state(
 
 
 def _get_relation_version(relation: Relation | None) -> str | None:
-    """Return what changes when the rows of a table change."""
+    """Return a text that changes when the rows of a table change."""
     if isinstance(relation, Snapshot):
         return relation.id
     if isinstance(relation, LiveRelation):
@@ -129,24 +130,22 @@ def _get_relation_version(relation: Relation | None) -> str | None:
 
 
 def _make_table_sort_key(order: Mapping[str, int], table: Table) -> tuple[int, int, str]:
-    """Sort tables by their declared index, then by their order in the descriptor, then by name."""
+    """Return the sort key of a table: its declared index, its order in the descriptor, its name."""
     return table.index or LAST_INDEX, order.get(table.name, LAST_INDEX), table.name.lower()
 
 
 def describe_descriptor_fault(descriptor: DescriptorState) -> str:
-    """Say what is wrong with a descriptor, and what is in force instead."""
+    """Describe what is wrong with a descriptor, and what is in force instead."""
     if descriptor.resource is None:
         return (
             f"{descriptor.problem}; no good descriptor of {descriptor.name} is known: it has no page, and its "
             f"tables are served as they were published"
         )
+    closed_note = ""
     if descriptor.is_closed:
         closed_note = f"; until it is mended {descriptor.name} is closed to readers, for it may restrict access"
-    else:
-        closed_note = ""
-    if descriptor.good_since is None:
-        since_note = ""
-    else:
+    since_note = ""
+    if descriptor.good_since is not None:
         since_note = f" of {descriptor.good_since[:16].replace('T', ' ')} UTC"
     return f"{descriptor.problem}; the last good descriptor of {descriptor.name}{since_note} is in force{closed_note}"
 
@@ -154,30 +153,28 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
 def _close_if_restrictions_unknown(
     published: PublishedTable, descriptors: Mapping[str, DescriptorState]
 ) -> PublishedTable:
-    """Close a table that is read in place while its descriptor cannot be read and may restrict it."""
+    """Close a live table while its descriptor cannot be read, because the descriptor may restrict it."""
     descriptor = descriptors.get(published.table.schema)
-    closed = descriptor is not None and descriptor.is_closed
-    if closed:
-        table = published.table.copy_with(access=PRIVATE_ACCESS)
-        return replace(published, table=table)
-    return published
+    if descriptor is None or not descriptor.is_closed:
+        return published
+    return replace(published, table=published.table.copy_with(access=PRIVATE_ACCESS))
 
 
 def _build_published_table(
     record: SnapshotRecord, descriptors: Mapping[str, DescriptorState], damaged_snapshot: str | None = None
 ) -> PublishedTable:
-    """Return stored rows as their descriptor describes them, and opens them, now."""
+    """Return stored rows with the description and the access that the present descriptor gives them."""
     descriptor = descriptors.get(record.collection)
+    resource = None
     if descriptor is not None:
         resource = descriptor.resource
-    else:
-        resource = None
     spec = _find_table_spec(resource, record.table.name)
     table = set_column_epochs(apply_descriptor(record, spec, resource), record.snapshot.statistics)
-    if descriptor is not None and (
-        descriptor.is_closed
-        or (spec is None and resource is not None and (resource.access == PRIVATE_ACCESS or resource.project))
-    ):
+    is_closed = descriptor is not None and descriptor.is_closed
+    # the descriptor of a restricted collection no longer has the table
+    if spec is None and resource is not None and (resource.access == PRIVATE_ACCESS or resource.project):
+        is_closed = True
+    if is_closed:
         table = table.copy_with(access=PRIVATE_ACCESS)
     return PublishedTable(
         table=table,
@@ -199,14 +196,13 @@ def _add_release_tables(
     descriptors: Mapping[str, DescriptorState],
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]],
 ) -> list[str]:
-    """Add the tables of releases that are published still: who took one away meant it.
+    """Add the tables of releases that are still published; a table that was removed is not shown in releases either.
 
-    Return what is wrong with those left out.
+    Return the problems of releases that are left out.
     """
     problems = []
-    used_schemas = {
-        name.lower() for name in (*descriptors, *RESERVED_SCHEMAS, *(item.table.schema for item in published.values()))
-    }
+    used_schemas = {published_table.table.schema.lower() for published_table in published.values()}
+    used_schemas |= {name.lower() for name in (*descriptors, *RESERVED_SCHEMAS)}
     current_names = set(published)
     for release, records in releases:
         if release.schema_name.lower() in used_schemas:
@@ -218,91 +214,93 @@ def _add_release_tables(
         release_names = {record.table.qualified_name for record in records} & current_names
         for record in records:
             if record.table.qualified_name in release_names:
-                item = _build_published_table(record, descriptors)
-                keys = tuple(
-                    replace(key, target=f"{release.schema_name}.{key.target.partition('.')[2]}")
-                    if key.target in release_names
-                    else key
-                    for key in item.table.keys
-                )
-                table = item.table.copy_with(schema=release.schema_name, release=release.label, keys=keys)
-                published[table.qualified_name] = replace(item, table=table, release=release)
+                published_table = _build_release_table(record, descriptors, release, release_names)
+                published[published_table.table.qualified_name] = published_table
     return problems
 
 
+def _build_release_table(
+    record: SnapshotRecord,
+    descriptors: Mapping[str, DescriptorState],
+    release: Release,
+    release_names: Collection[str],
+) -> PublishedTable:
+    """Build a table in the schema of its release; its foreign keys refer to the tables of the same release."""
+    published_table = _build_published_table(record, descriptors)
+    keys = []
+    for key in published_table.table.keys:
+        if key.target in release_names:
+            target_name = key.target.partition(".")[2]
+            keys.append(replace(key, target=f"{release.schema_name}.{target_name}"))
+        else:
+            keys.append(key)
+    table = published_table.table.copy_with(schema=release.schema_name, release=release.label, keys=tuple(keys))
+    return replace(published_table, table=table, release=release)
+
+
 def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | None:
-    if resource is None:
-        return None
-    return next((spec for spec in resource.tables if spec.table.name == table_name), None)
+    if resource is not None:
+        for spec in resource.tables:
+            if spec.table.name == table_name:
+                return spec
+    return None
 
 
-def _apply_services(published: PublishedTable) -> PublishedTable:
-    """List the faces by which a table is asked, as its collection's descriptor has it."""
-    if published.resource is not None:
-        services = published.resource.services
-    else:
-        services = ()
-    if services == published.table.services and published.release is None:
-        return published
-    table = published.table.copy_with(services=services)
-    if table.standard is not None and table.standard.startswith("epn-tap") and not table.is_served_by("epn-tap"):
-        table = table.copy_with(standard=None, utype=None)
-    return replace(published, table=table)
+def _apply_services(published: dict[str, PublishedTable]) -> None:
+    """Set the services of each table to those in its collection's descriptor."""
+    for name, published_table in published.items():
+        resource = published_table.resource
+        services = () if resource is None else resource.services
+        if services == published_table.table.services and published_table.release is None:
+            continue
+        table = published_table.table.copy_with(services=services)
+        is_epn_tap = table.standard is not None and table.standard.startswith("epn-tap")
+        if is_epn_tap and not table.is_served_by("epn-tap"):
+            table = table.copy_with(standard=None, utype=None)
+        published[name] = replace(published_table, table=table)
 
 
 def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[str, Resource]) -> tuple[Schema, ...]:
-    """Group the tables; they stand in the descriptor's order, collections by name."""
+    """Group the tables by schema: schemas by name, tables in the order of the descriptor."""
     tables_by_schema: dict[str, list[Table]] = {}
-    for item in published.values():
-        tables_by_schema.setdefault(item.table.schema, []).append(item.table)
+    for published_table in published.values():
+        tables_by_schema.setdefault(published_table.table.schema, []).append(published_table.table)
     schemas = []
     for name, tables in sorted(tables_by_schema.items(), key=lambda pair: pair[0].lower()):
         resource = resources.get(name)
+        title = description = utype = None
+        order: dict[str, int] = {}
         if resource is not None:
+            title, description, utype = resource.title, resource.description, resource.utype
             order = {spec.table.name: number for number, spec in enumerate(resource.tables)}
-        else:
-            order = {}
         tables.sort(key=partial(_make_table_sort_key, order))
-        if resource is not None:
-            title = resource.title
-        else:
-            title = None
-        if resource is not None:
-            about = resource.description
-        else:
-            about = None
-        if resource is not None:
-            utype = resource.utype
-        else:
-            utype = None
         release = published[tables[0].qualified_name].release
         if release is not None:
-            title = about = f"{release.label} of {release.collection}, released {release.created[:10]}"
-        schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about, utype=utype))
+            title = description = f"{release.label} of {release.collection}, released {release.created[:10]}"
+        schema = Schema(name=name, tables=tuple(tables), title=title, description=description, utype=utype)
+        schemas.append(schema)
     return tuple(schemas)
 
 
 def _close_to_non_members(table: Table, open_projects: Collection[str]) -> Table:
-    """Close a table to all but the members of its project, unless that is open."""
-    is_closed = table.project is not None and table.project not in open_projects and table.access == "public"
-    if is_closed:
-        return table.copy_with(access=MEMBERS_ACCESS)
-    return table
+    """Close a table to everybody but the members of its project, unless the project is open."""
+    if table.project is None or table.project in open_projects or table.access != "public":
+        return table
+    return table.copy_with(access=MEMBERS_ACCESS)
 
 
 def _add_descriptor_views(
     published: dict[str, PublishedTable], resources: Mapping[str, Resource], open_projects: Collection[str]
 ) -> list[str]:
-    """Add the views of the descriptors, in whatever order they build on each other.
+    """Add the views of the descriptors, whatever order they build on each other in.
 
-    Return what is wrong with those left out.
+    Return the problems of views that are left out.
     """
-    pending_views = {
-        f"{resource.name}.{spec.table.name}": (spec, resource)
-        for resource in resources.values()
-        for spec in resource.tables
-        if spec.table.view is not None and _has_served_tables(resource, published)
-    }
+    pending_views: dict[str, tuple[TableSpec, Resource]] = {}
+    for resource in resources.values():
+        if _has_served_tables(resource, published):
+            view_specs = [spec for spec in resource.tables if spec.table.view is not None]
+            pending_views |= {f"{resource.name}.{spec.table.name}": (spec, resource) for spec in view_specs}
     problems: dict[str, str] = {}
     while pending_views:
         ready = {}
@@ -320,21 +318,18 @@ def _add_descriptor_views(
 
 
 def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources: Mapping[str, Resource]) -> list[str]:
-    """Name the views that are called public and read what is not: nobody sees them but who sees those tables."""
+    """Describe the views that are declared public but read private tables: few users see them."""
     problems = []
-    for name, item in published.items():
-        if item.table.view is not None:
-            view_spec = _find_table_spec(item.resource, item.table.name)
-        else:
-            view_spec = None
+    for name, published_table in published.items():
+        if published_table.table.view is None:
+            continue
+        view_spec = _find_table_spec(published_table.resource, published_table.table.name)
         if view_spec is None or view_spec.table.access != "public":
             continue
-        read_tables = [published[table].table for table in item.read_tables if table in published]
-        private_names = [
-            table.qualified_name
-            for table in read_tables
-            if (spec := _find_table_spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
+        read_tables = [
+            published[table_name].table for table_name in published_table.read_tables if table_name in published
         ]
+        private_names = [table.qualified_name for table in read_tables if _is_declared_private(table, resources)]
         if private_names:
             verb = "are" if len(private_names) > 1 else "is"
             tables_text = " and ".join(private_names)
@@ -345,62 +340,70 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
     return problems
 
 
-def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTable]) -> bool:
-    """Return whether views are there: they come and go with their collection's tables.
+def _is_declared_private(table: Table, resources: Mapping[str, Resource]) -> bool:
+    spec = _find_table_spec(resources.get(table.schema), table.name)
+    return spec is not None and spec.table.access != "public"
 
-    Where there are only views, nothing needs an ingest.
+
+def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTable]) -> bool:
+    """Return whether a collection's views are served: they come and go with its tables.
+
+    The views of a collection without any source need no ingest.
     """
-    return any(item.table.schema == resource.name for item in published.values()) or not any(
-        spec.sources for spec in resource.tables
-    )
+    if not any(spec.sources for spec in resource.tables):
+        return True
+    return any(published_table.table.schema == resource.name for published_table in published.values())
 
 
 def _build_view(
     spec: TableSpec, resource: Resource, published: Mapping[str, PublishedTable], open_projects: Collection[str]
 ) -> PublishedTable:
-    schemas = _group_schemas(published, {})
-    catalogue = Catalogue(access_key="", schemas=schemas)
+    catalogue = Catalogue(access_key="", schemas=_group_schemas(published, {}))
     query = adql.parse_query(spec.table.view or "")
     bound = adql.bind_query(query, catalogue)
     described_columns = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared_columns)}
-    columns = []
-    for column in bound.columns:
-        described_column = described_columns.get(column.name.lower())
-        if described_column is None:
-            changes = {}
-        else:
-            changes = {
-                name: value
-                for name in ("description", "unit", "ucd", "utype", "label")
-                if (value := getattr(described_column, name)) is not None
-            }
-        std = column.std
-        if not std and described_column is not None:
-            std = described_column.std
-        columns.append(column.copy_with(**changes, std=std))
-    # the binder tells the stored tables; a view between may be private, too
-    cte_names = {cte.name.name.lower() for cte in walk_tree(query) if isinstance(cte, CommonTable)}
-    parts = [
-        ref.parts
-        for ref in walk_tree(query)
-        if isinstance(ref, TableRef) and not (len(ref.parts) == 1 and ref.parts[0].name.lower() in cte_names)
-    ]
-    view_names = [table.qualified_name for part in parts for table in catalogue.find(part) if table.view is not None]
-    reads = tuple(
-        sorted(
-            {
-                *(table.qualified_name for table in bound.tables),
-                *view_names,
-                *(name for view in view_names for name in published[view].read_tables),
-            }
-        )
-    )
-    access = _close_to_non_members(spec.table, open_projects).access
-    private = access != "public" or any(published[name].table.access != "public" for name in reads)
-    table = set_column_epochs(
-        replace(spec.table, columns=tuple(columns), access=PRIVATE_ACCESS if private else "public")
-    )
-    newest = max((published[table.qualified_name].updated for table in bound.tables), default="")
+    columns = [_describe_column(column, described_columns.get(column.name.lower())) for column in bound.columns]
+    # the binder returns only the stored tables; a view between may be private, too
+    read_names = {table.qualified_name for table in bound.tables}
+    for view_name in _list_read_views(query, catalogue):
+        read_names |= {view_name, *published[view_name].read_tables}
+    read_tables = tuple(sorted(read_names))
+    declared_access = _close_to_non_members(spec.table, open_projects).access
+    access = "public"
+    if declared_access != "public" or any(published[name].table.access != "public" for name in read_tables):
+        access = PRIVATE_ACCESS
+    table = set_column_epochs(replace(spec.table, columns=tuple(columns), access=access))
+    update_times = [published[read_table.qualified_name].updated for read_table in bound.tables]
     return PublishedTable(
-        table=table, relation=None, updated=newest, resource=resource, read_tables=reads, declared_access=access
+        table=table,
+        relation=None,
+        updated=max(update_times, default=""),
+        resource=resource,
+        read_tables=read_tables,
+        declared_access=declared_access,
     )
+
+
+def _describe_column(column: Column, described_column: Column | None) -> Column:
+    """Return a column of a view with the metadata that its descriptor gives it."""
+    if described_column is None:
+        return column
+    changes: dict[str, Any] = {"std": column.std or described_column.std}
+    for name in DESCRIBED_FIELDS:
+        field_value = getattr(described_column, name)
+        if field_value is not None:
+            changes[name] = field_value
+    return column.copy_with(**changes)
+
+
+def _list_read_views(query: Query, catalogue: Catalogue) -> set[str]:
+    """List the views that a query names, without its own common tables."""
+    cte_names = {node.name.name.lower() for node in walk_tree(query) if isinstance(node, CommonTable)}
+    view_names = set()
+    for node in walk_tree(query):
+        if not isinstance(node, TableRef):
+            continue
+        if len(node.parts) == 1 and node.parts[0].name.lower() in cte_names:
+            continue
+        view_names |= {table.qualified_name for table in catalogue.find(node.parts) if table.view is not None}
+    return view_names

@@ -1,6 +1,6 @@
-"""Whether somebody asked the same a moment ago, or this hour already.
+"""Whether a user requested the same a moment ago, or did the same in this hour already.
 
-Hashes under a secret that is thrown away each hour, in memory that a server's processes share.
+Users and actions are hashes under a secret that is renewed each hour, in memory that a server's processes share.
 """
 
 from __future__ import annotations
@@ -19,59 +19,61 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHARED_MEMORY_VARIABLE = "HVEN_SERVER_VISITS"  # variable that names that memory, in the processes of a server
-# seconds within which the same address asked again by the same user is one action (COUNTER for Research Data RD1, 10.2)
+SHARED_MEMORY_VARIABLE = "HVEN_SERVER_VISITS"  # environment variable of a server's processes that names the memory
+# repeated requests of a user for the same address within this time are one action (COUNTER for Research Data RD1, 10.2)
 DOUBLE_CLICK_SECONDS = 30.0
-SESSION_SECONDS = 3600  # seconds: a session is what a user does in one hour of the clock (10.3)
-_HEADER_WORDS = 4  # words: the hour, the salt (two), none
-_BUCKET_SLOTS = 8  # places in which a hash may stand: where all are taken, the oldest gives way
-MAX_CLICKS, MAX_SESSIONS = 1 << 14, 1 << 17  # hashes that are remembered
+SESSION_SECONDS = 3600  # a session is what a user does in one hour of the clock (10.3)
+_HEADER_WORDS = 4  # words: the hour, the salt (two), one unused
+_BUCKET_SLOTS = 8  # slots in which a hash may stand: if all are taken, the oldest is replaced
+MAX_CLICKS, MAX_SESSIONS = 1 << 14, 1 << 17  # number of hashes
 _MEMORY_WORDS = _HEADER_WORDS + 2 * MAX_CLICKS + MAX_SESSIONS
 MEMORY_BYTES = _MEMORY_WORDS * 8  # 1.3 MB
 
 
 class UsageSessions:
-    """What is remembered of users for an hour.
+    """Hashes of users and their actions, kept for an hour.
 
-    Nothing of it can be turned back into an address, and nothing of it is on a disk.
+    No hash can be turned back into an address, and none is written to a disk.
 
-    Processes write without a lock: two that write the same place at the same moment count one action twice, which is
-    rare and does no harm.
+    Processes write without a lock: two that write to the same slot at the same moment count one action twice, which is
+    rare and harmless.
     """
 
     def __init__(self) -> None:
         self._memory_file = _open_shared_memory()
-        self._memory: mmap.mmap | bytearray = (
-            bytearray(MEMORY_BYTES) if self._memory_file is None else mmap.mmap(self._memory_file, MEMORY_BYTES)
-        )
+        self._memory: mmap.mmap | bytearray = bytearray(MEMORY_BYTES)
+        if self._memory_file is not None:
+            self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
+        times_offset = (_HEADER_WORDS + MAX_CLICKS) * 8
         self._words = (ctypes.c_uint64 * _MEMORY_WORDS).from_buffer(self._memory)
-        self._times = (ctypes.c_double * MAX_CLICKS).from_buffer(self._memory, (_HEADER_WORDS + MAX_CLICKS) * 8)
+        self._times = (ctypes.c_double * MAX_CLICKS).from_buffer(self._memory, times_offset)
         self._hour = -1
         self._salt = b""
 
     def hash_user(self, user_name: str, hour: int) -> int:
-        """Return what stands for a user within an hour.
+        """Return a number that stands for a user within an hour.
 
         Parameters
         ----------
         user_name
-            Of the account; or address and agent.
+            Name of the account; or address and agent.
         hour
             Hours since 1970.
         """
         if hour != self._hour or self._words[0] != hour:
             self._renew_salt(hour)
-        return int.from_bytes(blake2b(user_name.encode("utf-8", "replace"), key=self._salt, digest_size=8).digest())
+        user_bytes = user_name.encode("utf-8", "replace")
+        return int.from_bytes(blake2b(user_bytes, key=self._salt, digest_size=8).digest())
 
     def is_double_click(self, user_hash: int, request_text: str, monotonic_time: float) -> bool:
-        """Return whether a user asked the same less than 30 s ago; from now on this is the last time.
+        """Return whether a user requested the same less than 30 s ago, and record the time of this request.
 
         Parameters
         ----------
         user_hash
-            Who, as `user_hash` says.
+            The user, as `hash_user` returns it.
         request_text
-            That was asked.
+            The request.
         monotonic_time
             Seconds of a clock that never goes back, the same in all processes.
         """
@@ -90,14 +92,14 @@ class UsageSessions:
         return False
 
     def is_first_in_session(self, user_hash: int, action: str) -> bool:
-        """Return whether a user does something for the first time in this hour.
+        """Return whether a user does something for the first time in this hour, and record it.
 
         Parameters
         ----------
         user_hash
-            Who, as `user_hash` says.
+            The user, as `hash_user` returns it.
         action
-            That was done.
+            The action.
         """
         words = self._words
         table_start = _HEADER_WORDS + 2 * MAX_CLICKS
@@ -113,9 +115,9 @@ class UsageSessions:
         return True
 
     def _renew_salt(self, hour: int) -> None:
-        """Take up the salt of an hour.
+        """Use the salt of an hour.
 
-        The first process that comes makes it, and with the last one all that was remembered is forgotten.
+        The first process that needs it creates it; with the old salt, all hashes of the last hour are deleted.
         """
         with self._lock_memory():
             if self._words[0] != hour:
@@ -137,9 +139,9 @@ class UsageSessions:
 
 
 def create_shared_memory() -> None:
-    """Allocate the memory of a server that begins.
+    """Allocate the memory of a server that starts.
 
-    Its processes find it by the environment, others remember for themselves.
+    Its processes find it by the environment; other processes use their own memory.
     """
     if sys.platform == "linux":
         file = os.memfd_create("hven-visits")

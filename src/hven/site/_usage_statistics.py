@@ -1,10 +1,11 @@
 """Count how often collections and tables are used.
 
-A request is noted within a microsecond. A thread sums the notes, and adds the sums to the system state every few
-seconds.
+A request is recorded within a microsecond. A thread sums the recorded requests, and adds the sums to the system state
+every few seconds.
 
-Counted as the COUNTER Code of Practice for Research Data (release RD1) has it: actions of people and of machines,
-double clicks once, sessions of an hour; robots of its list apart. A collection is COUNTER's dataset.
+The counts follow the COUNTER Code of Practice for Research Data (release RD1): actions of people and of machines,
+double clicks once, sessions of an hour; the robots of its list are counted separately. A collection is COUNTER's
+dataset.
 """
 
 from __future__ import annotations
@@ -35,22 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven")
 
-GATHER_INTERVAL_SECONDS = 2.0  # seconds between two looks at what was noted
-WRITE_INTERVAL_SECONDS = 15.0  # seconds between two writings: what a process that is killed loses
-MAX_PENDING_REQUESTS = 20_000  # noted requests that are not waited with
+GATHER_INTERVAL_SECONDS = 2.0  # seconds between two sums of what was recorded
+WRITE_INTERVAL_SECONDS = 15.0  # seconds between two writes: what a process that is killed loses
+MAX_PENDING_REQUESTS = 20_000  # more recorded requests are summed at once
 REGULAR_ACCESS, MACHINE_ACCESS, ROBOT_ACCESS = "regular", "machine", "robot"
 _SUCCESS_STATUSES = {200, 203, 206, 304}  # what COUNTER calls successful (10.1: 200 and 304), and parts of files
-_UNCOUNTED_SERVICES = {
-    "",
-    "health",
-    "login",
-    "sign",
-    "jobs",
-    "referee",
-    "push",
-}  # nothing that is published is used by these
-_PARTIAL_CONTENT_SERVICES = {"previews", "hips"}  # pieces of what is shown: their bytes count, but nobody has acted
-_METADATA_SERVICES = {"datalink"}  # answers rows, which are about data
+_UNCOUNTED_SERVICES = {"", "health", "login", "sign", "jobs", "referee", "push"}  # they use nothing that is published
+_PARTIAL_CONTENT_SERVICES = {"previews", "hips"}  # pieces of what is shown: their bytes count, but are no action
+_METADATA_SERVICES = {"datalink"}  # its answers are rows about data, not data
+# pages about a collection; what their scripts fetch is no action of a user
 # pages that are about a collection; what their scripts fetch is no action of anybody
 _COUNTED_PAGE_PATHS = {
     "/collections/{name}",
@@ -69,7 +63,7 @@ _COUNTED_PAGE_PATHS = {
 
 
 class CountedAnswer(Protocol):
-    """What the tally must know of the rows of an answer."""
+    """What the counter must know of the rows of an answer."""
 
     @property
     def tables(self) -> tuple[Table, ...]: ...
@@ -81,33 +75,33 @@ class CountedAnswer(Protocol):
 
 @dataclass(slots=True)
 class RequestUsage:
-    """What one request is about; whoever answers it notes that here.
+    """What one request uses; the code that answers it records that here.
 
     Attributes
     ----------
     face
         Name of the service.
     path
-        Of its route, with names of parameters.
+        Path of its route, with names of parameters.
     params
         Values of these.
     answers
         Rows that are sent.
     rows_by_table
-        Qualified names of those whose rows are sent otherwise, and how many.
+        Number of rows that are sent in other ways, by the qualified names of their tables.
     files_by_collection
-        Collection -> files that are sent.
+        Collection -> number of files that are sent.
     """
 
     face: str = ""
     path: str = ""
-    params: Mapping[str, Any] | None = None  # most requests note little: what is made for each costs
+    params: Mapping[str, Any] | None = None  # most requests record little: each object costs time
     answers: Sequence[CountedAnswer] = ()
     rows_by_table: Mapping[str, int] | None = None
     files_by_collection: Mapping[str, int] | None = None
 
 
-#: Of the request that is answered here; threads that work for it have it, too.
+#: The usage of the request that is answered here; threads that work for the request have it, too.
 CURRENT_USAGE: ContextVar[RequestUsage | None] = ContextVar("using", default=None)
 
 
@@ -117,33 +111,33 @@ def record_sent_data(
     rows_by_table: Mapping[str, int] | None = None,
     file_collections: Sequence[str] = (),
 ) -> None:
-    """Note what the request that is answered here sends.
+    """Record what the current request sends.
 
     Parameters
     ----------
     answer
-        Rows, as they leave.
+        Rows, while they are sent.
     rows_by_table
-        Qualified names of tables, and how many rows of them.
+        Qualified names of tables, and their numbers of rows.
     file_collections
         The collection of each file.
     """
-    use = CURRENT_USAGE.get()
-    if use is None:
+    usage = CURRENT_USAGE.get()
+    if usage is None:
         return
     if answer is not None:
-        use.answers = (*use.answers, answer)
+        usage.answers = (*usage.answers, answer)
     if rows_by_table:
-        use.rows_by_table = {
-            name: (use.rows_by_table or {}).get(name, 0) + rows_by_table.get(name, 0)
-            for name in {**(use.rows_by_table or {}), **rows_by_table}
-        }
+        row_counts = dict(usage.rows_by_table or {})
+        for name, row_count in rows_by_table.items():
+            row_counts[name] = row_counts.get(name, 0) + row_count
+        usage.rows_by_table = row_counts
     if file_collections:
-        use.files_by_collection = Counter(use.files_by_collection or {}) + Counter(file_collections)
+        usage.files_by_collection = Counter(usage.files_by_collection or {}) + Counter(file_collections)
 
 
 class SentAnswer(NamedTuple):
-    """What is left of an `CountedAnswer` that has been sent: the answer itself holds a query's plan."""
+    """What is kept of a `CountedAnswer` after it was sent: the answer itself holds a query's plan."""
 
     tables: tuple[Table, ...]
     row_count: int
@@ -156,17 +150,17 @@ class AnsweredRequest(NamedTuple):
     Attributes
     ----------
     usage
-        What it was about.
+        What it used.
     method, target, status, byte_count
-        Of the request, with its query; of the answer, with the bytes of its body.
+        Method and address of the request, with its query; status and body bytes of the answer.
     unix_time, monotonic_time
-        Seconds since 1970; and of a clock that never goes back.
+        Seconds since 1970, and seconds of a clock that never goes back.
     get_user_name
-        Tells the name of the account, or the address.
+        Returns the name of the account, or the address.
     user_agent
         User-Agent.
     fetch_destination
-        Sec-Fetch-Dest: what a browser wants it for.
+        Sec-Fetch-Dest: what a browser will use the answer for.
     """
 
     usage: RequestUsage
@@ -182,14 +176,14 @@ class AnsweredRequest(NamedTuple):
 
 
 class UsageCounter:
-    """Counts uses in this process, for the sums of all.
+    """Counts uses in this process, and adds them to the sums of all.
 
     Parameters
     ----------
     usage_counts
-        Where the sums are kept.
+        The stored sums.
     get_published_state
-        What is published now.
+        Returns the current state.
     """
 
     def __init__(self, usage_counts: UsageCountStore, get_published_state: Callable[[], PublishedState]) -> None:
@@ -199,16 +193,16 @@ class UsageCounter:
         self._sums_by_key: dict[UsageKey, list[int]] = {}
         self._usage_sessions = UsageSessions()
         self._countable_names: tuple[PublishedState, _CountableNames] | None = None
-        self._lock = threading.Lock()  # of the sums
+        self._lock = threading.Lock()  # protects the sums
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_write_failed = False
 
-    #: Allocates what the processes of a server that begins remember together for an hour.
+    #: Allocates the memory that the processes of a server share for the sessions of an hour.
     create_shared_memory = staticmethod(create_shared_memory)
 
     def record_request(self, request: AnsweredRequest) -> None:
-        """Note a request that was answered; only on the event loop.
+        """Record a request that was answered; only on the event loop.
 
         Parameters
         ----------
@@ -224,12 +218,12 @@ class UsageCounter:
             self.count_pending_requests()
 
     def start(self) -> None:
-        """Count by itself from now on, in a thread."""
+        """Start a thread that counts from now on."""
         self._thread = threading.Thread(target=self._count_periodically, name="tally", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what was counted, and count no more."""
+        """Stop counting, and write the sums."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -245,21 +239,22 @@ class UsageCounter:
                 last_write = time.monotonic()
 
     def count_pending_requests(self) -> None:
-        """Make sums of what was noted."""
+        """Add the recorded requests to the sums."""
         if not self._pending_requests:
             return
-        holdings = self._get_published_state()
+        published_state = self._get_published_state()
         with self._lock:
-            if self._countable_names is None or self._countable_names[0] is not holdings:
-                self._countable_names = holdings, _CountableNames(holdings)
+            if self._countable_names is None or self._countable_names[0] is not published_state:
+                self._countable_names = published_state, _CountableNames(published_state)
+            _, countable_names = self._countable_names
             while self._pending_requests:
                 try:
-                    self._count_request(self._pending_requests.popleft(), self._countable_names[1])
+                    self._count_request(self._pending_requests.popleft(), countable_names)
                 except Exception:
                     log.exception("a request could not be counted")
 
     def write_sums(self) -> None:
-        """Add the sums to the system state; where that cannot be written, they are kept until it can."""
+        """Add the sums to the system state; if it cannot be written, they are kept until it can."""
         with self._lock:
             sums = self._sums_by_key
             self._sums_by_key = {}
@@ -272,97 +267,92 @@ class UsageCounter:
                 log.warning("what was used cannot be written down yet: %s", error)
             self._has_write_failed = True
             with self._lock:
-                for key, values in sums.items():
-                    self._add_to_sums(key, values)
+                for key, counts in sums.items():
+                    self._add_to_sums(key, counts)
         else:
             self._has_write_failed = False
 
-    def _add_to_sums(self, key: UsageKey, values: Sequence[int]) -> None:
+    def _add_to_sums(self, key: UsageKey, counts: Sequence[int]) -> None:
         old_sums = self._sums_by_key.get(key)
         if old_sums is None:
-            self._sums_by_key[key] = list(values)
+            self._sums_by_key[key] = list(counts)
         else:
-            self._sums_by_key[key] = [a + b for a, b in zip(old_sums, values, strict=True)]
+            self._sums_by_key[key] = [old_sum + count for old_sum, count in zip(old_sums, counts, strict=True)]
 
     def _count_request(self, request: AnsweredRequest, names: _CountableNames) -> None:
-        use = request.usage
-        if request.status not in _SUCCESS_STATUSES or request.method == "HEAD" or use.face in _UNCOUNTED_SERVICES:
+        usage = request.usage
+        if request.status not in _SUCCESS_STATUSES or request.method == "HEAD":
+            return
+        if usage.face in _UNCOUNTED_SERVICES:
             return
         access = classify_user_agent(request.user_agent)
         month = "{:04d}-{:02d}".format(*time.gmtime(request.unix_time)[:2])
-        collections, tables, sends_data = names.find_used_items(use)
-        user = 0
+        collections, row_counts, sends_data = names.find_used_items(usage)
+        user_hash = 0
         is_counted = _is_user_action(request)
         if is_counted:
-            user = self._usage_sessions.hash_user(
-                f"{request.get_user_name()}|{request.user_agent}", int(request.unix_time // SESSION_SECONDS)
-            )
+            user_text = f"{request.get_user_name()}|{request.user_agent}"
+            user_hash = self._usage_sessions.hash_user(user_text, int(request.unix_time // SESSION_SECONDS))
+            request_text = f"{request.method} {request.target}"
             is_counted = access == ROBOT_ACCESS or not self._usage_sessions.is_double_click(
-                user, f"{request.method} {request.target}", request.monotonic_time
+                user_hash, request_text, request.monotonic_time
             )
         action_counts = [int(is_counted), int(is_counted and sends_data)]
         for collection in collections or [""]:
-            unique_counts = [
-                int(
-                    bool(action_count)
-                    and bool(collection)
-                    and self._usage_sessions.is_first_in_session(user, f"{action_kind} {collection}")
-                )
-                for action_count, action_kind in zip(action_counts, ("look", "take"), strict=True)
-            ]
-            collection_tables = {
-                table: rows for (table_collection, table), rows in tables.items() if table_collection == collection
-            }
-            rows = max(collection_tables.values(), default=0)
-            files = (use.files_by_collection or {}).get(collection, 0)
+            unique_counts = self._count_unique_actions(user_hash, collection, action_counts)
+            rows_by_table: dict[str, int] = {}
+            for (table_collection, table), row_count in row_counts.items():
+                if table_collection == collection:
+                    rows_by_table[table] = row_count
+            files = (usage.files_by_collection or {}).get(collection, 0)
             sent_bytes = request.byte_count // max(len(collections), 1)
+            sent_counts = [files, max(rows_by_table.values(), default=0), sent_bytes]
             if collection:
-                self._add_to_sums(
-                    UsageKey(month, collection, "", "", access),
-                    [*action_counts, *unique_counts, files, rows, sent_bytes],
-                )
-            self._add_to_sums(
-                UsageKey(month, collection, "", use.face, access), [*action_counts, 0, 0, files, rows, sent_bytes]
-            )
-            for table, count in collection_tables.items():
-                self._add_to_sums(
-                    UsageKey(month, collection, table, use.face, access),
-                    [
-                        *action_counts,
-                        0,
-                        0,
-                        files // len(collection_tables),
-                        count,
-                        sent_bytes // len(collection_tables),
-                    ],
-                )
+                total_key = UsageKey(month, collection, "", "", access)
+                self._add_to_sums(total_key, [*action_counts, *unique_counts, *sent_counts])
+            service_key = UsageKey(month, collection, "", usage.face, access)
+            self._add_to_sums(service_key, [*action_counts, 0, 0, *sent_counts])
+            for table, row_count in rows_by_table.items():
+                table_key = UsageKey(month, collection, table, usage.face, access)
+                table_counts = [files // len(rows_by_table), row_count, sent_bytes // len(rows_by_table)]
+                self._add_to_sums(table_key, [*action_counts, 0, 0, *table_counts])
+
+    def _count_unique_actions(self, user_hash: int, collection: str, action_counts: Sequence[int]) -> list[int]:
+        """Return for each kind of action 1 if the user does it for the first time in this session, else 0."""
+        unique_counts = []
+        for action_count, action_kind in zip(action_counts, ("look", "take"), strict=True):
+            is_unique = False
+            if action_count and collection:
+                is_unique = self._usage_sessions.is_first_in_session(user_hash, f"{action_kind} {collection}")
+            unique_counts.append(int(is_unique))
+        return unique_counts
 
 
 def _is_user_action(request: AnsweredRequest) -> bool:
-    """Return whether somebody wanted this, not a page or a script of one."""
-    use = request.usage
-    if use.face in _PARTIAL_CONTENT_SERVICES:
+    """Return whether a user requested this, not a page or its script."""
+    usage = request.usage
+    if usage.face in _PARTIAL_CONTENT_SERVICES:
         return False
-    if use.face == "portal" and not (use.answers or use.files_by_collection):
-        return use.path in _COUNTED_PAGE_PATHS and request.fetch_destination in {"", "document"}
+    if usage.face == "portal" and not (usage.answers or usage.files_by_collection):
+        return usage.path in _COUNTED_PAGE_PATHS and request.fetch_destination in {"", "document"}
     return request.fetch_destination in {"", "document", "empty"}
 
 
 @lru_cache(maxsize=1024)
 def classify_user_agent(user_agent: str) -> str:
-    """Return how something is asked, by its User-Agent.
+    """Return the kind of user by the User-Agent: ``regular``, ``machine`` or ``robot``.
 
-    ``regular``, ``machine`` or ``robot`` (COUNTER for Research Data RD1, 10.5 and 10.6).
+    The kinds are those of COUNTER for Research Data RD1, 10.5 and 10.6.
 
     Parameters
     ----------
     user_agent
-        User-Agent; services that look whether others work say ``(IVOA-test)`` in it (IVOA note SoftID 1.0), and are
+        User-Agent. Services that check whether others work have ``(IVOA-test)`` in it (IVOA note SoftID 1.0), and are
         robots, too.
     """
     if "(IVOA-test" in user_agent:
         return ROBOT_ACCESS
-    # first: the list of robots has general programs, too (curl, python), which RD1 wants counted
+    # machines come first: the list of robots also has general programs (curl, python), which RD1 wants counted
     if not user_agent or counter_robots.is_machine(user_agent):
         return MACHINE_ACCESS
     if counter_robots.is_robot(user_agent):
@@ -371,54 +361,58 @@ def classify_user_agent(user_agent: str) -> str:
 
 
 class _CountableNames:
-    """What may be counted, as it is published now: nothing else that somebody writes into an address becomes a line."""
+    """The published names that may be counted: other names in addresses get no sums."""
 
-    def __init__(self, holdings: PublishedState) -> None:
-        self.collections_by_schema = {name: name for name in holdings.resources}  # by schema
-        self.tables_by_name: dict[
-            str, tuple[str, str]
-        ] = {}  # collection and table, by the qualified name in lower case
-        for item in holdings.tables_by_name.values():
-            schema = item.table.schema
-            if item.release is not None:
-                self.collections_by_schema[schema] = item.release.collection
+    def __init__(self, published_state: PublishedState) -> None:
+        self.collections_by_schema = {name: name for name in published_state.resources}
+        # collection and table, by the qualified name in lower case
+        self.tables_by_name: dict[str, tuple[str, str]] = {}
+        for published_table in published_state.tables_by_name.values():
+            schema, table_name = published_table.table.schema, published_table.table.name
+            if published_table.release is not None:
+                self.collections_by_schema[schema] = published_table.release.collection
             elif schema not in self.collections_by_schema and schema not in {TAP_SCHEMA, USER_SCHEMA}:
                 self.collections_by_schema[schema] = schema
             if schema in self.collections_by_schema:
-                self.tables_by_name[f"{schema}.{item.table.name}".lower()] = (
-                    self.collections_by_schema[schema],
-                    item.table.name,
-                )
+                collection = self.collections_by_schema[schema]
+                self.tables_by_name[f"{schema}.{table_name}".lower()] = (collection, table_name)
 
-    def find_used_items(self, use: RequestUsage) -> tuple[list[str], dict[tuple[str, str], int], bool]:
+    def find_used_items(self, usage: RequestUsage) -> tuple[list[str], dict[tuple[str, str], int], bool]:
         """Return the collections of a request, the row counts of its tables, and whether it sent data."""
-        tables: dict[tuple[str, str], int] = {}
+        row_counts: dict[tuple[str, str], int] = {}
         sends_data = False
-        for answer in use.answers:
+        for answer in usage.answers:
             used_tables = [self.tables_by_name.get(table.qualified_name.lower()) for table in answer.tables]
-            tables |= {used_table: answer.row_count for used_table in used_tables if used_table is not None}
+            row_counts |= {used_table: answer.row_count for used_table in used_tables if used_table is not None}
             if answer.row_limit != 0 and any(used_tables):
                 sends_data = True
-        for name, rows in (use.rows_by_table or {}).items():
+        for name, row_count in (usage.rows_by_table or {}).items():
             used_table = self.tables_by_name.get(name.lower())
             if used_table is not None:
-                tables[used_table], sends_data = rows, True
-        files = [
-            self.collections_by_schema[name]
-            for name in use.files_by_collection or ()
-            if name in self.collections_by_schema
-        ]
-        collections = list(dict.fromkeys([*(name for name, _ in tables), *files]))
+                row_counts[used_table], sends_data = row_count, True
+        file_names = [name for name in usage.files_by_collection or () if name in self.collections_by_schema]
+        file_collections = [self.collections_by_schema[name] for name in file_names]
+        table_collections = [collection for collection, _ in row_counts]
+        collections = list(dict.fromkeys([*table_collections, *file_collections]))
         if not collections:
-            route_params = use.params or {}
-            name, _, table_name = str(route_params.get("name") or route_params.get("table") or "").partition(".")
-            table_name = table_name or str(route_params.get("table") or "")
-            used_table = self.tables_by_name.get(f"{name}.{table_name}".lower())
-            if used_table is not None:
-                tables[used_table], collections = 0, [used_table[0]]
-            elif name in self.collections_by_schema:
-                collections = [self.collections_by_schema[name]]
-        return collections, tables, (sends_data or bool(files)) and use.face not in _METADATA_SERVICES
+            collections = self._find_route_collections(usage.params or {}, row_counts)
+        has_sent_data = (sends_data or bool(file_collections)) and usage.face not in _METADATA_SERVICES
+        return collections, row_counts, has_sent_data
+
+    def _find_route_collections(
+        self, route_params: Mapping[str, Any], row_counts: dict[tuple[str, str], int]
+    ) -> list[str]:
+        """Return the collection that a route names; add a table that it names with no rows."""
+        route_name = str(route_params.get("name") or route_params.get("table") or "")
+        name, _, table_name = route_name.partition(".")
+        table_name = table_name or str(route_params.get("table") or "")
+        used_table = self.tables_by_name.get(f"{name}.{table_name}".lower())
+        if used_table is not None:
+            row_counts[used_table] = 0
+            return [used_table[0]]
+        if name in self.collections_by_schema:
+            return [self.collections_by_schema[name]]
+        return []
 
 
 __all__ = [

@@ -1,14 +1,14 @@
-"""Write a whole site into one file that any engine and any store can take back.
+"""Write a whole site into one file that any engine and any store can restore.
 
-The file has the descriptors, the system state as of one moment, and the rows.
+The file contains the descriptors, the system state of one moment, and the rows.
 
-An archive is a tar file. Its first member says what it is, its last one has the size and SHA-256 of every other::
+An archive is a tar file. Its first member describes it, its last one has the size and SHA-256 of every other::
 
     hven-backup.json                     format, version of Hven, time, site, whether rows are in it
     site/hven.toml, site/collections/..  what the curators wrote; no secrets, nothing of var/
     state/TABLE.jsonl                    a row of the system state in each line
     rows/NUMBER.arrow                    a snapshot as an Arrow stream, compressed
-    jobs/ID/..                           what finished jobs gave
+    jobs/ID/..                           results of finished jobs
     checksums.json
 """
 
@@ -48,23 +48,23 @@ _CHUNK_BYTES = 1 << 20
 def write_backup(
     site: Site, path: Path, *, include_rows: bool = True, on_table: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """Write an archive of a site. It may be served and ingested meanwhile: what is kept is the state of one moment.
+    """Write an archive of a site. It contains the state of one moment.
 
     Parameters
     ----------
     site
-        It may be served meanwhile.
+        The site; it may be served and ingested meanwhile.
     path
-        A file that does not exist yet; it appears when it is whole.
+        A file that does not exist yet; it appears when it is complete.
     include_rows
-        False: without rows; what is published is then made again from its sources.
+        False: without rows; after a restoration the collections are ingested from their sources again.
     on_table
-        Told each table, from this thread.
+        Called with the name of each table, from this thread.
 
     Returns
     -------
     dict
-        What the archive says of itself, with ``bytes``.
+        The archive's header, with ``bytes``.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def write_backup(
     partial_path = path.with_name(f".{path.name}.{label}.part")
     try:
         with partial_path.open("xb") as file:
-            partial_path.chmod(0o600)  # accounts and readers' tables are in it
+            partial_path.chmod(0o600)  # it contains accounts and users' tables
             with tarfile.open(fileobj=file, mode="w") as tar:
                 archive_writer = _ArchiveWriter(tar, partial_path.parent)
                 header = _build_header(site, include_rows)
@@ -96,9 +96,8 @@ def write_backup(
         partial_path.replace(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise StorageError(
-            f"the backup {path} cannot be written: {reason}", remedy="make room, or name a place that can be written"
-        ) from error
+        remedy = "make room, or name a place that can be written"
+        raise StorageError(f"the backup {path} cannot be written: {reason}", remedy=remedy) from error
     finally:
         site.store.unpin_snapshots(label)
         partial_path.unlink(missing_ok=True)
@@ -110,24 +109,24 @@ def _ignore_progress(_: str) -> None:
 
 
 def _build_header(site: Site, include_rows: bool) -> dict[str, Any]:
+    time_text = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {
         "backup": ARCHIVE_FORMAT,
         "hven": hven.__version__,
         "store": STATE_FORMAT,
-        "made": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "made": time_text,
         "site": site.settings.name,
         "data": include_rows,
     }
 
 
 class _ArchiveWriter:
-    """The archive that is being written; remembers size and checksum of every member."""
+    """The archive that is being written, with size and checksum of every member so far."""
 
     def __init__(self, tar: tarfile.TarFile, temporary_directory: Path) -> None:
         self.tar = tar
-        self.temporary_directory = (
-            temporary_directory  # for what is as large as a table: the disk that the archive is on
-        )
+        # files here may be as large as a table, so it is on the disk of the archive
+        self.temporary_directory = temporary_directory
         self.checksums: dict[str, list[Any]] = {}
 
     def add_text(self, name: str, text: str) -> None:
@@ -141,21 +140,20 @@ class _ArchiveWriter:
             self._add_spooled_file(name, file)
 
     def add_file(self, name: str, path: Path) -> None:
+        file_stat = path.stat()
         with path.open("rb") as file:
-            self._add_member(name, file, path.stat().st_size, mode=path.stat().st_mode & 0o777)
+            self._add_member(name, file, file_stat.st_size, mode=file_stat.st_mode & 0o777)
 
     def add_rows(self, name: str, schema: pa.Schema, batches: Generator[pa.RecordBatch]) -> int:
-        count = 0
+        row_count = 0
+        write_options = pa.ipc.IpcWriteOptions(compression="zstd")
         with tempfile.TemporaryFile(dir=self.temporary_directory) as file:
-            with (
-                pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
-                closing(batches),
-            ):
+            with pa.ipc.new_stream(file, schema, options=write_options) as writer, closing(batches):
                 for batch in batches:
                     writer.write_batch(batch.select(schema.names).cast(schema))
-                    count += batch.num_rows
+                    row_count += batch.num_rows
             self._add_spooled_file(name, cast("BinaryIO", file))
-        return count
+        return row_count
 
     def _add_spooled_file(self, name: str, file: Any) -> None:
         size = file.tell()
@@ -173,9 +171,9 @@ class _ArchiveWriter:
 
 
 class ChecksumReader:
-    """A file whose checksum is made while it is read, exactly `remaining_bytes` bytes of it.
+    """A file that computes its checksum while it is read, at most `remaining_bytes` bytes of it.
 
-    Files that grow are cut, those that shrink are refused.
+    A file that grows meanwhile is cut; one that shrinks is refused.
     """
 
     def __init__(self, file: Any, remaining_bytes: int | None = None) -> None:
@@ -184,7 +182,7 @@ class ChecksumReader:
         self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """Read on.
+        """Read the next bytes.
 
         Parameters
         ----------
@@ -194,7 +192,7 @@ class ChecksumReader:
         Returns
         -------
         data
-            Bytes, which are summed up.
+            The bytes, which are added to the checksum.
         """
         if self._remaining_bytes is not None:
             if size < 0:
@@ -214,27 +212,21 @@ class ChecksumReader:
 
 
 def _add_site_files(archive_writer: _ArchiveWriter, site: Site, archive: Path) -> None:
-    """Add what the curators wrote, files beside descriptors too."""
+    """Add what the curators wrote, including files beside descriptors."""
     root = site.settings.directory
     skipped_paths = {archive.resolve(), site.settings.data_directory.resolve()}
+
+    def is_included(path: Path) -> bool:
+        is_excluded_name = path.parent == root and path.name in EXCLUDED_NAMES
+        return not is_excluded_name and path.resolve() not in skipped_paths
+
     for directory, names, files in os.walk(root):
         directory_path = Path(directory)
-        is_root = directory_path == root
-        names[:] = sorted(
-            name
-            for name in names
-            if not (is_root and name in EXCLUDED_NAMES) and (directory_path / name).resolve() not in skipped_paths
-        )
+        names[:] = sorted(name for name in names if is_included(directory_path / name))
         for name in sorted(files):
             path = directory_path / name
-            if (
-                (is_root and name in EXCLUDED_NAMES)
-                or path.resolve() in skipped_paths
-                or name.endswith(".part")
-                or not path.is_file()
-            ):
-                continue
-            archive_writer.add_file(f"site/{path.relative_to(root)}", path)
+            if is_included(path) and not name.endswith(".part") and path.is_file():
+                archive_writer.add_file(f"site/{path.relative_to(root)}", path)
 
 
 def _add_snapshots(
@@ -243,14 +235,12 @@ def _add_snapshots(
     for record in records:
         on_table(record.table.qualified_name)
         engine = site.engines.find_engine(record.snapshot)
-        count = archive_writer.add_rows(
-            f"rows/{record.id}.arrow", record.table.arrow_schema, _iterate_batches(engine.read_rows(record.snapshot))
-        )
-        if count != record.snapshot.rows:
-            raise StorageError(
-                f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {count:,} could be read",
-                remedy="ingest it again",
-            )
+        batches = _iterate_batches(engine.read_rows(record.snapshot))
+        row_count = archive_writer.add_rows(f"rows/{record.id}.arrow", record.table.arrow_schema, batches)
+        if row_count != record.snapshot.rows:
+            table_name = record.table.qualified_name
+            message = f"{table_name} has {record.snapshot.rows:,} rows, of which {row_count:,} could be read"
+            raise StorageError(message, remedy="ingest it again")
 
 
 def _iterate_batches(batches: Any) -> Generator[pa.RecordBatch]:
@@ -265,9 +255,8 @@ def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str
                 try:
                     archive_writer.add_file(f"jobs/{path.relative_to(root)}", path)
                 except FileNotFoundError as error:
-                    raise NotFoundError(
-                        f"the job {job} was destroyed in this moment", remedy="run the backup again"
-                    ) from error
+                    message = f"the job {job} was destroyed in this moment"
+                    raise NotFoundError(message, remedy="run the backup again") from error
 
 
 __all__ = ["ARCHIVE_FORMAT", "CHECKSUMS_MEMBER", "HEADER_MEMBER", "ChecksumReader", "write_backup"]

@@ -1,8 +1,7 @@
-"""Counters of what processes do, shared by all of a server.
+"""Counters of requests and queries, shared by all processes of a server.
 
-A row of numbers for each process in memory that they share, added up when asked.
-
-To count costs a microsecond: a process writes its own row only, so nobody waits for anybody.
+Each process has a row of numbers in shared memory; the rows are added up when the sums are needed. Counting costs a
+microsecond: a process writes only to its own row, so no process waits for another.
 """
 
 from __future__ import annotations
@@ -26,27 +25,26 @@ from hven.model import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SHARED_MEMORY_VARIABLE = "HVEN_SERVER_COUNTERS"  # variable that names that memory, in the processes of a server
+SHARED_MEMORY_VARIABLE = "HVEN_SERVER_COUNTERS"  # environment variable of a server's processes that names the memory
 MAX_PROCESSES = 512
 COUNTED_SERVICES = ("tap", "cone", "files", "jobs", "health", "metrics", "portal")
 _SERVICE_NUMBERS = {name: number for number, name in enumerate(COUNTED_SERVICES)}
 _PORTAL_NUMBER = _SERVICE_NUMBERS["portal"]
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx", "left")
 TIME_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-ERROR_KINDS = (
-    *sorted(
-        kind.label for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HvenError)
-    ),
-    "other",
-)
+_ERROR_CLASSES = [
+    item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, errors.HvenError)
+]
+ERROR_KINDS = (*sorted(error_class.label for error_class in _ERROR_CLASSES), "other")
 _ERROR_KIND_NUMBERS = {name: number for number, name in enumerate(ERROR_KINDS)}
+_BUCKET_COUNT = len(TIME_BUCKETS_SECONDS) + 1  # the last one is for longer times
 
-# where what stands in a row
+# positions of the counters in a row
 _RUNNING_OFFSET, _RUNNING_QUERIES_OFFSET, _QUERY_COUNT_OFFSET, _ROW_COUNT_OFFSET, _QUERY_SECONDS_OFFSET = range(5)
 _ERRORS_OFFSET = 5
 _REQUESTS_OFFSET = _ERRORS_OFFSET + len(ERROR_KINDS)
 _TIME_BUCKETS_OFFSET = _REQUESTS_OFFSET + len(COUNTED_SERVICES) * len(STATUS_CLASSES)
-_REQUEST_SECONDS_OFFSET = _TIME_BUCKETS_OFFSET + len(COUNTED_SERVICES) * (len(TIME_BUCKETS_SECONDS) + 1)
+_REQUEST_SECONDS_OFFSET = _TIME_BUCKETS_OFFSET + len(COUNTED_SERVICES) * _BUCKET_COUNT
 _BYTES_OFFSET = _REQUEST_SECONDS_OFFSET + len(COUNTED_SERVICES)
 COUNTERS_PER_PROCESS = _BYTES_OFFSET + len(COUNTED_SERVICES)
 MEMORY_BYTES = MAX_PROCESSES * COUNTERS_PER_PROCESS * 8
@@ -54,26 +52,26 @@ MEMORY_BYTES = MAX_PROCESSES * COUNTERS_PER_PROCESS * 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTotals:
-    """What all processes have counted since the server began.
+    """What all processes have counted since the server started.
 
     Attributes
     ----------
     process_count, query_count
-        Processes that counted, and queries that ended.
+        Number of processes that counted, and of queries that ended.
     running_requests, running_queries
-        Requests and queries that run now.
+        Number of requests and queries that run now.
     row_count
-        Of all answers.
+        Number of rows of all answers.
     query_seconds
-        Of all queries together.
+        Seconds of all queries together.
     errors_by_kind
-        Kind -> queries that ended so.
+        Kind of error -> number of queries that ended with it.
     requests_by_status
-        (face, status) -> number.
+        (service, status) -> number of requests.
     time_histograms
-        Face -> number by `TIME_BUCKETS_SECONDS`, and those that took longer.
+        Service -> numbers of requests by `TIME_BUCKETS_SECONDS`, and those that took longer.
     seconds_by_service, bytes_by_service
-        Face -> sum.
+        Service -> sum.
     """
 
     process_count: int
@@ -90,34 +88,32 @@ class ServerTotals:
 
 
 class ProcessCounters:
-    """The counters of this process, and through them those of all.
+    """The counters of this process, and through shared memory those of all.
 
-    Requests are counted by the event loop alone; queries by any thread, under a lock that is held for some additions.
+    Only the event loop counts requests; any thread counts queries, under a lock that is held for a few additions.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._memory: mmap.mmap | bytearray = bytearray(COUNTERS_PER_PROCESS * 8)
-        # open as long as the process lives: the lock on its row is the file's
-        if path is None:
-            self._memory_file = None
-        else:
+        # the file stays open as long as the process lives, because the lock on its row belongs to the file
+        self._memory_file: int | None = None
+        row_number: int | None = None
+        if path is not None:
             self._memory_file = _open_shared_memory(path)
-        if self._memory_file is None:
-            slot = None
-        else:
-            slot = _lock_row(self._memory_file)
-        if self._memory_file is not None and slot is not None:
+        if self._memory_file is not None:
+            row_number = _lock_row(self._memory_file)
+        if self._memory_file is not None and row_number is not None:
             self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
-        # half the price of a memoryview's item
-        self._row = (ctypes.c_double * COUNTERS_PER_PROCESS).from_buffer(
-            self._memory, (slot or 0) * COUNTERS_PER_PROCESS * 8
-        )
-        self._row[_RUNNING_OFFSET] = self._row[_RUNNING_QUERIES_OFFSET] = 0.0  # whoever had the row before is dead
+        row_offset = (row_number or 0) * COUNTERS_PER_PROCESS * 8
+        # access takes half as long as to an item of a memoryview
+        self._row = (ctypes.c_double * COUNTERS_PER_PROCESS).from_buffer(self._memory, row_offset)
+        # the process that had the row before is dead
+        self._row[_RUNNING_OFFSET] = self._row[_RUNNING_QUERIES_OFFSET] = 0.0
         self._lock = threading.Lock()
 
     @classmethod
     def open_for_process(cls) -> ProcessCounters:
-        """Return those of the server that this process belongs to; else some of its own."""
+        """Open the counters of the server to which this process belongs; without a server, private ones."""
         path = os.environ.get(SHARED_MEMORY_VARIABLE)
         return cls(Path(path) if path else None)
 
@@ -133,29 +129,27 @@ class ProcessCounters:
         Parameters
         ----------
         path
-            Its address.
+            Path of its address.
         status
-            Of HTTP; 499: the reader left.
+            HTTP status; 499: the client has disconnected.
         duration_seconds
-            That it took.
+            Seconds that it took.
         byte_count
             Bytes of its answer.
         """
         row = self._row
         row[_RUNNING_OFFSET] -= 1.0
-        face = _SERVICE_NUMBERS.get(path.split("/", 2)[1] if path else "", _PORTAL_NUMBER)
+        service_name = path.split("/", 2)[1] if path else ""
+        service = _SERVICE_NUMBERS.get(service_name, _PORTAL_NUMBER)
         if status == 499:
-            kind = 4
+            status_class = 4
         else:
-            kind = min(max(status // 100, 2), 5) - 2
-        row[_REQUESTS_OFFSET + face * len(STATUS_CLASSES) + kind] += 1.0
-        row[
-            _TIME_BUCKETS_OFFSET
-            + face * (len(TIME_BUCKETS_SECONDS) + 1)
-            + bisect_left(TIME_BUCKETS_SECONDS, duration_seconds)
-        ] += 1.0
-        row[_REQUEST_SECONDS_OFFSET + face] += duration_seconds
-        row[_BYTES_OFFSET + face] += byte_count
+            status_class = min(max(status // 100, 2), 5) - 2
+        bucket = bisect_left(TIME_BUCKETS_SECONDS, duration_seconds)
+        row[_REQUESTS_OFFSET + service * len(STATUS_CLASSES) + status_class] += 1.0
+        row[_TIME_BUCKETS_OFFSET + service * _BUCKET_COUNT + bucket] += 1.0
+        row[_REQUEST_SECONDS_OFFSET + service] += duration_seconds
+        row[_BYTES_OFFSET + service] += byte_count
 
     def count_query_start(self) -> None:
         """Count a query that begins to run."""
@@ -168,11 +162,11 @@ class ProcessCounters:
         Parameters
         ----------
         row_count
-            Of its answer.
+            Rows of its answer.
         duration_seconds
-            That it took.
+            Seconds that it took.
         error_kind
-            The kind that ended it; None: none.
+            Kind of the error that ended it; None: it succeeded.
         """
         row = self._row
         with self._lock:
@@ -181,7 +175,7 @@ class ProcessCounters:
             row[_ROW_COUNT_OFFSET] += row_count
             row[_QUERY_SECONDS_OFFSET] += duration_seconds
             if error_kind is not None:
-                row[_ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)] += 1.0
+                row[_get_error_position(error_kind)] += 1.0
 
     def count_refused_query(self, error_kind: str) -> None:
         """Count a query that was refused before it ran.
@@ -189,13 +183,13 @@ class ProcessCounters:
         Parameters
         ----------
         error_kind
-            Its kind.
+            Kind of the error.
         """
         with self._lock:
             self._row[_QUERY_COUNT_OFFSET] += 1.0
-            self._row[_ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)] += 1.0
+            self._row[_get_error_position(error_kind)] += 1.0
 
-    # --- asking ----------------------------------------------------------------------------------------------
+    # --- sums ------------------------------------------------------------------------------------------------
 
     def sum_processes(self) -> ServerTotals:
         """Add up what all processes have counted.
@@ -203,47 +197,45 @@ class ProcessCounters:
         Returns
         -------
         counted
-            Sums since the server began.
+            Sums since the server started.
         """
         rows = np.frombuffer(self._memory, dtype=np.float64).reshape(-1, COUNTERS_PER_PROCESS)
         total = rows.sum(axis=0)
         process_count = int((rows != 0).any(axis=1).sum())
-        faces = range(len(COUNTED_SERVICES))
-        width = len(TIME_BUCKETS_SECONDS) + 1
-        running_requests = int(total[_RUNNING_OFFSET])
-        running_queries = int(total[_RUNNING_QUERIES_OFFSET])
-        query_count = int(total[_QUERY_COUNT_OFFSET])
+        service_count, status_count = len(COUNTED_SERVICES), len(STATUS_CLASSES)
+        errors_by_kind: dict[str, int] = {}
+        for error_kind, number in _ERROR_KIND_NUMBERS.items():
+            if total[_ERRORS_OFFSET + number]:
+                errors_by_kind[error_kind] = int(total[_ERRORS_OFFSET + number])
+        request_counts = total[_REQUESTS_OFFSET:_TIME_BUCKETS_OFFSET].reshape(service_count, status_count)
+        histograms = total[_TIME_BUCKETS_OFFSET:_REQUEST_SECONDS_OFFSET].reshape(service_count, _BUCKET_COUNT)
+        requests_by_status: dict[tuple[str, str], int] = {}
+        time_histograms: dict[str, tuple[int, ...]] = {}
+        seconds_by_service: dict[str, float] = {}
+        bytes_by_service: dict[str, int] = {}
+        for service, name in enumerate(COUNTED_SERVICES):
+            for status, request_count in zip(STATUS_CLASSES, request_counts[service], strict=True):
+                if request_count:
+                    requests_by_status[name, status] = int(request_count)
+            time_histograms[name] = tuple(int(count) for count in histograms[service])
+            seconds_by_service[name] = float(total[_REQUEST_SECONDS_OFFSET + service])
+            bytes_by_service[name] = int(total[_BYTES_OFFSET + service])
         return ServerTotals(
             process_count=process_count,
-            running_requests=running_requests,
-            running_queries=running_queries,
-            query_count=query_count,
+            running_requests=int(total[_RUNNING_OFFSET]),
+            running_queries=int(total[_RUNNING_QUERIES_OFFSET]),
+            query_count=int(total[_QUERY_COUNT_OFFSET]),
             row_count=int(total[_ROW_COUNT_OFFSET]),
             query_seconds=float(total[_QUERY_SECONDS_OFFSET]),
-            errors_by_kind={
-                kind: int(total[_ERRORS_OFFSET + number])
-                for kind, number in _ERROR_KIND_NUMBERS.items()
-                if total[_ERRORS_OFFSET + number]
-            },
-            requests_by_status={
-                (COUNTED_SERVICES[face], status): int(total[_REQUESTS_OFFSET + face * len(STATUS_CLASSES) + number])
-                for face in faces
-                for number, status in enumerate(STATUS_CLASSES)
-                if total[_REQUESTS_OFFSET + face * len(STATUS_CLASSES) + number]
-            },
-            time_histograms={
-                COUNTED_SERVICES[face]: tuple(
-                    int(value)
-                    for value in total[_TIME_BUCKETS_OFFSET + face * width : _TIME_BUCKETS_OFFSET + (face + 1) * width]
-                )
-                for face in faces
-            },
-            seconds_by_service={COUNTED_SERVICES[face]: float(total[_REQUEST_SECONDS_OFFSET + face]) for face in faces},
-            bytes_by_service={COUNTED_SERVICES[face]: int(total[_BYTES_OFFSET + face]) for face in faces},
+            errors_by_kind=errors_by_kind,
+            requests_by_status=requests_by_status,
+            time_histograms=time_histograms,
+            seconds_by_service=seconds_by_service,
+            bytes_by_service=bytes_by_service,
         )
 
     def summarize(self) -> dict[str, object]:
-        """Sum up the numbers of queries and requests, for people.
+        """Summarize the numbers of queries and requests, for people.
 
         Returns
         -------
@@ -261,13 +253,15 @@ class ProcessCounters:
         }
 
 
+def _get_error_position(error_kind: str) -> int:
+    return _ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)
+
+
 def create_shared_memory() -> None:
-    """Allocate the memory of a server that begins.
+    """Allocate the memory of a server that starts.
 
-    Its processes find it by the environment, others count for themselves.
-
-    It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the
-    process (SIGBUS).
+    Its processes find it by the environment; other processes count for themselves. The memory is no file on a disk:
+    writing to a mapped part of a file kills the process (SIGBUS) if the disk is full or read-only.
     """
     if sys.platform == "linux":
         file = os.memfd_create("hven-counters")
@@ -278,7 +272,7 @@ def create_shared_memory() -> None:
 def _open_shared_memory(path: Path) -> int | None:
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # the server is gone; what is counted now interests nobody
+    except OSError:  # the server is gone; nobody needs these counts
         return None
     if os.fstat(file).st_size == MEMORY_BYTES:
         return file
@@ -287,7 +281,7 @@ def _open_shared_memory(path: Path) -> int | None:
 
 
 def _lock_row(descriptor: int) -> int | None:
-    """Lock a row that no living process has: each holds a lock on one byte, which ends with it."""
+    """Lock a row that no living process has: each process holds a lock on one byte, which ends with the process."""
     for number in range(MAX_PROCESSES):
         with contextlib.suppress(OSError):
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)

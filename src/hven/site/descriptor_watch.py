@@ -1,6 +1,6 @@
-"""The descriptors of a site as they are now: each is read again when one of its files changed.
+"""The present descriptors of a site: each is read again when one of its files has changed.
 
-Faults keep the last good one, which the store has.
+While a descriptor has faults, its last valid version, which the store keeps, stays in force.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.site.store._descriptors import DescriptorStore
 
 DESCRIPTOR_SUFFIXES = (".yaml", ".yml")
-SAVE_AGAIN_SECONDS = 10.0  # until a store that did not take a descriptor is asked again
+SAVE_AGAIN_SECONDS = 10.0  # until a descriptor that the store did not accept is offered again
 _RESTRICTION_PATTERN = re.compile(r"""^[\s{,-]*(access\s*:\s*["']?(private|members)|project\s*:)""", re.MULTILINE)
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -39,22 +39,22 @@ class DescriptorState:
     Attributes
     ----------
     name
-        Of the collection.
+        Name of the collection.
     stamp
-        Of the files when they were read.
+        Stamp of the files when they were read.
     files
         The descriptor, its includes and functions.
     resource
-        The last good reading, or None if there never was one.
+        The last valid version, or None if there never was one.
     problem
         What is wrong with it now, or None.
     is_closed
-        True if it cannot be read and nobody knows what was public: it says ``private``, ``members`` or ``project``
-        where the last good one did not, or there is no good one.
+        True if it cannot be read and may restrict what was public: it says ``private``, ``members`` or ``project``
+        where the last valid version did not, or there is no valid version.
     good_since
-        When the last good one was read first, if the store had it; ISO, UTC.
+        When the last valid version was first read, if it comes from the store; ISO, UTC.
     restrictions
-        Lines of the last good one that say ``private``, ``members`` or ``project``.
+        Lines of the last valid version that say ``private``, ``members`` or ``project``.
     """
 
     name: str
@@ -69,18 +69,18 @@ class DescriptorState:
 
 @dataclass(slots=True)
 class DescriptorWatcher:
-    """Every descriptor of a site. Not thread-safe: `Site` looks at it under its own lock.
+    """All descriptors of a site. Not thread-safe: `Site` uses it under its own lock.
 
     Attributes
     ----------
     settings
-        Of the site.
+        Settings of the site.
     stored_descriptors
-        The store's last good descriptors; None: they are not kept.
+        The store's last valid descriptors; None: they are not stored.
     states_by_collection
-        By collection.
+        The descriptors by collection.
     unsaved
-        Collections whose descriptor the store has not taken yet.
+        Collections whose descriptor the store has not accepted yet.
     """
 
     settings: Settings
@@ -90,32 +90,47 @@ class DescriptorWatcher:
     _saved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        """Begin with what the process that this one is a fork of has read, by the same settings.
+        """Begin with the descriptors that the parent process has read before it forked, if the settings are the same.
 
-        The next look finds what differs.
+        The next call of `reload_changed` finds what differs.
         """
         if _PREREAD_DESCRIPTORS is not None and _PREREAD_DESCRIPTORS.settings == self.settings:
             self.states_by_collection = dict(_PREREAD_DESCRIPTORS.states_by_collection)
             self.unsaved = set(_PREREAD_DESCRIPTORS.unsaved)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Apply other settings: every descriptor is read again, for some stand below or beside each.
+        """Apply other settings: every descriptor is read again, because some settings are its defaults.
 
         Parameters
         ----------
         settings
-            Of the site.
+            Settings of the site.
         """
         self.settings = settings
-        self.states_by_collection = {name: replace(item, stamp=()) for name, item in self.states_by_collection.items()}
+        for name, state in self.states_by_collection.items():
+            self.states_by_collection[name] = replace(state, stamp=())
+
+    def list_resources(self) -> dict[str, Resource]:
+        """Return the last valid version of each descriptor by collection.
+
+        Returns
+        -------
+        resources
+            Without collections that never had a valid one.
+        """
+        resources: dict[str, Resource] = {}
+        for name, state in self.states_by_collection.items():
+            if state.resource is not None:
+                resources[name] = state.resource
+        return resources
 
     def reload_changed(self) -> bool:
-        """Reload what changed since the last look.
+        """Read the descriptors that have changed since the last call.
 
         Returns
         -------
         changed
-            Whether anything did.
+            Whether any has.
         """
         descriptor_files = find_descriptor_files(self.settings)
         changed = False
@@ -124,36 +139,30 @@ class DescriptorWatcher:
             changed = True
         for name, path in descriptor_files.items():
             old_state = self.states_by_collection.get(name)
-            if old_state is not None:
+            watched_files: tuple[Path, ...] = (path,)
+            if old_state is not None and path in old_state.files:
                 watched_files = old_state.files
-            else:
-                watched_files = (path,)
-            if path not in watched_files:
-                watched_files = (path,)
             if old_state is not None and old_state.stamp == compute_stamp(watched_files):
                 continue
             self.states_by_collection[name] = self._read_descriptor(name, path, old_state)
             changed = True
             self.unsaved.add(name)
             self._saved_at = 0.0
-        if (
-            self.unsaved
-            and self.stored_descriptors is not None
-            and time.monotonic() - self._saved_at > SAVE_AGAIN_SECONDS
-        ):
+        is_save_due = time.monotonic() - self._saved_at > SAVE_AGAIN_SECONDS
+        if self.unsaved and self.stored_descriptors is not None and is_save_due:
             self._saved_at = time.monotonic()
             self._save_descriptors(self.stored_descriptors)
         return changed
 
     def _save_descriptors(self, stored_descriptors: DescriptorStore) -> None:
-        """Give the store the descriptors that it lacks. A store that takes nothing keeps nobody from being served."""
+        """Save the descriptors that the store lacks. The site is served even if the store does not accept them."""
         for name in sorted(self.unsaved):
-            item = self.states_by_collection.get(name)
-            if item is None or item.resource is None or item.problem is not None:
+            state = self.states_by_collection.get(name)
+            if state is None or state.resource is None or state.problem is not None:
                 self.unsaved.discard(name)
                 continue
-            stored_descriptor = _build_stored_descriptor(item.resource, self.settings)
-            if stored_descriptor is None:  # a file has changed since: the next look reads it again
+            stored_descriptor = _build_stored_descriptor(state.resource, self.settings)
+            if stored_descriptor is None:  # a file has changed since: the next call reads it again
                 continue
             try:
                 stored_descriptors.save_descriptor(name, stored_descriptor)
@@ -162,7 +171,7 @@ class DescriptorWatcher:
             self.unsaved.discard(name)
 
     def _load_last_good(self, collection: str, path: Path) -> tuple[Resource, str, tuple[str, ...]] | None:
-        """Read the last good descriptor that the store has, with the time of its first reading and its restrictions."""
+        """Load the last valid descriptor from the store, with the time of its first reading and its restrictions."""
         if self.stored_descriptors is None:
             return None
         try:
@@ -170,18 +179,18 @@ class DescriptorWatcher:
             if stored_descriptor is None:
                 return None
             settings = replace(self.settings, defaults=stored_descriptor.defaults)
-            resource = descriptor.load_descriptor(
-                path, settings, _restore_file_contents(stored_descriptor, path, self.settings)
-            )
-        # by other settings, or another version of Hven, it is none; our bug stops nobody
+            file_contents = _restore_file_contents(stored_descriptor, path, self.settings)
+            resource = descriptor.load_descriptor(path, settings, file_contents)
+        # with other settings or another version of Hven it may not be valid; a bug of ours must not stop the site
         except Exception:  # noqa: BLE001
             return None
         text = stored_descriptor.texts.get(path.name, "")
         return resource, stored_descriptor.read_at, _find_restrictions(text)
 
     def _read_descriptor(self, collection: str, path: Path, old_state: DescriptorState | None) -> DescriptorState:
-        watched_files = (path, *(old_state.files[1:] if old_state is not None else ()))
-        # before reading: a change while we read is seen at the next look
+        old_parts = () if old_state is None else old_state.files[1:]
+        watched_files = (path, *old_parts)
+        # the stamps are taken before reading: the next call notices a change in the meantime
         stamps_by_file = dict(zip(watched_files, compute_stamp(watched_files), strict=True))
         try:
             resource = descriptor.load_descriptor(path, self.settings)
@@ -193,8 +202,9 @@ class DescriptorWatcher:
             watched_files = (path, *(file for file in list_descriptor_parts(resource, path) if file != path))
             new_files = tuple(file for file in watched_files if file not in stamps_by_file)
             stamps_by_file.update(zip(new_files, compute_stamp(new_files), strict=True))
-            unchanged = not new_files or is_unchanged(resource)
-            stamp = tuple(stamps_by_file[file] for file in watched_files) if unchanged else ()
+            stamp: Stamp = ()
+            if not new_files or is_unchanged(resource):
+                stamp = tuple(stamps_by_file[file] for file in watched_files)
             restrictions = _find_restrictions(_read_text(path) or "")
             return DescriptorState(
                 name=collection,
@@ -203,33 +213,27 @@ class DescriptorWatcher:
                 resource=resource,
                 restrictions=restrictions,
             )
+        last_resource, good_since = None, None
+        last_restrictions: tuple[str, ...] = ()
         if old_state is not None:
-            last_resource = old_state.resource
-        else:
-            last_resource = None
-        if old_state is not None:
-            good_since = old_state.good_since
-        else:
-            good_since = None
-        if old_state is not None:
-            before_restrictions = old_state.restrictions
-        else:
-            before_restrictions = ()
-        if last_resource is None and (restored := self._load_last_good(collection, path)) is not None:
-            last_resource, good_since, before_restrictions = restored
+            last_resource, good_since = old_state.resource, old_state.good_since
+            last_restrictions = old_state.restrictions
+        if last_resource is None:
+            last_good = self._load_last_good(collection, path)
+            if last_good is not None:
+                last_resource, good_since, last_restrictions = last_good
         text = _read_text(path)
-        new_restrictions = Counter(_find_restrictions(text or "")) - Counter(before_restrictions)
+        new_restrictions = Counter(_find_restrictions(text or "")) - Counter(last_restrictions)
         is_unreadable = text is None and last_resource is None
-        is_closed = bool(new_restrictions) or is_unreadable
         return DescriptorState(
             name=collection,
             stamp=tuple(stamps_by_file[file] for file in watched_files),
             files=watched_files,
             resource=last_resource,
             problem=problem,
-            is_closed=is_closed,
+            is_closed=bool(new_restrictions) or is_unreadable,
             good_since=good_since,
-            restrictions=before_restrictions,
+            restrictions=last_restrictions,
         )
 
 
@@ -237,19 +241,19 @@ _PREREAD_DESCRIPTORS: DescriptorWatcher | None = None
 
 
 def preload_descriptors(settings: Settings, stored_descriptors: DescriptorStore | None = None) -> None:
-    """Read all descriptors here, once for all processes that are forks of this one.
+    """Read all descriptors once for all processes that will be forked from this one.
 
     Parameters
     ----------
     settings
-        Of the site, as those processes load them.
+        Settings of the site, as those processes load them.
     stored_descriptors
-        The store's last good descriptors.
+        The store's last valid descriptors.
     """
     global _PREREAD_DESCRIPTORS  # noqa: PLW0603  (forks have nothing else in common)
     watcher = DescriptorWatcher(settings, stored_descriptors)
     watcher.reload_changed()
-    watcher.stored_descriptors = None  # each process has a store of its own
+    watcher.stored_descriptors = None  # each process opens its own store
     _PREREAD_DESCRIPTORS = watcher
 
 
@@ -259,7 +263,7 @@ def find_descriptor_files(settings: Settings) -> dict[str, Path]:
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
@@ -281,14 +285,14 @@ def find_descriptor_files(settings: Settings) -> dict[str, Path]:
 
 
 def list_descriptor_parts(resource: Resource, path: Path) -> list[Path]:
-    """List the files that a descriptor was read from: itself, its includes, its functions.
+    """List the files from which a descriptor was read: itself, its includes, its functions.
 
     Parameters
     ----------
     resource
-        As it was read.
+        The descriptor as it was read.
     path
-        Of the descriptor.
+        Path of the descriptor.
 
     Returns
     -------
@@ -299,40 +303,41 @@ def list_descriptor_parts(resource: Resource, path: Path) -> list[Path]:
 
 
 def is_unchanged(resource: Resource) -> bool:
-    """Return whether the files of a descriptor are still what was read.
+    """Return whether the files of a descriptor are still as they were read.
 
     Parameters
     ----------
     resource
-        As it was read.
+        The descriptor as it was read.
     """
+    directory = resource.path.parent
     try:
-        return all(
-            hashlib.sha256((resource.path.parent / name).read_bytes()).hexdigest() == expected_digest
-            for name, expected_digest in resource.hashes.items()
-        )
+        for name, expected_digest in resource.hashes.items():
+            if hashlib.sha256((directory / name).read_bytes()).hexdigest() != expected_digest:
+                return False
     except OSError:
         return False
+    return True
 
 
 def compute_stamp(paths: tuple[Path, ...]) -> Stamp:
-    """Describe what state files are in, without reading them.
+    """Return a stamp of the present state of files, without reading them.
 
     Parameters
     ----------
     paths
-        Of files that may not be there.
+        Paths of files, which need not exist.
 
     Returns
     -------
     stamp
-        Equal as long as nothing changes.
+        Equal as long as no file changes.
     """
     file_stamps = []
     for path in paths:
         try:
-            facts = path.stat()
-            file_stamps.append((str(path), facts.st_mtime_ns, facts.st_size, facts.st_ino))
+            file_stat = path.stat()
+            file_stamps.append((str(path), file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino))
         except OSError:
             file_stamps.append((str(path), 0, -1, 0))
     return tuple(file_stamps)
@@ -348,21 +353,19 @@ def _read_text(path: Path) -> str | None:
 
 def _find_restrictions(text: str) -> tuple[str, ...]:
     """List the words that restrict access in a descriptor that cannot be read: better closed by mistake than open."""
-    return tuple(sorted(" ".join(match[0].split()) for match in _RESTRICTION_PATTERN.finditer(text)))
+    matches = _RESTRICTION_PATTERN.finditer(text)
+    return tuple(sorted(" ".join(match[0].split()) for match in matches))
 
 
 def _build_stored_descriptor(resource: Resource, settings: Settings) -> StoredDescriptor | None:
-    """Read the files of a good descriptor once more, for the store; None: they are not what was read."""
+    """Read the files of a valid descriptor again, for the store; None: they have changed since."""
     if not is_unchanged(resource):
         return None
-    home = resource.path.parent
+    directory = resource.path.parent
     with suppress(OSError):
         files = dict(resource.hashes)
-        texts = {
-            name: _decode_text((home / name).read_bytes())
-            for name in resource.hashes
-            if Path(name).suffix in PARSED_SUFFIXES
-        }
+        parsed_names = [name for name in resource.hashes if Path(name).suffix in PARSED_SUFFIXES]
+        texts = {name: _decode_text((directory / name).read_bytes()) for name in parsed_names}
         standards = {
             path.name: _decode_text(path.read_bytes())
             for path in sorted((settings.directory / "standards").glob("*.yaml"))
@@ -377,13 +380,13 @@ def _build_stored_descriptor(resource: Resource, settings: Settings) -> StoredDe
 
 
 def _restore_file_contents(stored_descriptor: StoredDescriptor, path: Path, settings: Settings) -> FileContents:
-    """Return the files of a kept descriptor in the place of those that are on the disk now."""
-    states = {
-        Path(os.path.normpath(path.parent / name)): FileState(
-            sha256, _encode_text(stored_descriptor.texts[name]) if name in stored_descriptor.texts else None
-        )
-        for name, sha256 in stored_descriptor.files.items()
-    }
+    """Return the files of a stored descriptor, which replace those that are on the disk now."""
+    states: dict[Path, FileState] = {}
+    for name, sha256 in stored_descriptor.files.items():
+        data = None
+        if name in stored_descriptor.texts:
+            data = _encode_text(stored_descriptor.texts[name])
+        states[Path(os.path.normpath(path.parent / name))] = FileState(sha256, data)
     standards_directory = settings.directory / "standards"
     for name, text in stored_descriptor.standards.items():
         data = _encode_text(text)

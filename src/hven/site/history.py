@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.site._bound_policies import AccessPolicyBinder
     from hven.site._published_state import PublishedState
     from hven.site.descriptor_watch import DescriptorState
-    from hven.site.store import PointerEvent, SnapshotRecord, StateStore
+    from hven.site.store import PointerEvent, Release, SnapshotRecord, StateStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +26,16 @@ class PastState:
     Attributes
     ----------
     published_state
-        The picture of that state.
+        The published state of that moment.
     version_key
         The moment, as the store writes it.
     missing_tables
         Qualified names, in lower case, of tables that were published then and are not kept; -> since when they are kept
         again, if they are.
     later_tables
-        The same of tables that were not published then, and are now; -> when they were first.
+        Qualified names, in lower case, of tables that were first published later; -> when that was.
     is_release
-        It is a release, and `version_key` its label: other tables are no part of it.
+        Whether it is a release. `version_key` is then its label, and other tables do not belong to it.
     """
 
     published_state: PublishedState
@@ -54,19 +54,19 @@ def resolve_version(store: StateStore, version_text: str) -> str:
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     version_text
         A time, a label, or an id.
 
     Returns
     -------
     moment
-        As the store writes it; of a release its label, as it was given.
+        The time as the store writes it; for a release, its label as it was given.
 
     Raises
     ------
     ParamError
-        It is neither.
+        The text is none of these.
     """
     text = version_text.strip()
     publication_time = store.find_publication_time(text)  # an id may look like a time
@@ -81,7 +81,7 @@ def resolve_version(store: StateStore, version_text: str) -> str:
 
 
 def build_unknown_version_error(version_text: str) -> ParamError:
-    """Make the error that a text is neither.
+    """Create the error that a text names no version.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def build_unknown_version_error(version_text: str) -> ParamError:
     Returns
     -------
     error
-        To be raised.
+        The caller raises it.
     """
     remedy = "a time as 2026-11-20T08:00:00, a release, or a snapshot's id"
     message = format_message(
@@ -111,7 +111,7 @@ def parse_instant(text: str) -> str | None:
     Returns
     -------
     moment
-        As the store writes it; None: it is none.
+        The time as the store writes it; None: the text is no time.
     """
     try:
         parsed_time = dt.datetime.fromisoformat(text.strip())
@@ -131,80 +131,61 @@ def build_past_state(
     policies: AccessPolicyBinder,
     projects: Sequence[Project] = (),
 ) -> PastState:
-    """Build the picture of what was published at a moment. Metadata, rights and views are those of now.
+    """Build the state of what was published at a moment. Metadata, rights and views are the present ones.
 
-    Tables read in place have no past.
-
-    Attributes
-    ----------
-    table that is published no more is not shown
-        Who took it away meant it.
+    Live tables have no past. A table that is no longer published is not shown: it was removed on purpose.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     version_key
         The moment, as the store writes it, or the label of a release.
     descriptors
-        The descriptors as they are now.
+        The present descriptors.
     policies
-        Binds those of now to the rows of then.
+        Binds the present policies to the rows of that moment.
     projects
-        Of the site.
+        Projects of the site.
 
     Returns
     -------
     past
-        With what is not kept any more.
+        The state, with the names of tables that are missing in it.
     """
-    records: dict[str, SnapshotRecord] = {}
-    missing_tables: dict[str, str | None] = {}
-    current_pointers = store.read_pointers()[1]
-    released = store.releases.list_releases(label=version_key)
-    if released:
-        release_keys = {(entry.collection, entry.label) for entry in released}
-        release_records = [
-            entry
-            for release, snapshot_records in store.releases.list_release_records()
-            if (release.collection, release.label) in release_keys
-            for entry in snapshot_records
-        ]
-        records = {
-            entry.table.qualified_name: entry
-            for entry in release_records
-            if entry.table.qualified_name in current_pointers
-        }
-        missing_tables = {table.lower(): None for table in current_pointers if table not in records}
-        published_state = build_published_state(records, descriptors, policies=policies, projects=projects)
+    _, current_pointers = store.read_pointers()
+    releases = store.releases.list_releases(label=version_key)
+    if releases:
+        records = _collect_release_records(store, releases, current_pointers)
+        missing_names = [table for table in current_pointers if table not in records]
         return PastState(
-            published_state=published_state,
+            published_state=build_published_state(records, descriptors, policies=policies, projects=projects),
             version_key=version_key,
-            missing_tables=missing_tables,
+            missing_tables={table.lower(): None for table in missing_names},
             is_release=True,
         )
+    records = {}
+    missing_tables: dict[str, str | None] = {}
     for collection, event in store.find_states_at(version_key).items():
         stored_records = {record.id: record for record in store.list_snapshots(collection)}
-        state = {table: snapshot for table, snapshot in event.state.items() if table in current_pointers}
-        missing_names = [table for table, snapshot in state.items() if snapshot not in stored_records]
-        records |= {table: stored_records[snapshot] for table, snapshot in state.items() if snapshot in stored_records}
+        missing_names = []
+        for table, snapshot in event.state.items():
+            if table not in current_pointers:
+                continue
+            if snapshot in stored_records:
+                records[table] = stored_records[snapshot]
+            else:
+                missing_names.append(table)
         if missing_names:
-            later_events = [entry for entry in reversed(store.list_events(collection)) if entry.at > version_key]
-            missing_tables |= {
-                table.lower(): _find_first_kept_time(table, later_events, stored_records) for table in missing_names
-            }
+            later_events = _list_later_events(store, collection, version_key)
+            for table in missing_names:
+                missing_tables[table.lower()] = _find_first_kept_time(table, later_events, stored_records)
     later_tables: dict[str, str] = {}
     for table in current_pointers:
         if table not in records and table.lower() not in missing_tables:
-            first = next(
-                (
-                    entry.at
-                    for entry in reversed(store.list_events(table.partition(".")[0]))
-                    if entry.at > version_key and table in entry.state
-                ),
-                None,
-            )
-            later_tables |= {} if first is None else {table.lower(): first}
+            first_publication = _find_first_publication(store, table, version_key)
+            if first_publication is not None:
+                later_tables[table.lower()] = first_publication
     return PastState(
         published_state=build_published_state(records, descriptors, policies=policies, projects=projects),
         version_key=version_key,
@@ -213,26 +194,55 @@ def build_past_state(
     )
 
 
+def _collect_release_records(
+    store: StateStore, releases: Sequence[Release], current_pointers: Mapping[str, str]
+) -> dict[str, SnapshotRecord]:
+    """Return the records of releases by table, without tables that are no longer published."""
+    release_keys = {(release.collection, release.label) for release in releases}
+    records: dict[str, SnapshotRecord] = {}
+    for release, release_records in store.releases.list_release_records():
+        if (release.collection, release.label) in release_keys:
+            records |= {record.table.qualified_name: record for record in release_records}
+    return {table: record for table, record in records.items() if table in current_pointers}
+
+
+def _list_later_events(store: StateStore, collection: str, version_key: str) -> list[PointerEvent]:
+    """List the events of a collection after a moment, the oldest first."""
+    return [event for event in reversed(store.list_events(collection)) if event.at > version_key]
+
+
+def _find_first_publication(store: StateStore, table: str, version_key: str) -> str | None:
+    """Return when a table was first published after a moment."""
+    for event in _list_later_events(store, table.partition(".")[0], version_key):
+        if table in event.state:
+            return event.at
+    return None
+
+
 def _find_first_kept_time(
-    table: str, later_events: list[PointerEvent], stored_records: Mapping[str, SnapshotRecord]
+    table: str, later_events: Sequence[PointerEvent], stored_records: Mapping[str, SnapshotRecord]
 ) -> str | None:
-    return next((event.at for event in later_events if event.state.get(table) in stored_records), None)
+    """Return when a snapshot of a table that is still kept was first published."""
+    for event in later_events:
+        if event.state.get(table) in stored_records:
+            return event.at
+    return None
 
 
 def build_unavailable_state_error(past_state: PastState, table: str) -> GoneError | ParamError:
-    """Make the error that a table's state is not kept, or that there was none yet.
+    """Create the error that the state of a table is not kept, or that there was none yet.
 
     Parameters
     ----------
     past_state
-        The picture of that moment.
+        The state of that moment.
     table
         Qualified name.
 
     Returns
     -------
     error
-        To be raised.
+        The caller raises it.
     """
     if past_state.is_release:
         message = format_message("{table} is no part of the release {label}", table, past_state.version_key)
@@ -245,10 +255,13 @@ def build_unavailable_state_error(past_state: PastState, table: str) -> GoneErro
             remedy=format_message("it was first at {first}: ask for a later time", first_publication),
         )
     kept_since = past_state.missing_tables.get(table.lower())
-    remedy = format_message("kept since {since}", kept_since) if kept_since else "ask for what is published now"
+    if kept_since:
+        remedy = format_message("kept since {since}", kept_since)
+    else:
+        remedy = format_message("ask for what is published now")
     return GoneError(
         format_message("{table} as it was at {at} is not kept any more", table, past_state.version_key),
-        remedy=format_message("{remedy}; a release keeps a state for good", format_message(remedy)),
+        remedy=format_message("{remedy}; a release keeps a state for good", remedy),
     )
 
 

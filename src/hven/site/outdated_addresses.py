@@ -1,6 +1,6 @@
-"""Addresses of the site itself that stand in rows.
+"""Find addresses of the site itself in rows that are outdated.
 
-Written when a table was ingested, and wrong when the site has moved since.
+They were written when a table was ingested, and are wrong if the site has moved since.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def find_outdated_addresses(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
-    """Find collections whose rows lead to another address than the one that the site has.
+    """Find collections whose rows contain another address of the site than its present one.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     host, port
-        Where it will be served, if that is not what the settings say.
+        Where the site will be served, if that differs from the settings.
 
     Returns
     -------
     faults
-        A warning for each.
+        A warning for each collection.
     """
     if not settings.var_directory.is_dir():
         return []
     try:
         store = StateStore(settings.var_directory, settings.store)
-    except HvenError:  # whoever needs the store says what is wrong with it
+    except HvenError:  # commands that need the store report what is wrong with it
         return []
     try:
         records = store.read_published_records()[1]
@@ -47,24 +47,26 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
     for name, record in sorted(records.items()):
         ingest_url = record.provenance.get("site_url")
         if ingest_url is not None and ingest_url != current_url:
-            tables_by_collection.setdefault(record.collection, (ingest_url, []))[1].append(name)
+            _, table_names = tables_by_collection.setdefault(record.collection, (ingest_url, []))
+            table_names.append(name)
+    port_prefix = ""
     if port not in {None, settings.port} and settings.public_url is None:
         port_prefix = f"HVEN_PORT={port} "
-    else:
-        port_prefix = ""
-    public_url_hint = (
-        "" if settings.public_url else "; public_url in hven.toml says once and for all where readers find the site"
-    )
-    return [
-        Fault(
-            message=f"addresses in the rows of {' and '.join(names)} begin with {ingest_url}, where the site was at "
-            f"their ingest; now it is {current_url}",
-            place=Place(file=str(settings.collections_directory / collection / f"{collection}.yaml")),
+    public_url_hint = ""
+    if not settings.public_url:
+        public_url_hint = "; public_url in hven.toml says once and for all where readers find the site"
+    faults = []
+    for collection, (ingest_url, table_names) in tables_by_collection.items():
+        descriptor_path = settings.collections_directory / collection / f"{collection}.yaml"
+        fault = Fault(
+            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, where the site was "
+            f"at their ingest; now it is {current_url}",
+            place=Place(file=str(descriptor_path)),
             remedy=f"write them anew with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )
-        for collection, (ingest_url, names) in tables_by_collection.items()
-    ]
+        faults.append(fault)
+    return faults
 
 
 __all__ = ["find_outdated_addresses"]

@@ -1,4 +1,4 @@
-"""Restore an archive of `write_backup` into an empty directory and an empty store, after all of it was checked."""
+"""Restore an archive of `write_backup` into an empty directory and an empty store, after checking the whole archive."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def verify_archive(path: Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        Of the archive.
+        Path of the archive.
 
     Returns
     -------
     about
-        What it says of itself.
+        The archive's header, with ``members`` and ``bytes``.
 
     Raises
     ------
     SourceError
-        No archive of Hven, one that is cut off, or altered.
+        It is no archive of Hven, or it is cut off or altered.
     UserError
         A newer Hven wrote it.
     """
@@ -83,16 +83,14 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     if not header:
         raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
     if expected_checksums is None:
-        raise SourceError(
-            f"{path} is cut off: its end is missing",
-            remedy="copy it again; if that is all there is, it cannot be restored",
-        )
+        remedy = "copy it again; if that is all there is, it cannot be restored"
+        raise SourceError(f"{path} is cut off: its end is missing", remedy=remedy)
     _compare_checksums(path, member_checksums, expected_checksums)
     return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
 
 
 def _compare_checksums(path: Path, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse an archive whose members are not those that were written."""
+    """Check that the members of an archive are those that were written."""
     for name in sorted({*actual, *expected}):
         if actual.get(name) == expected.get(name):
             continue
@@ -111,10 +109,11 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
         raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
+        version = header.get("hven")
         raise UserError(
-            f"{path} was written by Hven {header.get('hven')} (format {archive_format}, system state "
+            f"{path} was written by Hven {version} (format {archive_format}, system state "
             f"{store_format}); this Hven knows {ARCHIVE_FORMAT} and {STATE_FORMAT}",
-            remedy=f"restore it with Hven {header.get('hven')} or a newer one",
+            remedy=f"restore it with Hven {version} or a newer one",
         )
 
 
@@ -130,41 +129,36 @@ def _parse_json_member(path: Path, name: str, body: bytes) -> dict[str, Any]:
 
 def _is_valid_member_name(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return (
-        bool(parts)
-        and not name.startswith("/")
-        and ".." not in parts
-        and (name in {HEADER_MEMBER, CHECKSUMS_MEMBER} or parts[0] in {"site", "state", "rows", "jobs"})
-    )
+    if not parts or name.startswith("/") or ".." in parts:
+        return False
+    return name in {HEADER_MEMBER, CHECKSUMS_MEMBER} or parts[0] in {"site", "state", "rows", "jobs"}
 
 
 @contextmanager
 def _explain_archive_errors(path: Path) -> Iterator[None]:
-    """Translate what is wrong with an archive into plain words, wherever it breaks off."""
+    """Translate errors in an archive into plain words, wherever it breaks off."""
     try:
         yield
     except (tarfile.TarError, EOFError) as error:
-        if "not a" in str(error) or "invalid header" in str(error) or "empty" in str(error):
-            raise SourceError(
-                f"{path} is no backup of Hven, or is damaged: {error}", remedy="hven backup FILE writes one"
-            ) from error
-        raise SourceError(
-            f"{path} is cut off: {error}", remedy="copy it again; if that is all there is, it cannot be restored"
-        ) from error
+        reason = str(error)
+        if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
+            message = f"{path} is no backup of Hven, or is damaged: {reason}"
+            raise SourceError(message, remedy="hven backup FILE writes one") from error
+        remedy = "copy it again; if that is all there is, it cannot be restored"
+        raise SourceError(f"{path} is cut off: {reason}", remedy=remedy) from error
 
 
 def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
-    """Yield the files of an archive, one after the other."""
+    """Yield the files of an archive, one after another."""
     try:
-        opened = path.open("rb")
+        archive_file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
-    with opened, tarfile.open(fileobj=opened, mode="r|") as tar:
+    with archive_file, tarfile.open(fileobj=archive_file, mode="r|") as tar:
         for member in tar:
+            file = None
             if member.isreg():
                 file = tar.extractfile(member)
-            else:
-                file = None
             if file is None:
                 raise SourceError(f"{path} is altered: {member.name!r:.120} is no file")
             yield member, file
@@ -178,37 +172,35 @@ def restore_archive(
     Parameters
     ----------
     path
-        Of the archive.
+        Path of the archive.
     directory
-        One that is not there, or has nothing in it but ``secrets.toml``. It is a site when everything is in it.
+        A directory that does not exist, or contains nothing but ``secrets.toml``. It becomes a site when everything
+        is in it.
     engine
-        Keep all rows in this engine, whatever they were in.
+        Engine for all rows, whatever engine they were in.
     on_table
-        Told each table, from this thread.
+        Called with the name of each table, from this thread.
 
     Returns
     -------
     dict
-        What the archive says of itself, the ``collections`` that must be ingested, as their rows are not in it, and in
-        words what is ``yours`` to look at: settings that belong to the place where the site was.
+        The archive's header; the ``collections`` that must be ingested, because the archive has no rows; and as
+        ``yours`` sentences about settings to review, because they belong to the place where the site was.
 
     Raises
     ------
     ConflictError
         The directory, or the database of the system state, is not empty.
     SourceError, UserError
-        The archive; see `verify_archive`.
+        The archive cannot be restored; see `verify_archive`.
     StorageError
-        The disk, or a database. What was there before is as it was.
+        The disk or a database fails. What was there before stays as it was.
     """
-    if directory.exists() and (
-        not directory.is_dir() or any(item.name != SECRETS_FILE for item in directory.iterdir())
-    ):
-        raise ConflictError(
-            f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS_FILE}) or not there"
-        )
+    if not _is_free_directory(directory):
+        remedy = f"name a directory that is empty (but for {SECRETS_FILE}) or not there"
+        raise ConflictError(f"{directory} is not empty", remedy=remedy)
     header = verify_archive(path)
-    # within it: who restores may have no right to what is above, or it may be a mount
+    # inside the directory: the user may have no right to write above it, or it may be a mount
     partial_directory = directory / f".{secrets.token_hex(3)}.part"
     is_new_directory = not directory.exists()
     moved_items: list[Path] = []
@@ -219,22 +211,18 @@ def restore_archive(
         restoration = _Restoration(path, partial_directory, engine, on_table or (lambda _: None))
         with _explain_archive_errors(path):
             collections = restoration.restore_site()
-        # with its settings it is a site
-        for item in sorted(partial_directory.iterdir(), key=lambda item: item.name == site_settings.SETTINGS_FILE):
-            if item.name != SECRETS_FILE:
-                # what has gone up is known if one fails
-                moved_items.append(item.rename(directory / item.name))  # noqa: PERF401
+        for item in _list_restored_items(partial_directory):
+            # if a later one fails, these are moved back
+            moved_items.append(item.rename(directory / item.name))  # noqa: PERF401
         moved_items.clear()
-    except HvenError as error:  # where it was made is gone when somebody reads this
-        error.message, error.remedy = (
-            text.replace(str(partial_directory), str(directory)) for text in (error.message, error.remedy)
-        )
+    except HvenError as error:  # the partial directory will be gone when somebody reads the message
+        error.message = error.message.replace(str(partial_directory), str(directory))
+        error.remedy = error.remedy.replace(str(partial_directory), str(directory))
         raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise StorageError(
-            f"{directory} cannot be made: {reason}", remedy="make room, or name another place"
-        ) from error
+        message = f"{directory} cannot be made: {reason}"
+        raise StorageError(message, remedy="make room, or name another place") from error
     finally:
         for item in moved_items:
             item.rename(partial_directory / item.name)
@@ -249,18 +237,30 @@ def restore_archive(
     }
 
 
+def _is_free_directory(directory: Path) -> bool:
+    if not directory.exists():
+        return True
+    return directory.is_dir() and all(item.name == SECRETS_FILE for item in directory.iterdir())
+
+
+def _list_restored_items(partial_directory: Path) -> list[Path]:
+    """List what is moved to the site's directory; its settings come last, because they make it a site."""
+    items = [item for item in partial_directory.iterdir() if item.name != SECRETS_FILE]
+    return sorted(items, key=lambda item: item.name == site_settings.SETTINGS_FILE)
+
+
 def _list_local_settings(settings: Settings) -> Iterator[str]:
-    """List what of a restored hven.toml belongs to the place where the site was."""
-    for name, value, reason in site_settings.iterate_local_settings(settings):
-        if isinstance(value, tuple):
-            value_text = ", ".join(value)
+    """List the settings of a restored hven.toml that belong to the place where the site was."""
+    for name, setting_value, reason in site_settings.iterate_local_settings(settings):
+        if isinstance(setting_value, tuple):
+            value_text = ", ".join(setting_value)
         else:
-            value_text = value
+            value_text = setting_value
         yield f"{site_settings.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
 
 
 class _Restoration:
-    """One restoration, in a directory whose contents go up at the end."""
+    """One restoration, into a directory whose contents are moved up at the end."""
 
     def __init__(self, path: Path, directory: Path, engine: str | None, on_table: Callable[[str], None]) -> None:
         self.path = path
@@ -272,7 +272,7 @@ class _Restoration:
         self.notices: list[str] = []
 
     def restore_site(self) -> list[str]:
-        """Restore; return the collections that have a descriptor."""
+        """Restore the site; return the collections that have a descriptor."""
         for member, file in _iterate_members(self.path):  # all files and the state come before the rows
             if member.name.startswith("site/"):
                 self._write_member(self.directory, member, file, member.name.removeprefix("site/"))
@@ -296,45 +296,33 @@ class _Restoration:
             for record in self.restored_records.values():
                 engine = site.engines.find_engine(record.snapshot)
                 engine.note_published(record.snapshot)
-        return sorted(
-            path.parent.name
-            for path in settings.collections_directory.glob("*/*.yaml")
-            if path.stem == path.parent.name
-        )
+        descriptor_paths = settings.collections_directory.glob("*/*.yaml")
+        return sorted(path.stem for path in descriptor_paths if path.stem == path.parent.name)
 
     def _set_engine(self, settings: Settings) -> Settings:
-        """Set hven.toml to the engine in which the rows are now."""
+        """Set the engine in hven.toml to the one that has the rows now."""
         if self.engine is None or settings.engine == self.engine:
             return settings
         file = self.directory / site_settings.SETTINGS_FILE
         text = file.read_text(encoding="utf-8-sig")
         first_section, separator, other_sections = text.partition("\n[")
-        new_text, replacement_count = _ENGINE_SETTING_PATTERN.subn(rf'\g<1>"{self.engine}"', first_section, count=1)
-        file.write_text(
-            (new_text if replacement_count else f'engine = "{self.engine}"\n{first_section}')
-            + separator
-            + other_sections,
-            encoding="utf-8",
-        )
+        new_section, replacement_count = _ENGINE_SETTING_PATTERN.subn(rf'\g<1>"{self.engine}"', first_section, count=1)
+        if not replacement_count:
+            new_section = f'engine = "{self.engine}"\n{first_section}'
+        file.write_text(f"{new_section}{separator}{other_sections}", encoding="utf-8")
         self.notices.append(f"{site_settings.SETTINGS_FILE} says engine = {self.engine} now; it was {settings.engine}")
         return site_settings.load_settings(self.directory)
 
     def _restore_rows_and_jobs(self, site: Site, data_directory: Path) -> None:
         records = self._read_records()
-        for name in sorted(
-            {self.engine or record.snapshot.engine for record in records.values() if record.table.owner is None}
-        ):
-            site.engines.get_engine(name)  # what it lacks is told before anything is written
+        site_records = [record for record in records.values() if record.table.owner is None]
+        for engine_name in sorted({self.engine or record.snapshot.engine for record in site_records}):
+            site.engines.get_engine(engine_name)  # an engine that cannot be opened is reported before any writing
         if self.engine is not None:
-            engines_by_collection = {
-                name: resource.engine
-                for name, resource in site.get_published_state().resources.items()
-                if resource.engine not in {None, self.engine}
-            }
-            self.notices += [
-                f"the descriptor of {name} says `engine: {descriptor_engine}`: the next ingest puts its rows there"
-                for name, descriptor_engine in engines_by_collection.items()
-            ]
+            for name, resource in site.get_published_state().resources.items():
+                if resource.engine not in {None, self.engine}:
+                    notice = f"the descriptor of {name} says `engine: {resource.engine}`"
+                    self.notices.append(f"{notice}: the next ingest puts its rows there")
         for member, file in _iterate_members(self.path):
             if member.name.startswith("rows/"):
                 record = records.get(PurePosixPath(member.name).stem)
@@ -346,21 +334,19 @@ class _Restoration:
                 self._write_member(data_directory, member, file, member.name)
         missing_snapshots = sorted(set(records) - set(self.restored_records))
         if missing_snapshots:
-            raise SourceError(
-                f"{self.path} is altered: the rows of {records[missing_snapshots[0]].table.qualified_name} are missing"
-            )
+            table_name = records[missing_snapshots[0]].table.qualified_name
+            raise SourceError(f"{self.path} is altered: the rows of {table_name} are missing")
 
     def _read_records(self) -> dict[str, SnapshotRecord]:
-        stored_records = [record_from_row(_ArchivedRow(row)) for row in self.rows_by_table.get("snapshots", ())]
-        stored_records += [
-            read_user_table_record(_ArchivedRow(row)) for row in self.rows_by_table.get("user_tables", ())
-        ]
+        snapshot_rows = self.rows_by_table.get("snapshots", ())
+        user_table_rows = self.rows_by_table.get("user_tables", ())
+        stored_records = [record_from_row(_ArchivedRow(row)) for row in snapshot_rows]
+        stored_records += [read_user_table_record(_ArchivedRow(row)) for row in user_table_rows]
         return {record.id: record for record in stored_records}
 
     def _restore_snapshot(self, site: Site, record: SnapshotRecord, file: Any) -> None:
-        """Write the rows of a snapshot through the engine's door: indexes and statistics are made anew."""
-        is_user_table = record.table.owner is not None
-        if is_user_table:
+        """Write the rows of a snapshot to its engine, which builds indexes and statistics again."""
+        if record.table.owner is not None:
             engine = site.embedded_engine
         else:
             engine = site.engines.get_engine(self.engine or record.snapshot.engine)
@@ -373,9 +359,8 @@ class _Restoration:
             snapshot = replace(staging.finish(), engine=engine.name)
         except pa.ArrowException as error:
             staging.abandon()
-            raise SourceError(
-                f"{self.path} is altered: the rows of {record.table.qualified_name} cannot be read: {error}"
-            ) from error
+            message = f"the rows of {record.table.qualified_name} cannot be read: {error}"
+            raise SourceError(f"{self.path} is altered: {message}") from error
         except BaseException:
             staging.abandon()
             raise
@@ -395,7 +380,7 @@ class _Restoration:
 
 
 class _ArchivedRow:
-    """A row of an archive, as one of the store."""
+    """A row of an archive, in the form of a row of the store."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)

@@ -1,6 +1,6 @@
-"""What the processes of running servers say of themselves, in ``var/run``.
+"""The status of the processes of running servers, in ``var/run``.
 
-Settings that wait for a restart, where they read, engines that they cannot read.
+It says which settings wait for a restart, where a process reads, and which engines it cannot read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site.store import StateStore
 
-SERVER_WAIT_SECONDS = 8.0  # seconds in which a server may notice what has changed
+SERVER_WAIT_SECONDS = 8.0  # time for a running server to notice a change
 POLL_INTERVAL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerProcess:
-    """One process that answers readers.
+    """One process that answers clients.
 
     Attributes
     ----------
@@ -42,9 +42,9 @@ class ServerProcess:
     waiting
         Settings that wait for a restart.
     problem
-        What is wrong with it; None: nothing.
+        What is wrong with the process; None: nothing.
     engines
-        Engine -> why its rows cannot be read there; None: they can. One that is not in it is not known there.
+        Engine -> why its rows cannot be read there; None: they can. The process does not know engines without an entry.
     """
 
     holder: str
@@ -57,32 +57,32 @@ class ServerProcess:
 
     @property
     def display_name(self) -> str:
-        """Its name, for a person."""
+        """Name of the process for display."""
         return f"the server ({format_holder(self.holder)}, since {self.since[:19].replace('T', ' ')})"
 
 
 class ServerStatusFile:
-    """The file in which this process says how it is; gone with it."""
+    """The file with the status of this process; it is removed when the process ends."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = _get_run_directory(settings) / f"serving.{os.getpid()}.json"
         self._last_written: ServerProcess | None = None
 
     def write_status(self, server_process: ServerProcess) -> None:
-        """Write it, if it is not what was written last.
+        """Write the status, if it has changed since it was last written.
 
         Parameters
         ----------
         server_process
-            What this process is.
+            Status of this process.
         """
         if server_process == self._last_written:
             return
-        with contextlib.suppress(OSError):  # a full disk stops nobody from being served
-            self._path.parent.mkdir(exist_ok=True)  # where var/ is gone, it is not made anew
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(asdict(server_process)), encoding="utf-8")
-            new.replace(self._path)
+        with contextlib.suppress(OSError):  # the site is served even if the disk is full
+            self._path.parent.mkdir(exist_ok=True)  # a missing var/ is not created again
+            new_path = self._path.with_suffix(".new")
+            new_path.write_text(json.dumps(asdict(server_process)), encoding="utf-8")
+            new_path.replace(self._path)
             self._last_written = server_process
 
     def remove_file(self) -> None:
@@ -92,24 +92,25 @@ class ServerStatusFile:
 
 
 def list_server_processes(settings: Settings) -> list[ServerProcess]:
-    """List the processes that answer readers on this machine; what dead ones left is removed.
+    """List the processes that answer clients on this machine; files of dead processes are removed.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     processes
-        By the name of their files.
+        In the order of the names of their files.
     """
     processes = []
     for path in sorted(_get_run_directory(settings).glob("serving.*.json")):
         try:
             stored_values = json.loads(path.read_text(encoding="utf-8"))
-            server_process = ServerProcess(**{**stored_values, "waiting": tuple(stored_values["waiting"])})
-        except (OSError, ValueError, TypeError, KeyError):  # it ends in this moment, or another version wrote it
+            stored_values["waiting"] = tuple(stored_values["waiting"])
+            server_process = ServerProcess(**stored_values)
+        except (OSError, ValueError, TypeError, KeyError):  # the process ends right now, or another version wrote it
             continue
         if is_holder_dead(server_process.holder):
             path.unlink(missing_ok=True)
@@ -119,30 +120,28 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
 
 
 def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:
-    """Refuse to publish rows where a running server does not look, or cannot read.
+    """Refuse to publish rows where a running server does not look, or that it cannot read.
 
-    Its readers would have errors instead of them.
+    Its users would get errors instead of the rows.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     store
-        Of the site.
+        Store of the site.
     engine
-        Name of the engine that keeps the rows.
+        Name of the engine that will have the rows.
 
     Raises
     ------
     ConflictError
-        With what that server lacks.
+        The message says what that server lacks.
     """
     data, store_label = describe_storage(settings, store)
     for server_process in list_server_processes(settings):
-        for name, server_value, own_value in (
-            ("data", server_process.data, data),
-            ("store", server_process.store, store_label),
-        ):
+        compared_settings = (("data", server_process.data, data), ("store", server_process.store, store_label))
+        for name, server_value, own_value in compared_settings:
             if server_value != own_value:
                 raise ConflictError(
                     f"restart needed: {server_process.display_name} began with {name} {server_value}, and this "
@@ -152,16 +151,16 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
     if engine == EMBEDDED_ENGINE:
         return
     deadline = time.monotonic() + SERVER_WAIT_SECONDS
-    while blocking_servers := [
-        server_process
-        for server_process in list_server_processes(settings)
-        if server_process.engines.get(engine, "") is not None
-    ]:
+    while True:
+        server_processes = list_server_processes(settings)
+        blocking_servers = [process for process in server_processes if process.engines.get(engine, "") is not None]
+        if not blocking_servers:
+            return
         if time.monotonic() > deadline:
-            server_process = blocking_servers[0]
-            reason = server_process.problem or server_process.engines.get(engine) or "it does not know that engine"
+            blocking_server = blocking_servers[0]
+            reason = blocking_server.problem or blocking_server.engines.get(engine) or "it does not know that engine"
             raise ConflictError(
-                f"{server_process.display_name} cannot read rows in {engine}: {reason}",
+                f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
                 remedy="give it the settings and secrets that this command has and restart it, or stop it; nothing "
                 "was changed",
             )
@@ -169,25 +168,28 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
 
 
 def describe_storage(settings: Settings, store: StateStore) -> tuple[str, str]:
-    """Name the directory of a site's snapshots and its system state, for a person.
+    """Return names for the directory of a site's snapshots and for its system state.
 
-    What stands in ``var/`` is called so wherever the site is mounted.
+    What lies in ``var/`` has the name ``var`` wherever the site is mounted.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     store
-        Of the site.
+        Store of the site.
 
     Returns
     -------
     data, state
         Two names.
     """
-    return "var" if settings.data is None else str(
-        settings.data_directory.resolve()
-    ), "var" if settings.store is None else store.display_address
+    data_label, store_label = "var", "var"
+    if settings.data is not None:
+        data_label = str(settings.data_directory.resolve())
+    if settings.store is not None:
+        store_label = store.display_address
+    return data_label, store_label
 
 
 def _get_run_directory(settings: Settings) -> Path:
