@@ -150,6 +150,8 @@ class Site(SingletonRegistry):
         seen
             The descriptor; None: there is none.
         """
+        self.refresh_published_state()
+        return self._descriptor_watcher.states_by_collection.get(collection)
 
     @property
     def embedded_engine(self) -> StorageEngine:

@@ -1,6 +1,6 @@
-"""Who asks, what they may see, and how much.
+"""Authentication and access control: who a user is, what they may see, and how much.
 
-`apply_access_control` filters a bound query and names the reader's scope.
+`apply_access_control` filters a bound query and names the user's scope.
 """
 
 from __future__ import annotations

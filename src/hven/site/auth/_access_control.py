@@ -1,7 +1,7 @@
-"""`apply_access_control`: the one place where a query is cut down to what its reader may see.
+"""`apply_access_control`: the one place where a query is restricted to what its user may see.
 
-A :class:`AccessPolicy` answers two questions about a table: may this reader know of it, and which rows may they see?
-Whatever is derived from data is keyed by the :class:`AccessScope` it was computed under, so that one reader's answer
+A :class:`AccessPolicy` answers two questions about a table: may this user know of it, and which rows may they see?
+Whatever is derived from data is keyed by the :class:`AccessScope` it was computed under, so that one user's answer
 never reaches another. Row filters are ADQL conditions; they are bound here and put into `TableRef.where`.
 """
 
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.site.store import GrantStore
+    from hven.site.store import Grant, GrantStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Somebody who asks. The anonymous reader has no name and no groups.
+    """A user. The anonymous user has no name and no groups.
 
     Attributes
     ----------
     name
-        Of the account.
+        Name of the account.
     groups
-        Those they are in.
+        Groups in which the user is.
     aliases
-        Other names of theirs: e-mail addresses, names as they stand in tables.
+        The user's other names: e-mail addresses, names as they stand in tables.
     delegations
-        Whose rows they have besides, for a while.
+        Persons whose rows the user also sees for a time.
     impersonator
-        The account that looks as this reader; empty: nobody but themself. It changes nothing of what is seen.
+        The account that sees the site as this user; empty: none. It changes nothing of what is seen.
     proved_groups
-        Those of the groups that their proof said (an account, a provider's token), not the site's settings, tables and
-        grants; None: all.
+        Those of the groups that the proof of the request states (an account, a provider's token), without those of the
+        site's settings, tables and grants; None: all.
     """
 
     name: str | None = None
@@ -68,26 +68,29 @@ class Principal:
 
     @property
     def owner_ids(self) -> frozenset[str]:
-        """Whose things are theirs: those of the account, and those of the invitation that they show."""
-        invitations = {group for group in self.groups if group.startswith(INVITATION_PREFIX)}
-        return frozenset(invitations if self.name is None else {self.name, *invitations})
+        """The owners whose things are theirs: the account, and the invitation that they show."""
+        owner_ids = {group for group in self.groups if group.startswith(INVITATION_PREFIX)}
+        if self.name is not None:
+            owner_ids.add(self.name)
+        return frozenset(owner_ids)
 
     @property
     def owner_id(self) -> str | None:
-        """Who owns what they make: the account, else the invitation by which they came.
+        """The owner of what they make: the account, else the invitation by which they came.
 
-        None: whoever asks, without any right of their own.
+        None: a user without any right of their own.
         """
         return self.name or min(self.owner_ids, default=None)
 
     @property
     def log_name(self) -> str:
-        """Who looks, for logs: an account, or a referee's invitation; empty: somebody."""
-        return (
-            self.impersonator
-            or self.name
-            or next((group for group in self.groups if group.startswith(INVITATION_PREFIX)), "")
-        )
+        """The name in logs: of an account, or of a referee's invitation; empty: an anonymous user."""
+        if self.impersonator or self.name:
+            return self.impersonator or self.name or ""
+        for group in self.groups:
+            if group.startswith(INVITATION_PREFIX):
+                return group
+        return ""
 
     @property
     def names(self) -> frozenset[str]:
@@ -98,20 +101,20 @@ class Principal:
 
     @property
     def has_public_view(self) -> bool:
-        """True for who sees of private tables what everybody does: nothing."""
+        """Whether they see of private tables what everybody does: nothing."""
         return not any(group == "owner" or group.startswith(REFEREE_GROUP_PREFIX) for group in self.groups)
 
     @property
     def is_anonymous(self) -> bool:
-        """True if nobody is logged in."""
+        """Whether nobody is logged in."""
         return self.name is None
 
 
 ANONYMOUS_PRINCIPAL = Principal()
 
 
-# what serialize_tree writes for classes of nodes that have another name there: clients keep digests of it (`since` of a
-# change feed)
+# names that serialize_tree writes for node classes that have another name now: clients keep digests of its result
+# (`since` of a change feed)
 DIGEST_WORDS = {
     "ValueMetadata": "Meta",
     "UnaryOperation": "Unary",
@@ -133,20 +136,20 @@ DIGEST_WORDS = {
     "DerivedTable": "Derived",
 }
 People = Callable[[str], tuple[frozenset[str], frozenset[str]]]
-# groups of who judges a collection that is not public, and shall not know whose it is
+# groups of referees of a collection that is not public, and of those who must not know whose it is
 REFEREE_GROUP_PREFIX, BLIND_REVIEW_GROUP_PREFIX, INVITATION_PREFIX = "referee:", "blind:", "invitation:"
-PROJECT_ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
+PROJECT_ROLES = ("reader", "contributor", "curator", "owner")  # each role may do what the roles before it may
 
 
 def can_see_whole_collection(principal: Principal, collection: str) -> bool:
-    """Return whether a reader sees a collection as its owner does: all tables, rows and files.
+    """Return whether a user sees a collection as its owner does: all tables, rows and files.
 
     Parameters
     ----------
     principal
-        The reader.
+        The user.
     collection
-        Its name.
+        Name of the collection.
     """
     return "owner" in principal.groups or REFEREE_GROUP_PREFIX + collection in principal.groups
 
@@ -154,70 +157,76 @@ def can_see_whole_collection(principal: Principal, collection: str) -> bool:
 def add_known_groups(
     principal: Principal, settings: Settings, grants: GrantStore, find_people: People | None = None
 ) -> Principal:
-    """Return a reader with the groups, other names and delegations that the site knows now.
+    """Return a user with the groups, other names and delegations that the site knows now.
 
-    Groups that an identity provider said stay.
-
-    A member of a project is in the group ``project:NAME`` and, for their role and each below it, in
-    ``project:NAME:ROLE``.
+    Groups that an identity provider states stay. A member of a project is in the group ``project:NAME`` and, for their
+    role and each below it, in ``project:NAME:ROLE``.
 
     Parameters
     ----------
     principal
-        As an identity provider found them.
+        The user, as an identity provider returned them.
     settings
-        Of the site, as they are now.
+        Present settings of the site.
     grants
-        Of the site.
+        Grants of the site.
     find_people
-        Returns what tables of the site say of an account: its groups and other names
-        (`hven.site.find_groups_and_aliases`).
+        Returns the groups and other names of an account in tables of the site (`hven.site.find_groups_and_aliases`).
     """
     if principal.name is None:
         return principal
     people_settings = settings.people
-    grants_of_account = grants.list_grants(subject=principal.name)
+    account_grants = grants.list_grants(subject=principal.name)
+    table_groups, aliases = frozenset[str](), frozenset[str]()
     if find_people is not None:
         table_groups, aliases = find_people(principal.name)
-    else:
-        table_groups, aliases = (frozenset(), frozenset())
-    if not (people_settings.groups or people_settings.aliases or grants_of_account or table_groups or aliases):
+    if not (people_settings.groups or people_settings.aliases or account_grants or table_groups or aliases):
         return replace(principal, proved_groups=principal.groups)
-    groups = {name for name, members in people_settings.groups.items() if principal.name in members} | table_groups
-    roles: dict[str, int] = {}
-    for grant in grants_of_account:
-        if grant.kind == "member" and grant.role in PROJECT_ROLES:  # of two roles, the one that may less
-            roles[grant.object] = min(roles.get(grant.object, len(PROJECT_ROLES)), PROJECT_ROLES.index(grant.role))
-    for project, role in roles.items():
-        groups |= {f"project:{project}", *(f"project:{project}:{name}" for name in PROJECT_ROLES[: role + 1])}
-    delegations = frozenset(
-        Delegation(
-            normalize_name(grant.object),
-            str(grant.facts.get("column", "")),
-            str(grant.facts.get("value", "")),
-            math.inf if grant.until is None else grant.until * 1e6,
-        )
-        for grant in grants_of_account
-        if grant.kind == "delegation"
-    )
+    proved_groups = {name for name in principal.groups if name not in people_settings.groups}
+    settings_groups = {name for name, members in people_settings.groups.items() if principal.name in members}
+    groups = proved_groups | settings_groups | table_groups | _list_project_groups(account_grants)
+    delegations = [_build_delegation(grant) for grant in account_grants if grant.kind == "delegation"]
     return replace(
         principal,
-        groups=frozenset({name for name in principal.groups if name not in people_settings.groups} | groups),
+        groups=frozenset(groups),
         aliases=aliases | {*people_settings.aliases.get(principal.name, ())},
-        delegations=delegations,
+        delegations=frozenset(delegations),
         proved_groups=principal.groups,
     )
 
 
+def _list_project_groups(account_grants: Sequence[Grant]) -> set[str]:
+    """Return the groups of the projects of which an account is a member."""
+    roles: dict[str, int] = {}
+    for grant in account_grants:
+        if grant.kind == "member" and grant.role in PROJECT_ROLES:
+            # of two roles in one project, the lower one counts
+            role_number = PROJECT_ROLES.index(grant.role)
+            roles[grant.object] = min(roles.get(grant.object, role_number), role_number)
+    groups: set[str] = set()
+    for project, role_number in roles.items():
+        groups.add(f"project:{project}")
+        groups.update(f"project:{project}:{role}" for role in PROJECT_ROLES[: role_number + 1])
+    return groups
+
+
+def _build_delegation(grant: Grant) -> Delegation:
+    column, column_value = str(grant.facts.get("column", "")), str(grant.facts.get("value", ""))
+    expiry_microseconds = math.inf
+    if grant.until is not None:
+        expiry_microseconds = grant.until * 1e6
+    return Delegation(normalize_name(grant.object), column, column_value, expiry_microseconds)
+
+
 @dataclass(frozen=True, slots=True)
 class AccessScope:
-    """What a reader sees, as a key: readers with equal scopes get equal answers."""
+    """What a user sees, as a key: users with equal scopes get equal answers."""
 
     key: str
 
     @property
     def is_public(self) -> bool:
-        """True if an answer computed under this scope may be kept by shared caches."""
+        """Whether shared caches may keep an answer that was computed under this scope."""
         return self.key == "public"
 
 
@@ -225,39 +234,39 @@ PUBLIC_SCOPE = AccessScope("public")
 
 
 class AccessPolicy:
-    """A rule about tables and rows: this one says nothing of any. Built-in.
+    """A rule about tables and rows; this base class has no opinion on any.
 
-    `DescriptorAccessPolicy`, and what descriptors say.
+    `DescriptorAccessPolicy`, the rule of the descriptors, is built in.
 
-    Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new
+    Answers are cached for each user as long as nothing else changes: a policy whose decisions change comes as a new
     object.
     """
 
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
-        """Return whether a reader may know that a table exists; None: no opinion.
+        """Return whether a user may know that a table exists; None: no opinion.
 
         Parameters
         ----------
         table
-            Any of the site.
+            Any table of the site.
         principal
-            The reader.
+            The user.
         """
         return None
 
     # the contract's signature
     def find_row_condition(self, table: Table, principal: Principal) -> Expr | None:  # noqa: ARG002
-        """Return the condition that a reader's rows of a table meet, bound over the table alone.
+        """Return the condition of the rows of a table that a user sees, bound over this table alone.
 
-        Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
+        It is called only for stored tables: a view shows the rows that its tables show.
 
         Parameters
         ----------
         table
-            A stored one.
+            A stored table.
         principal
-            The reader.
+            The user.
 
         Returns
         -------
@@ -268,19 +277,19 @@ class AccessPolicy:
 
 
 class DescriptorAccessPolicy(AccessPolicy):
-    """``access: public | members | private`` of the descriptor: a private table is for the site's owner alone."""
+    """``access: public | members | private`` of the descriptor: only the site's owner sees a private table."""
 
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:
-        """Return whether a reader may know of a table.
+        """Return whether a user may know of a table.
 
-        Private ones need the group ``owner`` (the command line has it), those of members their project's.
+        Private tables need the group ``owner`` (the command line has it), tables of members that of their project.
 
         Parameters
         ----------
         table
-            Any.
+            Any table.
         principal
-            The reader.
+            The user.
         """
         if table.access == "members" and f"project:{table.project}" in principal.groups:
             return True
@@ -289,7 +298,7 @@ class DescriptorAccessPolicy(AccessPolicy):
         return None
 
 
-# of who sees every row, but not every column: all that is made of a table knows it as one that is seen in part
+# condition of a user who sees every row, but not every column: what is derived of the table counts it as seen in part
 EVERY_ROW_CONDITION = Comparison(
     "=",
     Literal(1, meta=ValueMetadata(INT32)),
@@ -299,21 +308,21 @@ EVERY_ROW_CONDITION = Comparison(
 
 
 def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None:
-    """Return what ``access:`` of the descriptor, as a condition (`hven.adql.RowPolicy`), is for a reader now.
+    """Return the condition that the descriptor's ``access:`` (`hven.adql.RowPolicy`) means for a user now.
 
     The site's owner sees every row.
 
     Parameters
     ----------
     table
-        Any.
+        Any table.
     principal
-        The reader.
+        The user.
 
     Raises
     ------
     ServiceError
-        The table has a policy that nobody has bound to its rows.
+        The table has a policy that is not bound to its rows.
     """
     if table.policy is None or can_see_whole_collection(principal, table.schema):
         return None
@@ -327,7 +336,7 @@ def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None
 
 
 class OwnerPolicy(AccessPolicy):
-    """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
+    """The rule that only its owner sees a user's table: the service does not show it even to the site's owner."""
 
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:
         """Return no opinion on the site's own tables."""
@@ -337,14 +346,14 @@ class OwnerPolicy(AccessPolicy):
 
 
 class ServicePolicy(AccessPolicy):
-    """``services:`` of the descriptor: a face knows only the tables that are offered by it."""
+    """``services:`` of the descriptor: a service knows only the tables that the descriptor offers by it."""
 
     def __init__(self, service: str) -> None:
         self.service = service
 
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
-        """Return no opinion on tables that are offered."""
+        """Return no opinion on tables that the service offers."""
         if table.is_served_by(self.service):
             return None
         return False
@@ -354,35 +363,35 @@ class ServicePolicy(AccessPolicy):
 def add_service_policies(
     policies: tuple[AccessPolicy, ...], service: str = "", collections: frozenset[str] = frozenset()
 ) -> tuple[AccessPolicy, ...]:
-    """Add to a site's policies that only what a service offers is known, and only what a portal has.
+    """Add policies that restrict a site to what one service offers, and to the collections of one portal.
 
-    Equal arguments make the same object.
+    Equal arguments give the same object.
 
     Parameters
     ----------
     policies
-        Of the site.
+        Policies of the site.
     service
-        Name of the face; empty: any.
+        Name of the service; empty: any.
     collections
-        Of a portal; empty: all.
+        Collections of a portal; empty: all.
 
     Returns
     -------
     policies
-        One more, or two.
+        The policies, with one or two more.
     """
-    return (
-        *policies,
-        *([ServicePolicy(service)] if service else ()),
-        *([PortalPolicy(collections)] if collections else ()),
-    )
+    if service:
+        policies = (*policies, ServicePolicy(service))
+    if collections:
+        policies = (*policies, PortalPolicy(collections))
+    return policies
 
 
 class PortalPolicy(AccessPolicy):
-    """``collections`` of a portal: its services know no others.
+    """``collections`` of a portal: its services know no other collections.
 
-    What is over all collections (ObsCore) has those rows alone; a reader's own tables are theirs everywhere.
+    A view over all collections (ObsCore) shows only rows of these; users see their own tables everywhere.
     """
 
     def __init__(self, collections: frozenset[str]) -> None:
@@ -397,14 +406,14 @@ class PortalPolicy(AccessPolicy):
 
 
 class SingleTablePolicy(AccessPolicy):
-    """Of a view over several tables the rows of one."""
+    """The rule that a view over several tables shows the rows of only one of them."""
 
     def __init__(self, table_name: str) -> None:
         self.table_name = table_name
 
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
-        """Return no opinion on tables that are not of the view."""
+        """Return no opinion on tables that are not part of such views."""
         if table.qualified_name == self.table_name or not table.observed:
             return None
         return False
@@ -416,19 +425,19 @@ def _add_cached_single_table_policy(policies: tuple[AccessPolicy, ...], table_na
 
 
 def add_single_table_policy(policies: Sequence[AccessPolicy], table_name: str | None) -> Sequence[AccessPolicy]:
-    """Add to a site's policies that views are of one of their tables alone; equal arguments make the same object.
+    """Add a policy that restricts views to one of their tables; equal arguments give the same object.
 
     Parameters
     ----------
     policies
-        Of the site.
+        Policies of the site.
     table_name
-        Its name; None, or that of the view itself: of all.
+        Name of the table; None, or the name of the view itself: all tables.
 
     Returns
     -------
     policies
-        Those of the site themselves where nothing is to be added.
+        The same object if nothing is to be added.
     """
     if table_name is None or table_name.startswith("ivoa."):
         return policies
@@ -441,18 +450,16 @@ DEFAULT_POLICIES: tuple[AccessPolicy, ...] = (DescriptorAccessPolicy(),)
 
 
 def is_table_visible(table: Table, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> bool:
-    """Return whether a reader may know of a table. The first policy with an opinion that is no stops it.
-
-    Somebody must say yes.
+    """Return whether a user may know of a table: no policy says no, and at least one says yes.
 
     Parameters
     ----------
     table
-        Any.
+        Any table.
     principal
-        The reader.
+        The user.
     policies
-        What readers may see.
+        The site's policies.
     """
     opinions = [policy.decide_visibility(table, principal) for policy in (*MANDATORY_POLICIES, *policies)]
     return False not in opinions and True in opinions
@@ -461,54 +468,51 @@ def is_table_visible(table: Table, principal: Principal, policies: Sequence[Acce
 def collect_row_filters(
     tables: Sequence[Table], principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
 ) -> dict[str, Expr]:
-    """Collect the row conditions of a reader.
+    """Collect the row conditions of a user.
 
     Parameters
     ----------
     tables
-        Those of a query.
+        Tables of a query.
     principal
-        The reader.
+        The user.
     policies
-        What readers may see.
+        The site's policies.
 
     Returns
     -------
     filters
-        Bound conditions by qualified name; tables seen whole are left out.
+        Bound conditions by qualified name; tables that the user sees whole are left out.
     """
     filters: dict[str, Expr] = {}
     for table in tables:
         descriptor_condition = find_descriptor_condition(table, principal)
-        condition = join_conditions(
-            *(policy.find_row_condition(table, principal) for policy in policies),
-            descriptor_condition,
-        )
+        policy_conditions = [policy.find_row_condition(table, principal) for policy in policies]
+        condition = join_conditions(*policy_conditions, descriptor_condition)
         if condition is not None:
             filters[table.qualified_name] = remove_literal_slots(condition)
     return filters
 
 
 def has_public_access(table: Table, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> bool:
-    """Return whether a reader is shown of a table what everybody is, and given its files as everybody.
+    """Return whether a user sees of a table what everybody sees, and gets its files as everybody does.
 
     Parameters
     ----------
     table
-        One that they may know of.
+        A table of which the user may know.
     principal
-        The reader.
+        The user.
     policies
-        What readers may see.
+        The site's policies.
     """
-    own_filters, public_filters = (
-        collect_row_filters([table], compared_principal, policies)
-        for compared_principal in (principal, ANONYMOUS_PRINCIPAL)
-    )
-    has_file_policy = table.policy is not None and (table.policy.files is not None or table.policy.take is not None)
-    return (
-        own_filters == public_filters and not has_file_policy and is_table_visible(table, ANONYMOUS_PRINCIPAL, policies)
-    )
+    own_filters = collect_row_filters([table], principal, policies)
+    public_filters = collect_row_filters([table], ANONYMOUS_PRINCIPAL, policies)
+    if own_filters != public_filters:
+        return False
+    if table.policy is not None and (table.policy.files is not None or table.policy.take is not None):
+        return False
+    return is_table_visible(table, ANONYMOUS_PRINCIPAL, policies)
 
 
 def apply_access_control(
@@ -519,23 +523,23 @@ def apply_access_control(
     Parameters
     ----------
     bound
-        What is asked.
+        The query.
     principal
-        Who asks.
+        The user.
     policies
-        What readers may see.
+        The site's policies.
 
     Returns
     -------
     tuple
-        The query to run, and the scope under which its answer may be remembered.
+        The query to run, and the scope under which its answer may be cached.
     """
     filters = collect_row_filters(bound.tables, principal, policies)
+    # other users may see a table with a policy in part
     private_names = [
         table.qualified_name
         for table in bound.tables
-        if table.policy is not None
-        or not is_table_visible(table, ANONYMOUS_PRINCIPAL, policies)  # which others may see in part
+        if table.policy is not None or not is_table_visible(table, ANONYMOUS_PRINCIPAL, policies)
     ]
     if not filters:
         return bound, build_access_scope(filters, private_names)
@@ -548,99 +552,110 @@ def apply_access_control(
 
 
 def collect_column_masks(tables: Sequence[Table], principal: Principal) -> dict[str, Mapping[str, Expr]]:
-    """Collect what a reader sees instead of columns that tell of files which they may not know of.
+    """Collect the expressions that a user sees instead of columns about files of which they must not know.
 
-    The site's owner sees what there is.
+    The site's owner sees the columns themselves.
 
     Parameters
     ----------
     tables
-        Those of a query.
+        Tables of a query.
     principal
-        The reader.
+        The user.
 
     Returns
     -------
     masks
         By qualified name and column: trees bound over the table alone.
     """
-    masks_by_table = {
-        table.qualified_name: table.rights.build_column_masks(principal)
-        for table in tables
-        if table.rights is not None and not can_see_whole_collection(principal, table.schema)
-    }
-    return {name: table_masks for name, table_masks in masks_by_table.items() if table_masks}
+    masks_by_table: dict[str, Mapping[str, Expr]] = {}
+    for table in tables:
+        if table.rights is None or can_see_whole_collection(principal, table.schema):
+            continue
+        table_masks = table.rights.build_column_masks(principal)
+        if table_masks:
+            masks_by_table[table.qualified_name] = table_masks
+    return masks_by_table
 
 
 def build_access_scope(
     filters: dict[str, Expr], private_names: Sequence[str], column_masks: Mapping[str, Mapping[str, Expr]] | None = None
 ) -> AccessScope:
-    """Return the scope of an answer.
-
-    ``public``, or a digest of the filters and of the private tables that are involved.
+    """Return the scope of an answer: ``public``, or a digest of the filters and of the private tables involved.
 
     Parameters
     ----------
     filters
-        As `collect_row_filters` returned them.
+        Result of `collect_row_filters`.
     private_names
         Names of tables that not everybody may know of.
     column_masks
-        As `collect_column_masks` returned them.
+        Result of `collect_column_masks`.
     """
     if not filters and not private_names:
         return PUBLIC_SCOPE
-    text = repr(sorted((name, serialize_tree(expr)) for name, expr in filters.items())) + repr(sorted(private_names))
+    text = _serialize_expressions(filters) + repr(sorted(private_names))
     for name, table_masks in sorted((column_masks or {}).items()):
-        text += name + repr(sorted((column, serialize_tree(expr)) for column, expr in table_masks.items()))
+        text += name + _serialize_expressions(table_masks)
     return AccessScope(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
+def _serialize_expressions(expressions: Mapping[str, Expr]) -> str:
+    return repr(sorted((name, serialize_tree(expr)) for name, expr in expressions.items()))
+
+
 def serialize_tree(node: object) -> str:
-    """Write a tree as text that is the same in every process: what ``==`` compares, and nothing else."""
+    """Return a tree as text that is the same in every process: what ``==`` compares, and nothing else."""
     if isinstance(node, tuple):
         return f"({','.join(serialize_tree(part) for part in node)})"
     if is_dataclass(node) and not isinstance(node, type):
-        word = DIGEST_WORDS.get(type(node).__name__, type(node).__name__)
-        return f"{word}({','.join(serialize_tree(getattr(node, item.name)) for item in fields(node) if item.compare)})"
+        class_name = type(node).__name__
+        part_texts = [serialize_tree(getattr(node, part.name)) for part in fields(node) if part.compare]
+        return f"{DIGEST_WORDS.get(class_name, class_name)}({','.join(part_texts)})"
     return repr(node)
 
 
 def remove_literal_slots(condition: Expr) -> Expr:
     """Remove the slots of a condition's literals.
 
-    Those of the *query* are numbered, and a reused plan replaces them.
+    The slots number the literals of a *query*, which another query with the same plan replaces.
     """
-    return transform_tree(
-        condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node
-    )
+
+    def remove_slot(node: Any) -> Any:
+        if isinstance(node, Literal) and node.slot >= 0:
+            return replace(node, slot=-1)
+        return node
+
+    return transform_tree(condition, remove_slot)
 
 
 def _build_masking(query: Any, column_masks: Mapping[str, Mapping[str, Expr]]) -> Callable[[Any], Any]:
-    """Put what is seen instead of columns into every clause: no face can forget it."""
-    masks_by_source = {
-        node.number: column_masks[node.table.qualified_name]
-        for node in walk_tree(query)
-        if isinstance(node, TableRef)
-        and not node.cte
-        and node.table is not None
-        and node.table.qualified_name in column_masks
-    }
+    """Build the function that masks columns in every clause of a query, so that no service can forget it."""
+    masks_by_source: dict[int, Mapping[str, Expr]] = {}
+    for ref in walk_tree(query):
+        if not isinstance(ref, TableRef) or ref.cte or ref.table is None:
+            continue
+        table_masks = column_masks.get(ref.table.qualified_name)
+        if table_masks is not None:
+            masks_by_source[ref.number] = table_masks
 
     def mask_node(node: Any) -> Any:
         if isinstance(node, TableRef):
-            # its filter is over what there is
+            # its filter applies to the rows as they are
             if node.where is not None:
                 return replace(node)
             return node
         if not isinstance(node, ColumnRef) or node.source not in masks_by_source or node.column is None:
             return node
-        instead = masks_by_source[node.source].get(node.column.name)
-        if instead is None:
+        mask = masks_by_source[node.source].get(node.column.name)
+        if mask is None:
             return node
-        return transform_tree(
-            instead, lambda part: replace(part, source=node.source) if isinstance(part, ColumnRef) else part
-        )
+        source = node.source
+
+        def set_source(part: Any) -> Any:
+            return replace(part, source=source) if isinstance(part, ColumnRef) else part
+
+        return transform_tree(mask, set_source)
 
     return mask_node
 
@@ -650,7 +665,7 @@ def _build_filtering(filters: dict[str, Expr], bound_names: set[str]) -> Callabl
         if not isinstance(ref, TableRef) or ref.cte:
             return ref
         if ref.table is None or ref.table.qualified_name not in bound_names:
-            # nobody was asked about it: better no answer than too much of one
+            # no policy was consulted about it: no answer is better than too much of one
             name = ".".join(part.name for part in ref.parts)
             message = f"the table {name} is read without having been bound"
             raise ServiceError(message)

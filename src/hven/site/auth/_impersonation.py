@@ -1,6 +1,6 @@
-"""Looks: who operates the site, or curates a project, has the eyes of another reader for an hour.
+"""Impersonation: operators of the site and curators of a project see it as another user for an hour.
 
-Looks at files that are not everybody's are written down.
+Accesses to files that are not public are logged.
 """
 
 from __future__ import annotations
@@ -31,61 +31,55 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 IMPERSONATION_COOKIE = "hven_as"
-IMPERSONATION_SECONDS = 3600.0  # after which one is oneself again
-ANONYMOUS_TARGET, GROUP_TARGET, PROJECT_TARGET_PREFIX = (
-    "anonymous",
-    "group",
-    "project:",
-)  # whom one may name besides an account
-MAX_LISTED_ACCOUNTS = 200  # accounts that are listed
+IMPERSONATION_SECONDS = 3600.0  # an impersonation ends after this time
+# whom a user may name besides an account
+ANONYMOUS_TARGET, GROUP_TARGET, PROJECT_TARGET_PREFIX = "anonymous", "group", "project:"
+MAX_LISTED_ACCOUNTS = 200
 
 
 def list_impersonation_targets(principal: Principal, store: StateStore, settings: Settings) -> list[str]:
-    """List as whom somebody may look: nobody, roles of projects.
+    """List as whom a user may see the site: as an anonymous user, or in roles of projects.
 
-    With `see_as` of ``[health]`` groups and, as far as there is room, accounts.
+    With `see_as` of ``[health]`` also as accounts, at most `MAX_LISTED_ACCOUNTS`, and as groups.
 
     Parameters
     ----------
     principal
-        The reader, as themself.
+        The user, as themself.
     store, settings
-        Of the site.
+        Store and settings of the site.
 
     Returns
     -------
     names
-        As `impersonate` takes them; none: as nobody else.
+        Targets for `impersonate`; empty: none is allowed.
     """
+    if not _may_impersonate(principal, settings):
+        return []
     may_be_anyone = _may_impersonate_anyone(principal, settings)
-    roles = [
-        f"{PROJECT_TARGET_PREFIX}{candidate.name}:{role}" for candidate in settings.projects for role in PROJECT_ROLES
-    ]
-    roles = [candidate for candidate in roles if may_be_anyone or _is_curated_role(principal, candidate)]
-    if may_be_anyone:
-        groups = [f"{GROUP_TARGET}:{candidate}" for candidate in sorted(settings.people.groups)]
-    else:
-        groups = []
+    accounts: list[str] = []
+    groups: list[str] = []
+    roles: list[str] = []
     if may_be_anyone:
         accounts = [name for name, _ in store.users.list_accounts()[:MAX_LISTED_ACCOUNTS]]
-    else:
-        accounts = []
-    if _may_impersonate(principal, settings):
-        return [ANONYMOUS_TARGET, *accounts, *groups, *roles]
-    return []
+        groups = [f"{GROUP_TARGET}:{group}" for group in sorted(settings.people.groups)]
+    for project in settings.projects:
+        project_roles = [f"{PROJECT_TARGET_PREFIX}{project.name}:{role}" for role in PROJECT_ROLES]
+        roles += [role for role in project_roles if may_be_anyone or _is_curated_role(principal, role)]
+    return [ANONYMOUS_TARGET, *accounts, *groups, *roles]
 
 
 def impersonate(
     principal: Principal, target: str, store: StateStore, settings: Settings, find_people: People | None = None
 ) -> Principal:
-    """Return the reader as whom somebody looks.
+    """Return the user as whom another user sees the site.
 
-    Never one who sees more, unless `see_as` of ``[health]`` lets operators.
+    It is never one who sees more, unless `see_as` of ``[health]`` allows that to operators.
 
     Parameters
     ----------
     principal
-        The reader, as themself.
+        The user, as themself.
     target
         `ANONYMOUS_TARGET`, an account, ``group:NAME``, ``project:NAME:ROLE``.
     store, settings, find_people
@@ -94,18 +88,18 @@ def impersonate(
     Returns
     -------
     reader
-        Of no account's name, so that nothing is theirs: no job, no table, no token.
+        A user with no account's name, so that nothing is theirs: no job, no table, no token.
 
     Raises
     ------
     ForbiddenError
-        Not as this one, or there is none.
+        The user may not see the site as this target, or there is no such target.
     """
     may_be_anyone = _may_impersonate_anyone(principal, settings)
     target_prefix, _, target_suffix = target.rpartition(":")
     impersonated: Principal | None = None
     if principal.name is None or principal.impersonator or principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
-        pass  # a token that leaked shall not open more
+        pass  # a token that leaked must not give access to more
     elif target == ANONYMOUS_TARGET and _may_impersonate(principal, settings):
         return Principal(impersonator=principal.name)
     elif (
@@ -132,14 +126,14 @@ def impersonate(
 
 
 def sign_impersonation_cookie(store: StateStore, account: str, target: str, expiry_timestamp: int) -> str:
-    """Return the cookie of who looks as another: signed for one account, so that nobody looks unseen by the log.
+    """Return the cookie of an impersonation; it is signed for one account, so that the log names who sees the site.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     account
-        Of the account.
+        The account that impersonates.
     target
         As for `impersonate`.
     expiry_timestamp
@@ -153,7 +147,8 @@ def sign_impersonation_cookie(store: StateStore, account: str, target: str, expi
     key = store.sessions.derive_signing_key(account)
     if key is None:
         raise ForbiddenError("only accounts of this site look as others", remedy="ask the site's owner for one")
-    signature = hmac.digest(key, repr(("as", expiry_timestamp, target)).encode(), hashlib.sha256).hex()
+    message = repr(("as", expiry_timestamp, target)).encode()
+    signature = hmac.digest(key, message, hashlib.sha256).hex()
     return f"{expiry_timestamp}.{target.encode().hex()}.{signature}"
 
 
@@ -164,23 +159,27 @@ def apply_impersonation_cookie(
     settings: Settings,
     find_people: People | None = None,
 ) -> Principal:
-    """Return as whom somebody looks: as themself without the cookie, and when its time or their right is over.
+    """Return the user that the cookie of an impersonation names.
+
+    Without the cookie, and when its time or the right to impersonate is over, this is the user themself.
 
     Parameters
     ----------
     principal
-        As they logged in.
+        The user as they logged in.
     headers
-        Of the request, names in lower case.
+        Headers of the request, names in lower case.
     store, settings, find_people
         As for `add_known_groups`.
     """
     cookie_value = find_session_cookie(headers, IMPERSONATION_COOKIE) or ""
     try:
-        expiry_text, text, _ = cookie_value.split(".")
-        target = bytes.fromhex(text).decode()
-        expected_cookie = sign_impersonation_cookie(store, principal.name or "", target, int(expiry_text))
-        if not hmac.compare_digest(expected_cookie.encode(), cookie_value.encode()) or int(expiry_text) <= time.time():
+        expiry_text, target_hex, _ = cookie_value.split(".")
+        target = bytes.fromhex(target_hex).decode()
+        expiry_timestamp = int(expiry_text)
+        expected_cookie = sign_impersonation_cookie(store, principal.name or "", target, expiry_timestamp)
+        is_signed = hmac.compare_digest(expected_cookie.encode(), cookie_value.encode())
+        if not is_signed or expiry_timestamp <= time.time():
             return principal
         return impersonate(principal, target, store, settings, find_people)
     except (ValueError, HvenError):
@@ -197,42 +196,39 @@ def log_file_access(
     naming_tables: Sequence[Table],
     policies: Sequence[AccessPolicy],
 ) -> None:
-    """Write down that somebody was given a file, or what it says of itself, if not everybody is.
+    """Log that a user got a file, or its metadata, if it is not public.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     principal
-        The reader.
+        The user.
     action
-        They did, in two words.
+        What the user did, in two words.
     file_path
-        Of the file.
+        Path of the file.
     files_table
         The collection's table of files.
     naming_tables
-        Those of its tables whose policy says who takes the files that their rows name.
+        Those of its tables whose policy says who may take the files that their rows name.
     policies
-        What readers may see.
+        The site's policies.
     """
-    rights_and_columns = [
-        (table.rights, str(table.policy.path)) for table in naming_tables if table.policy and table.rights
-    ]
-    is_restricted = any(
-        table_rights.find_file_restriction(ANONYMOUS_PRINCIPAL, {column: file_path})
-        for table_rights, column in rights_and_columns
-    )
-    if principal.log_name and (
-        is_restricted or not (naming_tables or has_public_access(files_table, principal, policies))
-    ):
+    is_restricted = False
+    for table in naming_tables:
+        if table.policy and table.rights:
+            path_column = str(table.policy.path)
+            if table.rights.find_file_restriction(ANONYMOUS_PRINCIPAL, {path_column: file_path}):
+                is_restricted = True
+                break
+    if not principal.log_name:
+        return
+    if is_restricted or not (naming_tables or has_public_access(files_table, principal, policies)):
+        facts = {"file": file_path}
         if principal.impersonator:
-            impersonation_facts = {"as": principal.name or "anonymous"}
-        else:
-            impersonation_facts = {}
-        store.grants.log_event(
-            principal.log_name, action, files_table.schema, {"file": file_path, **impersonation_facts}
-        )
+            facts["as"] = principal.name or "anonymous"
+        store.grants.log_event(principal.log_name, action, files_table.schema, facts)
 
 
 def _may_impersonate_anyone(principal: Principal, settings: Settings) -> bool:
@@ -240,11 +236,11 @@ def _may_impersonate_anyone(principal: Principal, settings: Settings) -> bool:
 
 
 def _may_impersonate(principal: Principal, settings: Settings) -> bool:
-    return principal.name in settings.health.operators or any(
-        _is_curated_role(principal, group) for group in principal.groups
-    )
+    if principal.name in settings.health.operators:
+        return True
+    return any(_is_curated_role(principal, group) for group in principal.groups)
 
 
 def _is_curated_role(principal: Principal, role: str) -> bool:
-    """Return whether this is a role, not above one's own, of a project that one curates."""
+    """Return whether this is one of the user's roles in a project that they curate."""
     return role in principal.groups and f"{role.rpartition(':')[0]}:curator" in principal.groups

@@ -1,6 +1,6 @@
-"""OpenID Connect: providers of the settings vouch for readers, who have accounts here.
+"""OpenID Connect: the providers in the settings vouch for users, who have accounts here.
 
-In browsers (code with PKCE), and by tokens that programs send.
+Users log in with a browser (authorization code with PKCE); programs send tokens.
 """
 
 from __future__ import annotations
@@ -27,31 +27,21 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site.store import Grant, StateStore
 
-SIGNATURE_ALGORITHMS = (
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-)  # signed by its keys alone, never "none"
-MAX_TOKEN_CHARACTERS = 16_384  # characters of a token
-CLOCK_LEEWAY_SECONDS = 60.0  # seconds that clocks may differ
-METADATA_LIFETIME_SECONDS = 3600.0  # seconds after which addresses and keys are asked for again
-KEY_REFRESH_DELAY_SECONDS = 30.0  # seconds between two questions for keys
-REQUEST_TIMEOUT_SECONDS = 10.0  # that an answer may take
-MAX_GROUPS = 1000  # groups
-GROUP_LIFETIME_SECONDS = 14 * 86400.0  # seconds that groups are believed after a log-in, as long as a session lasts
-IDENTITY_GRANT_KIND = "identity"  # of the grant that ties an account to a person there
+# a token is signed with the provider's own keys, never with "none"
+SIGNATURE_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+MAX_TOKEN_CHARACTERS = 16_384
+CLOCK_LEEWAY_SECONDS = 60.0  # clocks may differ by this much
+METADATA_LIFETIME_SECONDS = 3600.0  # addresses and keys are fetched again after this time
+KEY_REFRESH_DELAY_SECONDS = 30.0  # between two requests for keys
+REQUEST_TIMEOUT_SECONDS = 10.0
+MAX_GROUPS = 1000
+GROUP_LIFETIME_SECONDS = 14 * 86400.0  # groups are valid for this time after a log-in, as long as a session lasts
+IDENTITY_GRANT_KIND = "identity"  # of the grant that ties an account to a person at a provider
 _GROUP_NAME_PATTERN = re.compile(r"[^:\s]{1,255}")
 
 
 class OpenIdProvider:
-    """One provider. Thread-safe."""
+    """One OpenID Connect provider. Thread-safe."""
 
     def __init__(self, settings: Settings, provider_number: int) -> None:
         self.provider_settings = settings.identity[provider_number]
@@ -72,9 +62,9 @@ class OpenIdProvider:
         Returns
         -------
         address
-            To which the browser goes.
+            Where the browser goes.
         kept
-            What it shows when it comes back; for a cookie.
+            Text for a cookie, which the browser sends when it comes back.
 
         Raises
         ------
@@ -83,7 +73,8 @@ class OpenIdProvider:
         """
         self._refresh_metadata()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        challenge_digest = hashlib.sha256(verifier.encode()).digest()
+        challenge = base64.urlsafe_b64encode(challenge_digest).rstrip(b"=").decode()
         authorization_params = {
             "response_type": "code",
             "client_id": self.provider_settings.client_id,
@@ -95,51 +86,47 @@ class OpenIdProvider:
             "code_challenge_method": "S256",
         }
         address = self._find_endpoint_url("authorization_endpoint")
-        return (
-            f"{address}{'&' if '?' in address else '?'}{urlencode(authorization_params)}",
-            f"{state}.{nonce}.{verifier}",
-        )
+        separator = "&" if "?" in address else "?"
+        return f"{address}{separator}{urlencode(authorization_params)}", f"{state}.{nonce}.{verifier}"
 
     def finish_login(
         self, store: StateStore, redirect_url: str, callback_params: Mapping[str, str], login_state: str
     ) -> str:
-        """End a log-in in a browser.
+        """Finish a log-in in a browser.
 
         Parameters
         ----------
         store
-            Of the site.
+            Store of the site.
         redirect_url
             As for `begin_login`.
         callback_params
-            Parameters with which the browser came back.
+            Query parameters with which the browser came back.
         login_state
-            Its cookie.
+            Value of its cookie.
 
         Returns
         -------
         account
-            Its name.
+            Name of the account.
 
         Raises
         ------
         UnauthenticatedError
-            It is not the log-in that this browser began; the provider vouches for nobody; they have no account.
+            This browser did not begin the log-in, the provider does not vouch for the user, or the user has no account.
         StorageUnavailableError
             The provider does not answer.
         """
+        provider_settings = self.provider_settings
         state, _, nonce_and_verifier = login_state.partition(".")
         nonce, _, verifier = nonce_and_verifier.partition(".")
         if not verifier or not hmac.compare_digest(state.encode(), callback_params.get("state", "").encode()):
-            raise UnauthenticatedError(
-                "this browser did not begin this log-in, or it is over", remedy="begin again at /login"
-            )
-        if callback_params.get(
-            "iss", self.provider_settings.issuer
-        ) != self.provider_settings.issuer or not callback_params.get("code"):
-            raise self._build_login_error(
-                f"does not vouch for you: {callback_params.get('error', 'it sent no code')[:80]}"
-            )
+            message = "this browser did not begin this log-in, or it is over"
+            raise UnauthenticatedError(message, remedy="begin again at /login")
+        issuer = callback_params.get("iss", provider_settings.issuer)
+        if issuer != provider_settings.issuer or not callback_params.get("code"):
+            reason = callback_params.get("error", "it sent no code")[:80]
+            raise self._build_login_error(f"does not vouch for you: {reason}")
         self._refresh_metadata()
         form = [
             ("grant_type", "authorization_code"),
@@ -148,10 +135,8 @@ class OpenIdProvider:
             ("code_verifier", verifier),
         ]
         token_response = self._request_endpoint("POST", "token_endpoint", form=form)
-        claims = self.verify_token(_get_text(token_response, "id_token"), {self.provider_settings.client_id}, nonce)
-        wanted_claims = {
-            name for name in (self.provider_settings.groups, self.provider_settings.account) if name is not None
-        }
+        claims = self.verify_token(_get_text(token_response, "id_token"), {provider_settings.client_id}, nonce)
+        wanted_claims = {provider_settings.groups, provider_settings.account} - {None}
         if wanted_claims - claims.keys() and "userinfo_endpoint" in self._provider_metadata:
             access_token = _get_text(token_response, "access_token")
             userinfo = self._request_endpoint("GET", "userinfo_endpoint", access_token=access_token)
@@ -170,65 +155,59 @@ class OpenIdProvider:
         token
             A JWT.
         audience
-            For whom it may be; None: as the settings have it.
+            The accepted audience; None: that of the settings.
         nonce
-            That must be in it.
+            Nonce that must be in the token.
 
         Returns
         -------
         claims
-            Of it.
+            Claims of the token.
 
         Raises
         ------
         UnauthenticatedError
-            It is not signed by the provider's keys, is for others, or holds no more; a claim is none.
+            It is not signed with the provider's keys, is for another audience, has expired, or has an invalid claim.
         StorageUnavailableError
             The provider's keys are not known, and it does not answer.
         """
+        client_id = self.provider_settings.client_id
         if audience is None:
-            audience = {self.provider_settings.client_id, *self.provider_settings.audience}
+            audience = {client_id, *self.provider_settings.audience}
         token_claims = self._verify_signature(token)
-        current_time = time.time()
-        audience_claim = token_claims.get("aud")
-        if isinstance(audience_claim, str):
-            token_audiences = [audience_claim]
-        elif isinstance(audience_claim, list):
-            token_audiences = audience_claim
-        else:
-            token_audiences = []
         if token_claims.get("iss") != self.provider_settings.issuer:
             raise self._build_login_error("did not issue this token")
+        token_audiences = token_claims.get("aud")
+        if isinstance(token_audiences, str):
+            token_audiences = [token_audiences]
+        elif not isinstance(token_audiences, list):
+            token_audiences = []
         if not any(isinstance(audience_name, str) and audience_name in audience for audience_name in token_audiences):
             raise self._build_login_error("made this token for others")
-        expiry_time, *begin_times = (
-            self._check_timestamp(token_claims.get(name))
-            for name in ("exp", "nbf", "iat")
-            if name in {"exp", *token_claims}
-        )
-        if expiry_time + CLOCK_LEEWAY_SECONDS <= current_time or any(
-            audience_name - CLOCK_LEEWAY_SECONDS > current_time for audience_name in begin_times
-        ):
-            raise self._build_login_error("sent a token that does not hold now")
+        self._check_validity_period(token_claims)
         if not isinstance(token_claims.get("sub"), str) or not 0 < len(token_claims["sub"]) <= 255:
             raise self._build_login_error("does not say in its token whose it is")
-        if nonce is not None and (
-            token_claims.get("nonce"),
-            token_claims.get("azp", self.provider_settings.client_id),
-        ) != (
-            nonce,
-            self.provider_settings.client_id,
-        ):
-            raise self._build_login_error("answers another log-in")
+        if nonce is not None:
+            authorized_party = token_claims.get("azp", client_id)
+            if token_claims.get("nonce") != nonce or authorized_party != client_id:
+                raise self._build_login_error("answers another log-in")
         return token_claims
 
+    def _check_validity_period(self, token_claims: Mapping[str, Any]) -> None:
+        current_time = time.time()
+        expiry_time = self._check_timestamp(token_claims.get("exp"))
+        begin_times = [self._check_timestamp(token_claims[name]) for name in ("nbf", "iat") if name in token_claims]
+        has_ended = expiry_time + CLOCK_LEEWAY_SECONDS <= current_time
+        if has_ended or any(begin_time - CLOCK_LEEWAY_SECONDS > current_time for begin_time in begin_times):
+            raise self._build_login_error("sent a token that does not hold now")
+
     def list_groups(self, claims: Mapping[str, Any]) -> AbstractSet[str]:
-        """Return the groups that claims tell, by their names here.
+        """Return the groups in claims, by their names on this site.
 
         Parameters
         ----------
         claims
-            Of a token.
+            Claims of a token.
 
         Raises
         ------
@@ -238,78 +217,71 @@ class OpenIdProvider:
         group_claim = claims.get(self.provider_settings.groups or "", [])
         if isinstance(group_claim, str):
             group_claim = [group_claim]
-        if (
-            not isinstance(group_claim, list)
-            or len(group_claim) > MAX_GROUPS
-            or not all(isinstance(group_name, str) for group_name in group_claim)
-        ):
+        is_valid = isinstance(group_claim, list) and len(group_claim) <= MAX_GROUPS
+        if not is_valid or not all(isinstance(group_name, str) for group_name in group_claim):
             raise self._build_login_error(f"says groups ({self.provider_settings.groups}) that are no list of texts")
         names = {self.provider_settings.group_names.get(group_name, group_name) for group_name in group_claim}
-        # what has a colon, and the owner's group, are the site's own to give
-        return {
-            group_name for group_name in names if _GROUP_NAME_PATTERN.fullmatch(group_name) and group_name != "owner"
-        }
+        # only the site itself gives groups with a colon, and the owner's group
+        return {name for name in names if _GROUP_NAME_PATTERN.fullmatch(name) and name != "owner"}
 
     def find_or_create_account(
         self, store: StateStore, claims: Mapping[str, Any], *, update_groups: bool = False
     ) -> str:
-        """Return the account of a person, by issuer and sub.
+        """Return the account of a person, by issuer and sub; create it if the settings allow that.
 
-        Never by an address or a name, which go from one to another.
+        An address or a name never identifies a person, because it may pass to another one.
 
         Parameters
         ----------
         store
-            Of the site.
+            Store of the site.
         claims
-            Verified.
+            Verified claims.
         update_groups
-            What they say of groups counts from now on.
+            Whether the groups in the claims are valid from now on.
 
         Raises
         ------
         UnauthenticatedError
-            They have none.
+            The person has no account.
         """
+        provider_name = self.provider_settings.name
         identity = f"{self.provider_settings.issuer} {claims['sub']}"
-        configured_account = self.provider_settings.accounts.get(claims["sub"])
         identity_grants = store.grants.list_grants(IDENTITY_GRANT_KIND, object=identity)
-        name = configured_account or (
-            identity_grants[0].subject if identity_grants else self._choose_account_name(store, identity, claims)
-        )
+        name = self.provider_settings.accounts.get(claims["sub"])
+        if not name and identity_grants:
+            name = identity_grants[0].subject
+        if not name:
+            name = self._choose_account_name(store, identity, claims)
         if not store.users.has_account(name):
             store.users.add_account(name)
         if update_groups or name not in {identity_grant.subject for identity_grant in identity_grants}:
-            facts = {
-                "provider": self.provider_settings.name,
-                "groups": sorted(self.list_groups(claims)),
-                "seen": round(time.time()),
-            }
+            groups = sorted(self.list_groups(claims))
+            facts = {"provider": provider_name, "groups": groups, "seen": round(time.time())}
             if not (identity_grants and _is_recently_recorded(identity_grants[0], name, facts)):
                 store.grants.add_grant(
-                    IDENTITY_GRANT_KIND, subject=name, object=identity, actor=self.provider_settings.name, facts=facts
+                    IDENTITY_GRANT_KIND, subject=name, object=identity, actor=provider_name, facts=facts
                 )
                 for identity_grant in identity_grants:
-                    store.grants.revoke_grant(identity_grant.id, actor=self.provider_settings.name)
+                    store.grants.revoke_grant(identity_grant.id, actor=provider_name)
         return name
 
     def _choose_account_name(self, store: StateStore, identity: str, claims: Mapping[str, Any]) -> str:
-        """Name the account of a newcomer: one that nobody has, so that nobody gets what is another's."""
-        if not self.provider_settings.join:
-            raise UnauthenticatedError(
-                f"{claims['sub']} of {self.provider_settings.name} has no account here",
-                remedy="ask the site's owner, and tell what is written here",
-            )
-        if self.provider_settings.account is None:
-            return f"{self.provider_settings.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-        account_claim = claims.get(self.provider_settings.account)
+        """Choose the name of a new account: one that nobody has, so that nobody gets what belongs to another."""
+        provider_settings = self.provider_settings
+        if not provider_settings.join:
+            message = f"{claims['sub']} of {provider_settings.name} has no account here"
+            raise UnauthenticatedError(message, remedy="ask the site's owner, and tell what is written here")
+        if provider_settings.account is None:
+            identity_digest = hashlib.sha256(identity.encode()).hexdigest()
+            return f"{provider_settings.name}-{identity_digest[:12]}"
+        account_claim = claims.get(provider_settings.account)
         if not isinstance(account_claim, str):
-            raise self._build_login_error(f"says no name of an account ({self.provider_settings.account})")
+            raise self._build_login_error(f"says no name of an account ({provider_settings.account})")
         name = re.sub(r"[^a-z0-9_-]+", "-", account_claim.lower())[:64]
         if store.users.has_account(name):
-            raise UnauthenticatedError(
-                f"{name} is the account of somebody else", remedy="ask the site's owner, who can list you"
-            )
+            message = f"{name} is the account of somebody else"
+            raise UnauthenticatedError(message, remedy="ask the site's owner, who can list you")
         return name
 
     def _check_timestamp(self, timestamp: object) -> float:
@@ -318,7 +290,7 @@ class OpenIdProvider:
         return timestamp
 
     def _verify_signature(self, token: str) -> dict[str, Any]:
-        from joserfc import errors, jwt  # noqa: PLC0415  (only where a provider is asked)
+        from joserfc import errors, jwt  # noqa: PLC0415  (only if a provider is used)
 
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise self._build_login_error("sent a token that is too long")
@@ -326,18 +298,19 @@ class OpenIdProvider:
             self._refresh_metadata(force=is_retry)
             try:
                 return dict(jwt.decode(token, self._key_set, algorithms=SIGNATURE_ALGORITHMS).claims)
-            except (errors.JoseError, ValueError, TypeError) as error:  # perhaps it has other keys by now
+            except (errors.JoseError, ValueError, TypeError) as error:  # the provider may have new keys
                 if is_retry or time.monotonic() - self._last_refresh < KEY_REFRESH_DELAY_SECONDS:
                     raise self._build_login_error(f"did not sign this token ({type(error).__name__})") from None
         raise AssertionError
 
     def _refresh_metadata(self, *, force: bool = False) -> None:
-        """Look that the provider's addresses and keys are known; those of before are good where it does not answer."""
+        """Fetch the provider's addresses and keys if they are old; the old ones stay valid if it does not answer."""
         if not force and time.monotonic() - self._last_refresh < METADATA_LIFETIME_SECONDS:
             return
-        # one asks; the others go on with what was known, or are told at once: they must not all wait for a provider
+        # one thread fetches them. The others use the old ones or fail at once: they must not all wait for a provider
         # that is down
-        if not self._lock.acquire(timeout=0.0 if self._key_set is not None else REQUEST_TIMEOUT_SECONDS / 5):
+        wait_seconds = 0.0 if self._key_set is not None else REQUEST_TIMEOUT_SECONDS / 5
+        if not self._lock.acquire(timeout=wait_seconds):
             if self._key_set is None:
                 raise self._build_unavailable_error()
             return
@@ -355,16 +328,13 @@ class OpenIdProvider:
             self._lock.release()
 
     def _fetch_metadata_and_keys(self) -> tuple[Mapping[str, Any], Any]:
-        from joserfc import errors, jwk  # noqa: PLC0415  (only where a provider is asked)
+        from joserfc import errors, jwk  # noqa: PLC0415  (only if a provider is used)
 
-        provider_metadata = self._request_json(
-            "GET", f"{self.provider_settings.issuer.rstrip('/')}/.well-known/openid-configuration"
-        )
-        if provider_metadata.get("issuer") != self.provider_settings.issuer:
-            raise StorageUnavailableError(
-                f"{self.provider_settings.name} calls itself otherwise than the settings do",
-                remedy="tell the site's owner",
-            )
+        issuer = self.provider_settings.issuer
+        provider_metadata = self._request_json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if provider_metadata.get("issuer") != issuer:
+            message = f"{self.provider_settings.name} calls itself otherwise than the settings do"
+            raise StorageUnavailableError(message, remedy="tell the site's owner")
         keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys")
         imported_keys = []
         for key in keys if isinstance(keys, list) else []:
@@ -373,40 +343,35 @@ class OpenIdProvider:
             try:
                 imported_keys.append(jwk.import_key(key))
             except (errors.JoseError, ValueError, TypeError, KeyError, AttributeError):
-                continue  # of a kind that is not known here
+                continue  # a kind of key that is not known here
         return provider_metadata, jwk.KeySet(imported_keys)
 
     def _request_endpoint(
         self, method: str, endpoint_name: str, *, form: Any = (), access_token: str = ""
     ) -> dict[str, Any]:
+        headers: dict[str, str] = {}
         if access_token:
-            headers = {"authorization": f"Bearer {access_token}"}
-        else:
-            headers = {}
-        if form and self.provider_settings.client_secret is None:
-            form = [*form, ("client_id", self.provider_settings.client_id)]
+            headers["authorization"] = f"Bearer {access_token}"
+        client_id, client_secret = self.provider_settings.client_id, self.provider_settings.client_secret
+        if form and client_secret is None:
+            form = [*form, ("client_id", client_id)]
         elif form:
-            pair = urlencode(
-                {
-                    self.provider_settings.client_id: self._settings.resolve_address(
-                        self.provider_settings.client_secret or ""
-                    )
-                }
-            ).replace("=", ":", 1)
-            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"  # RFC 6749 section 2.3.1
+            # RFC 6749 section 2.3.1
+            secret_text = self._settings.resolve_address(client_secret or "")
+            pair = urlencode({client_id: secret_text}).replace("=", ":", 1)
+            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         endpoint_url = self._find_endpoint_url(endpoint_name)
         return self._request_json(method, endpoint_url, form_fields=form, headers=headers)
 
     def _find_endpoint_url(self, endpoint_name: str) -> str:
         endpoint_url = self._provider_metadata.get(endpoint_name)
         if not isinstance(endpoint_url, str):
-            raise StorageUnavailableError(
-                f"{self.provider_settings.name} has no {endpoint_name}", remedy="tell the site's owner"
-            )
+            message = f"{self.provider_settings.name} has no {endpoint_name}"
+            raise StorageUnavailableError(message, remedy="tell the site's owner")
         return endpoint_url
 
     def _request_json(self, method: str, url: str, **request_options: Any) -> dict[str, Any]:
-        """Ask the provider for JSON; what it says is never shown."""
+        """Send a request to the provider and return its JSON; its error texts are never shown."""
         try:
             answer = http_client.send_request_once(
                 method,
@@ -437,16 +402,17 @@ class OpenIdProvider:
 
 
 def read_issuer(token: str) -> object:
-    """Return who issued a token, as it says itself; nothing of it is verified.
+    """Return the issuer that a token names; nothing of the token is verified.
 
     Parameters
     ----------
     token
-        Perhaps a JWT.
+        A text that may be a JWT.
     """
-    part = token[:MAX_TOKEN_CHARACTERS].split(".")[1]
+    payload = token[:MAX_TOKEN_CHARACTERS].split(".")[1]
+    padding = "=" * (-len(payload) % 4)
     try:
-        token_claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        token_claims = json.loads(base64.urlsafe_b64decode(payload + padding))
     except (ValueError, RecursionError):
         return None
     if isinstance(token_claims, dict):
@@ -455,36 +421,33 @@ def read_issuer(token: str) -> object:
 
 
 def list_provider_groups(grants: list[Grant], settings: Settings) -> set[str]:
-    """Return the groups that providers said of an account at its last log-in.
+    """Return the groups that providers stated for an account at its last log-in.
 
     Parameters
     ----------
     grants
-        Of the account.
+        Grants of the account.
     settings
-        Of the site.
+        Settings of the site.
     """
-    provider_names = {grant.name for grant in settings.identity}
-    now = time.time()
-    identity_facts = (grant.facts for grant in grants if grant.kind == IDENTITY_GRANT_KIND)
-    return {
-        name
-        for facts in identity_facts
-        if facts["provider"] in provider_names and now < facts["seen"] + GROUP_LIFETIME_SECONDS
-        for name in facts["groups"]
-    }
+    provider_names = {provider.name for provider in settings.identity}
+    current_time = time.time()
+    groups: set[str] = set()
+    for grant in grants:
+        if grant.kind != IDENTITY_GRANT_KIND or grant.facts["provider"] not in provider_names:
+            continue
+        if current_time < grant.facts["seen"] + GROUP_LIFETIME_SECONDS:
+            groups.update(grant.facts["groups"])
+    return groups
 
 
 def _is_recently_recorded(identity_grant: Grant, account: str, facts: Mapping[str, Any]) -> bool:
-    """Return whether nothing is to be written: the same groups, seen a moment ago."""
-    has_same_facts = {**identity_grant.facts, "seen": 0} == {**facts, "seen": 0}
-    return (
-        has_same_facts
-        and identity_grant.subject == account
-        and facts["seen"] - identity_grant.facts["seen"] < GROUP_LIFETIME_SECONDS / 100
-    )
+    """Return whether nothing has to be written: the same groups were recorded a short time ago."""
+    if identity_grant.subject != account or {**identity_grant.facts, "seen": 0} != {**facts, "seen": 0}:
+        return False
+    return bool(facts["seen"] - identity_grant.facts["seen"] < GROUP_LIFETIME_SECONDS / 100)
 
 
 def _get_text(response_json: Mapping[str, Any], name: str) -> str:
-    text_value = response_json.get(name)
-    return text_value if isinstance(text_value, str) else ""
+    text = response_json.get(name)
+    return text if isinstance(text, str) else ""

@@ -1,4 +1,4 @@
-"""Passwords of accounts: argon2 hashes, in grants; checked one at a time, for each takes its share of a processor."""
+"""Passwords of accounts: argon2 hashes, stored in grants, and checked one at a time, because each check is costly."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
     from hven.site.store import StateStore
 
-MIN_PASSWORD_CHARACTERS, MAX_PASSWORD_CHARACTERS = 10, 1024  # characters
-PASSWORD_GRANT_KIND, PASSWORD_HASH_FACT = "password", "_hash"  # what begins with _ is in no log
-CHECK_WAIT_SECONDS = 3.0  # seconds that one waits for another
+MIN_PASSWORD_CHARACTERS, MAX_PASSWORD_CHARACTERS = 10, 1024
+PASSWORD_GRANT_KIND, PASSWORD_HASH_FACT = "password", "_hash"  # facts whose names begin with _ are in no log
+CHECK_WAIT_SECONDS = 3.0  # a check waits this long for another one
 _CHECK_SEMAPHORE = threading.BoundedSemaphore(1)
-_VERIFIED_HASHES: dict[
-    bytes, str
-] = {}  # keyed digest of what was right -> its hash: a program sends it with each request
+# keyed digest of a correct password -> its hash: a program sends its password with each request
+_VERIFIED_HASHES: dict[bytes, str] = {}
 _DIGEST_KEY = secrets.token_bytes(32)
 _MAX_VERIFIED_HASHES = 1024
 
@@ -32,13 +31,13 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     account
-        Of the account.
+        Name of the account.
     password
-        Empty: it has none any more.
+        The new password; empty: the account has no password any more.
     changed_by
-        Who does.
+        The account that changes it.
 
     Raises
     ------
@@ -51,48 +50,40 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
         raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
     password = password.strip()
     if password and not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
-        raise UserError(
-            f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters",
-            remedy="several words are easy to keep",
-        )
-    old = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
+        message = f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"
+        raise UserError(message, remedy="several words are easy to keep")
+    old_grants = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
     if password:
         facts = {PASSWORD_HASH_FACT: _get_password_hasher().hash(password)}
-        store.grants.add_grant(
-            PASSWORD_GRANT_KIND,
-            subject=account,
-            actor=changed_by,
-            facts=facts,
-        )
-    for grant in old:
+        store.grants.add_grant(PASSWORD_GRANT_KIND, subject=account, actor=changed_by, facts=facts)
+    for grant in old_grants:
         store.grants.revoke_grant(grant.id, actor=changed_by)
     store.sessions.end_account_sessions(account)
 
 
 def check_password(store: StateStore, account: str, password: str) -> bool:
-    """Return whether this is the password of an account. It takes as long where there is no such account.
+    """Return whether this is the password of an account. The check takes as long if there is no such account.
 
-    Nothing where no account has one.
+    It takes no time if no account of the site has a password.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     account
-        That is claimed.
+        The account that is claimed.
     password
-        That is given.
+        The password.
 
     Raises
     ------
     TooManyRequestsError
-        Too many are checked.
+        Too many passwords are being checked.
     """
     if not store.grants.list_grants(PASSWORD_GRANT_KIND):
         return False
-    stored_hashes = [
-        str(grant.facts[PASSWORD_HASH_FACT]) for grant in store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
-    ]
+    account_grants = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
+    stored_hashes = [str(grant.facts[PASSWORD_HASH_FACT]) for grant in account_grants]
     password_bytes = password.strip().encode("utf-8", "replace")
     digest = hashlib.blake2b(password_bytes, key=_DIGEST_KEY, digest_size=32).digest()
     if _VERIFIED_HASHES.get(digest) in stored_hashes:
@@ -100,9 +91,8 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
     if not _CHECK_SEMAPHORE.acquire(timeout=CHECK_WAIT_SECONDS):
         raise TooManyRequestsError("there are too many attempts to log in", remedy="wait a minute")
     try:
-        is_match = any(
-            _is_password_correct(stored_hash, password_bytes) for stored_hash in stored_hashes or [_get_dummy_hash()]
-        )
+        compared_hashes = stored_hashes or [_get_dummy_hash()]
+        is_match = any(_is_password_correct(compared_hash, password_bytes) for compared_hash in compared_hashes)
     finally:
         _CHECK_SEMAPHORE.release()
     if is_match and stored_hashes:
@@ -113,7 +103,7 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
 
 
 def _is_password_correct(stored_hash: str, password_bytes: bytes) -> bool:
-    from argon2.exceptions import VerificationError  # noqa: PLC0415  (only where somebody has a password)
+    from argon2.exceptions import VerificationError  # noqa: PLC0415  (only if an account has a password)
 
     try:
         return _get_password_hasher().verify(stored_hash, password_bytes)
@@ -123,12 +113,12 @@ def _is_password_correct(stored_hash: str, password_bytes: bytes) -> bool:
 
 @cache
 def _get_password_hasher() -> PasswordHasher:
-    from argon2 import PasswordHasher  # noqa: PLC0415  (only where somebody has a password)
+    from argon2 import PasswordHasher  # noqa: PLC0415  (only if an account has a password)
 
-    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # what OWASP asks for at least
+    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # the minimum that OWASP recommends
 
 
 @cache
 def _get_dummy_hash() -> str:
-    """Return the hash that is compared with where there is no such account."""
+    """Return the hash that is compared if there is no such account."""
     return _get_password_hasher().hash(secrets.token_urlsafe())

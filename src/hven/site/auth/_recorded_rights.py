@@ -1,6 +1,6 @@
-"""Who owns what outlives a request, and which rights it relies on.
+"""The owner of what outlives a request, and the rights that it relies on.
 
-It can be read as long as its reader has all of them.
+A user can read it as long as they have all of these rights.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from hven.site.auth._access_control import AccessPolicy, People
     from hven.site.store import StateStore
 
-# before a group that the proof of a request said itself (a provider's token): nobody can be asked for it later
+# before a group that only the proof of a request stated (a provider's token): it cannot be looked up later
 SAID_GROUP_PREFIX = "said:"
-NON_RIGHT_PREFIXES = ("user:", "scope:", SAID_GROUP_PREFIX)  # beginnings of what is recorded beside rights
+NON_RIGHT_PREFIXES = ("user:", "scope:", SAID_GROUP_PREFIX)  # beginnings of recorded texts that are no rights
 MAX_NAMED_RIGHTS = 3  # rights that a message names
 
 
 class AccessControlledTable(Protocol):
-    """What is asked of a table that is published (`hven.site.PublishedTable`)."""
+    """The part of a published table (`hven.site.PublishedTable`) that is needed here."""
 
     @property
     def table(self) -> Table:
-        """Who sees it stands there."""
+        """The table, with the rules about who sees it."""
 
     @property
     def read_tables(self) -> Sequence[str]:
@@ -50,73 +50,67 @@ class AccessControlledTable(Protocol):
 
 
 def list_rights(principal: Principal) -> frozenset[str]:
-    """Return the rights that a reader has now, one text each: groups, other names, delegations.
+    """Return the rights that a user has now, one text each: groups, other names, delegations.
 
     Parameters
     ----------
     principal
-        The reader.
+        The user.
 
     Returns
     -------
     rights
-        What the account has as itself (its name, the scope of its token) is not among them.
+        Without what the account has as itself (its name, the scope of its token).
     """
     groups = {name for name in principal.groups if not name.startswith(NON_RIGHT_PREFIXES)}
     names = {f"name:{normalize_name(alias)}" for alias in principal.aliases}
-    delegations = {
-        f"delegation:{json.dumps((delegation.name, delegation.column, delegation.value))}"
-        for delegation in principal.delegations
-    }
+    delegations: set[str] = set()
+    for delegation in principal.delegations:
+        parts_text = json.dumps((delegation.name, delegation.column, delegation.value))
+        delegations.add(f"delegation:{parts_text}")
     return frozenset(groups | names | delegations)
 
 
 def record_rights(principal: Principal, store: StateStore, settings: Settings) -> list[str]:
-    """Write down the rights of a reader for what they begin now: `restore_principal` reads it when the work is done.
+    """Record the rights of a user for work that begins now: `restore_principal` reads them when it is done.
 
     Parameters
     ----------
     principal
-        The reader.
+        The user.
     store, settings
-        Of the site.
+        Store and settings of the site.
 
     Returns
     -------
     record
-        The rights; the scope of the token; and, marked, the groups that nothing but the proof of this request says.
+        The rights; the scope of the token; and, marked, the groups that only the proof of this request states.
     """
-    if principal.proved_groups is None:
+    said_groups: set[str] = set()
+    if principal.name is not None:
         proved_groups = principal.groups
-    else:
-        proved_groups = principal.proved_groups
-    if principal.name is None:
-        account_groups = frozenset[str]()
-    else:
+        if principal.proved_groups is not None:
+            proved_groups = principal.proved_groups
         account_groups = build_principal(principal.name, store, settings).groups
-    said_groups = (
-        {name for name in proved_groups - account_groups if not name.startswith(NON_RIGHT_PREFIXES)}
-        if principal.name is not None
-        else ()
-    )
+        said_groups = {name for name in proved_groups - account_groups if not name.startswith(NON_RIGHT_PREFIXES)}
     scopes = principal.groups & {*TOKEN_SCOPE_GROUPS.values()}
     return sorted({*list_rights(principal), *scopes, *(f"{SAID_GROUP_PREFIX}{name}" for name in said_groups)})
 
 
 def find_missing_rights(record: Iterable[str], principal: Principal) -> list[str]:
-    """List the rights that something relies on and a reader does not have.
+    """List the rights that something relies on and a user does not have.
 
     Parameters
     ----------
     record
-        As `record_rights` wrote it.
+        Result of `record_rights`.
     principal
-        The reader.
+        The user.
 
     Returns
     -------
     rights
-        In order; empty: they may read it, as far as it is theirs. The owner of the site lacks nothing.
+        In order; empty: the user may read it, if they are its owner. The owner of the site lacks nothing.
     """
     needed_rights = {right for right in record if not right.startswith(NON_RIGHT_PREFIXES)}
     if not needed_rights or "owner" in principal.groups:
@@ -133,49 +127,46 @@ def check_access_to_stored(
     *,
     for_reading: bool = True,
 ) -> None:
-    """Check that a reader may read what was kept, or remove it.
+    """Check that a user may read, or remove, what was stored.
 
     Parameters
     ----------
     description
-        It is, in words.
+        What it is, in words.
     owner
-        Its principal (`Principal.owner_id`); None: of nobody in particular, for whoever knows where it is.
+        Its owner (`Principal.owner_id`); None: it belongs to nobody, and is for everybody who knows where it is.
     record
-        The rights that it relies on, as `record_rights` wrote them.
+        The rights that it relies on: the result of `record_rights`.
     principal
-        The reader.
+        The user.
     store
-        Of the site.
+        Store of the site.
     for_reading
         False: to remove it, for which ownership is enough.
 
     Raises
     ------
     NotFoundError
-        Its owner is an invitation that has ended: it is there for nobody, and will be removed.
+        Its owner is an invitation that has ended: it exists for nobody any more, and will be removed.
     ForbiddenError
-        It is somebody else's, or relies on rights that the reader does not have now.
+        It belongs to another user, or relies on rights that the user does not have now.
     """
     if "owner" in principal.groups:
         return
-    has_ended = (
-        owner is not None and owner.startswith(INVITATION_PREFIX) and invitations.find_invitation(store, owner) is None
-    )
+    has_ended = False
+    if owner is not None and owner.startswith(INVITATION_PREFIX):
+        has_ended = invitations.find_invitation(store, owner) is None
     missing_rights = find_missing_rights(record, principal)
-    if has_ended or (owner is None and missing_rights):  # to others it is not even told which rights these are
-        raise NotFoundError(
-            format_message("{what} is not there any more", description),
-            remedy="it has ended with the right by which it was made",
-        )
+    if has_ended or (owner is None and missing_rights):  # strangers do not even learn which rights these are
+        message = format_message("{what} is not there any more", description)
+        raise NotFoundError(message, remedy="it has ended with the right by which it was made")
     if owner is not None and owner not in principal.owner_ids:
-        raise ForbiddenError(
-            format_message("{what} belongs to somebody else", description), remedy="log in as its owner"
-        )
+        message = format_message("{what} belongs to somebody else", description)
+        raise ForbiddenError(message, remedy="log in as its owner")
     if missing_rights and for_reading:
-        rights_text = ", ".join(missing_rights[:MAX_NAMED_RIGHTS]) + (
-            ", ..." if len(missing_rights) > MAX_NAMED_RIGHTS else ""
-        )
+        rights_text = ", ".join(missing_rights[:MAX_NAMED_RIGHTS])
+        if len(missing_rights) > MAX_NAMED_RIGHTS:
+            rights_text += ", ..."
         raise ForbiddenError(
             format_message("{what} relies on rights that you do not have now: {rights}", description, rights_text),
             remedy="ask again: the answer has what you may see now",
@@ -183,27 +174,27 @@ def check_access_to_stored(
 
 
 def compute_access_rule_digests(names: Iterable[str], published: Mapping[str, AccessControlledTable]) -> dict[str, str]:
-    """Return a digest of what descriptors say about who sees tables.
+    """Return digests of what descriptors say about who sees tables.
 
-    Beside a result it tells whether that was changed since.
+    Stored beside a result, they show whether that has changed since.
 
     Parameters
     ----------
     names
-        Qualified names; those that are not published are left out.
+        Qualified names; those of tables that are not published are left out.
     published
         What is published now.
 
     Returns
     -------
     rules
-        By qualified name: of the tables, and of those that views read.
+        By qualified name, for the tables and those that views read.
     """
     table_names = [name for name in names if name in published]
-    table_names += [
-        read_table for name in table_names for read_table in published[name].read_tables if read_table in published
-    ]
-    return {name: _compute_access_rule_digest(published[name].table) for name in table_names}
+    all_names = list(table_names)
+    for name in table_names:
+        all_names += [read_table for read_table in published[name].read_tables if read_table in published]
+    return {name: _compute_access_rule_digest(published[name].table) for name in all_names}
 
 
 def is_still_accessible(
@@ -214,39 +205,36 @@ def is_still_accessible(
 ) -> bool:
     """Return whether nothing was closed since a result was made.
 
-    Of each of its tables the rule is that of then, or the reader sees all rows now.
+    Each of its tables either has the same rule as then, or the user sees all its rows now.
 
     Parameters
     ----------
     rules
-        As `compute_access_rule_digests` returned them then.
+        What `compute_access_rule_digests` returned then.
     published
-        What is published now; tables that are no more close nothing.
+        What is published now; tables that are no longer published close nothing.
     principal
-        The reader.
+        The user.
     policies
-        What readers may see.
+        The site's policies.
     """
-    changed_tables = [
-        published[name].table
-        for name, rule in rules.items()
-        if name in published and _compute_access_rule_digest(published[name].table) != rule
-    ]
-    return all(
-        is_table_visible(changed_table, principal, policies) for changed_table in changed_tables
-    ) and not collect_row_filters(changed_tables, principal, policies)
+    changed_tables: list[Table] = []
+    for name, rule_digest in rules.items():
+        if name in published and _compute_access_rule_digest(published[name].table) != rule_digest:
+            changed_tables.append(published[name].table)
+    if not all(is_table_visible(changed_table, principal, policies) for changed_table in changed_tables):
+        return False
+    return not collect_row_filters(changed_tables, principal, policies)
 
 
 def _compute_access_rule_digest(table: Table) -> str:
     # results on disk have digests with this word before a policy
-    if table.policy is None:
-        policy_text = "None"
-    else:
+    policy_text = "None"
+    if table.policy is not None:
         policy_text = f"Levels{repr(table.policy).removeprefix('RowAccessPolicy')}"
+    project: str | None = ""
     if table.access == "members":
         project = table.project
-    else:
-        project = ""
     rule_text = f"({table.access!r}, {project!r}, {policy_text})"
     return hashlib.blake2b(rule_text.encode(), digest_size=8).hexdigest()
 
@@ -254,40 +242,38 @@ def _compute_access_rule_digest(table: Table) -> str:
 def restore_principal(
     owner: str | None, record: Collection[str], store: StateStore, settings: Settings, people: People | None = None
 ) -> Principal:
-    """Return the reader who began something, with the rights that they have now.
+    """Return the user who began something, with the rights that they have now.
 
     Parameters
     ----------
     owner
-        Its principal; None: nobody in particular.
+        The owner of it; None: nobody.
     record
-        As `record_rights` wrote it when it was begun.
+        What `record_rights` returned when it was begun.
     store, settings, people
         As for `add_known_groups`.
 
     Raises
     ------
     ForbiddenError
-        It was begun under an invitation that has ended.
+        It was begun with an invitation that has ended.
     """
+    invitation_ids = {right for right in record if right.startswith(INVITATION_PREFIX)}
+    owning_invitation: str | None = None
     if owner is not None and owner.startswith(INVITATION_PREFIX):
-        invitation_id = owner
-    else:
-        invitation_id = None
-    if owner is None or invitation_id is not None:
-        principal = Principal()
-    else:
+        owning_invitation = owner
+        invitation_ids.add(owner)
+    principal = Principal()
+    if owner is not None and owning_invitation is None:
         said_groups = {name.removeprefix(SAID_GROUP_PREFIX) for name in record if name.startswith(SAID_GROUP_PREFIX)}
         principal = build_principal(owner, store, settings, *said_groups, *({"owner"} & {*record}))
         principal = add_known_groups(principal, settings, store.grants, people)
-    for name in {right for right in record if right.startswith(INVITATION_PREFIX)} | (
-        {invitation_id} if invitation_id else set()
-    ):
-        grant = invitations.find_invitation(store, name)
+    for invitation_id in invitation_ids:
+        grant = invitations.find_invitation(store, invitation_id)
         if grant is not None:
             groups = principal.groups | invitations.list_invitation_groups(grant)
             principal = replace(principal, groups=groups)
-        elif name == invitation_id:
+        elif invitation_id == owning_invitation:
             raise ForbiddenError("the invitation under which this was begun has ended", remedy="ask for another one")
     return principal
 

@@ -1,4 +1,4 @@
-"""Referees: whoever has a private address sees one collection that is not public yet, until its date."""
+"""Referees: a user with a private address sees one collection that is not public yet, until a date."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
 
     from hven.site.store import Grant, StateStore
 
-REFEREE_GRANT_KIND = "referee"  # of the grant
+REFEREE_GRANT_KIND = "referee"  # kind of the grant
 REFEREE_COOKIE = "hven_referee"
 
 
 def add_invitation_groups(
     principal: Principal | None, headers: Mapping[str, str], store: StateStore
 ) -> Principal | None:
-    """Return a reader with what the address shows that they came by; one whose time is over is as none.
+    """Return a user with the groups of the invitation in their cookie; one that has ended counts as none.
 
     Parameters
     ----------
     principal
-        As they logged in; None: they did not.
+        The user as they logged in; None: they did not.
     headers
-        Of the request, names in lower case.
+        Headers of the request, names in lower case.
     store
-        Of the site.
+        Store of the site.
     """
     proof = find_session_cookie(headers, REFEREE_COOKIE)
+    grant = None
     if proof:
         grant = store.grants.verify_proof(REFEREE_GRANT_KIND, proof)
-    else:
-        grant = None
     if grant is None:
         return principal
     known_principal = principal or ANONYMOUS_PRINCIPAL
@@ -49,31 +48,30 @@ def add_invitation_groups(
 
 
 def list_invitation_groups(grant: Grant) -> frozenset[str]:
-    """Return the groups that an invitation puts its reader into.
+    """Return the groups of a user with an invitation.
 
-    The last one is what their jobs belong to (`Principal.owner_id`).
+    One of them owns the user's jobs (`Principal.owner_id`).
 
     Parameters
     ----------
     grant
-        That is in force.
+        An invitation that is in force.
     """
+    groups = {REFEREE_GROUP_PREFIX + grant.object, INVITATION_PREFIX + grant.id}
     if grant.facts.get("anonymous"):
-        blind_groups = {BLIND_REVIEW_GROUP_PREFIX + grant.object}
-    else:
-        blind_groups = set[str]()
-    return frozenset({REFEREE_GROUP_PREFIX + grant.object, *blind_groups, INVITATION_PREFIX + grant.id})
+        groups.add(BLIND_REVIEW_GROUP_PREFIX + grant.object)
+    return frozenset(groups)
 
 
 def find_invitation(store: StateStore, owner_id: str) -> Grant | None:
-    """Return the invitation that owns something, as long as it is in force. Asks memory alone, most of the time.
+    """Return the invitation that owns something, as long as it is in force. Most calls read only memory.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     owner_id
-        As `Principal.owner_id` writes it.
+        Result of `Principal.owner_id`.
     """
     return store.grants.find_grant(REFEREE_GRANT_KIND, owner_id.removeprefix(INVITATION_PREFIX))
 

@@ -1,6 +1,6 @@
-"""Signed addresses: for some minutes, one address answers as one reader, for programs that have no cookie of the site.
+"""Signed addresses: for some minutes, one address answers as to one user, for programs without a cookie of the site.
 
-The rights of that reader are read at each request: what the reader may no longer see, the address no longer shows.
+The rights of that user are read at each request: what the user may no longer see, the address no longer shows.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 SIGNATURE_PARAMETER = "hven-signed"
-MAX_VALIDITY_SECONDS = 86_400.0  # seconds; one that says more was signed while the clock was ahead
+MAX_VALIDITY_SECONDS = 86_400.0  # an address that is valid for longer was signed while the clock was ahead
 READ_METHODS = {"GET", "HEAD"}
 
 
 def create_url_signer(
     store: StateStore, principal: Principal, base_urls: Collection[str], validity_minutes: float
 ) -> Callable[[str], str] | None:
-    """Return what signs addresses of the site for a reader, and leaves others as they are.
+    """Return a function that signs addresses of the site for a user, and leaves other addresses as they are.
 
-    None: nobody is logged in, or not by an account of the site.
+    Return None if nobody is logged in, or not with an account of the site.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     principal
-        The reader.
+        The user.
     base_urls
         Addresses of the site, without a final slash.
     validity_minutes
-        That the addresses last, in minutes.
+        Minutes that the addresses are valid.
 
     Returns
     -------
     sign
-        Of an address.
+        Takes an address, and returns it signed.
     """
-    if principal.name is None:
-        key = None
-    else:
+    key = None
+    if principal.name is not None:
         key = store.sessions.derive_signing_key(principal.name)
     if key is None or principal.name is None:
         return None
-    encoded_name, expiry_timestamp = _encode_base64(principal.name.encode()), int(time.time() + 60 * validity_minutes)
+    encoded_name = _encode_base64(principal.name.encode())
+    expiry_timestamp = int(time.time() + 60 * validity_minutes)
 
     def sign_url(url: str) -> str:
         url_path, _, query = url.partition("#")[0].partition("?")
-        root = next((base for base in base_urls if url_path.startswith(f"{base}/")), None)
-        if root is None:
+        base_url = next((base_url for base_url in base_urls if url_path.startswith(f"{base_url}/")), None)
+        if base_url is None:
             return url
         query = remove_signature(query.encode())[0].decode()
-        signature = _compute_signature(key, expiry_timestamp, unquote(url_path.removeprefix(root)), query)
+        signature = _compute_signature(key, expiry_timestamp, unquote(url_path.removeprefix(base_url)), query)
         separator = "&" if query else ""
         signature_value = f"{expiry_timestamp}.{encoded_name}.{signature}"
         return f"{url_path}?{query}{separator}{SIGNATURE_PARAMETER}={signature_value}"
@@ -72,27 +72,31 @@ def create_url_signer(
 
 
 def remove_signature(query: bytes) -> tuple[bytes, str | None]:
-    """Take the signature out of the query of an address.
+    """Remove the signature from the query of an address.
 
     Parameters
     ----------
     query
-        As it was asked for.
+        The query as it was requested.
 
     Returns
     -------
     query
-        The rest.
+        The query without the signature.
     signature
         None: there is none.
     """
     if SIGNATURE_PARAMETER.encode() not in unquote_to_bytes(query.lower()):
         return query, None
-    parts = [(unquote(part.decode("latin-1")).partition("="), part) for part in query.split(b"&")]
-    signatures = [value for (name, _, value), _ in parts if name.lower() == SIGNATURE_PARAMETER]
-    return b"&".join(part for (name, _, _), part in parts if name.lower() != SIGNATURE_PARAMETER), signatures[
-        0
-    ] if signatures else None
+    other_parts: list[bytes] = []
+    signatures: list[str] = []
+    for part in query.split(b"&"):
+        name, _, parameter_value = unquote(part.decode("latin-1")).partition("=")
+        if name.lower() == SIGNATURE_PARAMETER:
+            signatures.append(parameter_value)
+        else:
+            other_parts.append(part)
+    return b"&".join(other_parts), signatures[0] if signatures else None
 
 
 def verify_signed_address(store: StateStore, method: str, path: str, query: str, signature_text: str) -> str:
@@ -101,66 +105,66 @@ def verify_signed_address(store: StateStore, method: str, path: str, query: str,
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     method
-        Of HTTP.
+        HTTP method.
     path
-        Below the site's address, decoded.
+        Path below the site's address, decoded.
     query
-        Without the signature.
+        Query without the signature.
     signature_text
         The signature.
 
     Raises
     ------
     ForbiddenError
-        It is no signature of ours for this, or its time is over, or the account has gone.
+        The signature is not ours or not for this address, its time is over, or the account is gone.
     """
     if method not in READ_METHODS:
         raise ForbiddenError("a signed address can be read, and nothing else", remedy="send a token with the request")
     expiry_text, _, signed_part = signature_text.partition(".")
     encoded_name, _, signature = signed_part.partition(".")
+    padding = "=" * (-len(encoded_name) % 4)
     try:
-        name = urlsafe_b64decode(encoded_name + "=" * (-len(encoded_name) % 4)).decode()
+        name = urlsafe_b64decode(encoded_name + padding).decode()
         expiry_timestamp = int(expiry_text)
     except ValueError:
         name, expiry_timestamp = "", 0
     key = store.sessions.derive_signing_key(name)
     expected_signature = _compute_signature(key or b"nobody", expiry_timestamp, path, query)
-    if not hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace")) or key is None:
+    is_match = hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace"))
+    if not is_match or key is None:
         raise ForbiddenError(
             "this address is not signed by this site for what it asks, or the account was changed since",
             remedy="take it again, whole, from the page that gave it",
         )
     remaining_seconds = expiry_timestamp - time.time()
     if not 0 < remaining_seconds <= MAX_VALIDITY_SECONDS:
-        raise ForbiddenError(
-            format_message(
-                "this signed address was good until {moment}",
-                f"{datetime.fromtimestamp(expiry_timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC",
-            ),
-            remedy="log in, and send it, or copy it, again",
-        )
+        expiry_text = f"{datetime.fromtimestamp(expiry_timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        message = format_message("this signed address was good until {moment}", expiry_text)
+        raise ForbiddenError(message, remedy="log in, and send it, or copy it, again")
     return name
 
 
 def set_private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer to a signed address: nobody keeps it, and nobody is told of the address.
+    """Return the headers of an answer to a signed address: no cache keeps the answer, and no site learns the address.
 
     Parameters
     ----------
     headers
-        Of the answer (ASGI).
+        Headers of the answer (ASGI).
     """
     private_headers = [(b"cache-control", b"private, no-store"), (b"referrer-policy", b"no-referrer")]
-    return [*(pair for pair in headers if pair[0].lower() not in dict(private_headers)), *private_headers]
+    private_names = dict(private_headers)
+    other_headers = [(name, text) for name, text in headers if name.lower() not in private_names]
+    return [*other_headers, *private_headers]
 
 
 def _compute_signature(key: bytes, expiry_timestamp: int, path: str, query: str) -> str:
     """Sign the decoded request: programs may write the same address with other escapes or in another order."""
-    qsl = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
-    pairs = sorted(qsl, key=lambda pair: pair[0])
-    message = repr((expiry_timestamp, path or "/", pairs)).encode("utf-8", "surrogatepass")
+    parameters = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    sorted_parameters = sorted(parameters, key=lambda pair: pair[0])
+    message = repr((expiry_timestamp, path or "/", sorted_parameters)).encode("utf-8", "surrogatepass")
     return _encode_base64(hmac.digest(key, message, hashlib.sha256))
 
 

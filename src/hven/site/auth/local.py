@@ -1,7 +1,7 @@
 """Local accounts as an identity provider: ``Authorization: Bearer``, HTTP Basic with the account's name, or a cookie.
 
-Behind any of them stand the account's token, a personal one, a session, a password (Basic and ``/login``), or a token
-of OpenID Connect (Bearer).
+The secret in any of them is the account's token, a personal token, a session, a password (Basic and ``/login``), or a
+token of OpenID Connect (Bearer).
 """
 
 from __future__ import annotations
@@ -23,27 +23,25 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site.store import Grant, StateStore
 
-MAX_SECRET_CHARACTERS = 1024  # characters of a secret: what has more is none
-TOKEN_SCOPE_GROUPS = {
-    "read": "scope:read",
-    "all": "scope:all",
-}  # what a personal token is for, and the group that says so
-MAX_TOKEN_DAYS = 366.0  # that one holds at most
-MAX_TOKENS_PER_ACCOUNT = 100  # of one account
+MAX_SECRET_CHARACTERS = 1024  # a longer text is no secret of ours
+# scope of a personal token -> the group of its user
+TOKEN_SCOPE_GROUPS = {"read": "scope:read", "all": "scope:all"}
+MAX_TOKEN_DAYS = 366.0  # longest validity of a token
+MAX_TOKENS_PER_ACCOUNT = 100
 
 
 class LocalIdentityProvider:
-    """Identify readers by local accounts. Thread-safe."""
+    """Identifies users by local accounts. Thread-safe."""
 
     def __init__(self, store: StateStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self.openid_providers = {
-            provider_settings.name: OpenIdProvider(settings, n) for n, provider_settings in enumerate(settings.identity)
-        }
+        self.openid_providers: dict[str, OpenIdProvider] = {}
+        for provider_number, provider_settings in enumerate(settings.identity):
+            self.openid_providers[provider_settings.name] = OpenIdProvider(settings, provider_number)
 
     def identify(self, headers: Mapping[str, str]) -> Principal | None:
-        """Identify the reader that a request's headers prove.
+        """Identify the user that a request's headers prove.
 
         Parameters
         ----------
@@ -53,12 +51,12 @@ class LocalIdentityProvider:
         Returns
         -------
         reader
-            None: they name nobody; the anonymous one: by a session that is over.
+            None: they name no user; the anonymous user: their session has ended.
 
         Raises
         ------
         UnauthenticatedError
-            They name somebody, and do not prove it.
+            They name a user, and do not prove it.
         """
         authorization = headers.get("authorization")
         if authorization is None:
@@ -69,7 +67,7 @@ class LocalIdentityProvider:
         return self.verify_credentials(*parse_authorization(authorization))
 
     def identify_by_token(self, headers: Mapping[str, str]) -> Principal | None:
-        """Identify the reader as `identify` does, but by tokens and sessions alone: no password is looked at.
+        """Identify the user as `identify` does, but only by tokens and sessions: passwords are not checked.
 
         Parameters
         ----------
@@ -79,12 +77,12 @@ class LocalIdentityProvider:
         Returns
         -------
         reader
-            None: they have no such header.
+            None: there is no such header.
 
         Raises
         ------
         UnauthenticatedError
-            It is no token or session that holds.
+            It contains no valid token or session.
         """
         authorization = headers.get("authorization")
         if authorization is None:
@@ -92,21 +90,21 @@ class LocalIdentityProvider:
         return self.verify_credentials(*parse_authorization(authorization), passwords_too=False)
 
     def verify_credentials(self, account: str | None, secret: str, *, passwords_too: bool = True) -> Principal:
-        """Return whom a secret proves.
+        """Return the user that a secret proves.
 
         Parameters
         ----------
         account
-            The account that is claimed; None: whose the secret is.
+            The account that is claimed; None: the account of the secret.
         secret
-            A token, a session's, or, with a name, a password.
+            A token, a session's proof, or, with an account, a password.
         passwords_too
             False: a password proves nothing.
 
         Raises
         ------
         UnauthenticatedError
-            It is wrong, or holds no more.
+            It is wrong, or no longer valid.
         """
         principal = None
         if account is None and secret.count(".") == 2:
@@ -114,17 +112,8 @@ class LocalIdentityProvider:
         if len(secret) <= MAX_SECRET_CHARACTERS:
             principal = self._find_session_or_token(secret)
             if principal is None:
-                holder = self._store.users.verify_token(secret)
-                if (
-                    passwords_too
-                    and holder is None
-                    and account is not None
-                    and passwords.check_password(self._store, account, secret)
-                ):
-                    holder = account
-                if holder is None:
-                    principal = None
-                else:
+                holder = self._find_secret_holder(account, secret, passwords_too=passwords_too)
+                if holder is not None:
                     principal = self.build_principal(holder)
         if principal is None or account not in {None, principal.name}:
             raise UnauthenticatedError(
@@ -133,17 +122,24 @@ class LocalIdentityProvider:
             )
         return principal
 
-    def check_account_secret(self, account: str, secret: str, *, passwords_too: bool = True) -> None:
-        """Check that a secret is the password of an account, or its token.
+    def _find_secret_holder(self, account: str | None, secret: str, *, passwords_too: bool) -> str | None:
+        """Return the account whose token or password this is, or None."""
+        holder = self._store.users.verify_token(secret)
+        if holder is not None or account is None or not passwords_too:
+            return holder
+        return account if passwords.check_password(self._store, account, secret) else None
 
-        What lasts, no session's and no personal token's.
+    def check_account_secret(self, account: str, secret: str, *, passwords_too: bool = True) -> None:
+        """Check that a secret is the password or the token of an account.
+
+        A session or a personal token, which both end, is not enough.
 
         Parameters
         ----------
         account
-            Of the account.
+            Name of the account.
         secret
-            That is given.
+            The secret.
         passwords_too
             As for `verify_credentials`.
 
@@ -152,14 +148,14 @@ class LocalIdentityProvider:
         UnauthenticatedError
             It is neither.
         """
-        is_valid = len(secret) <= MAX_SECRET_CHARACTERS and (
-            self._store.users.verify_token(secret) == account
-            or (passwords_too and passwords.check_password(self._store, account, secret))
-        )
+        is_valid = False
+        if len(secret) <= MAX_SECRET_CHARACTERS:
+            is_valid = self._store.users.verify_token(secret) == account
+            if not is_valid and passwords_too:
+                is_valid = passwords.check_password(self._store, account, secret)
         if not is_valid:
-            raise UnauthenticatedError(
-                "this is neither the account's password nor its token", remedy="the site's owner can set another one"
-            )
+            message = "this is neither the account's password nor its token"
+            raise UnauthenticatedError(message, remedy="the site's owner can set another one")
 
     def begin_session(self, account: str | None, secret: str, *, passwords_too: bool = True) -> tuple[str, str]:
         """Begin a session.
@@ -172,23 +168,23 @@ class LocalIdentityProvider:
         Returns
         -------
         account
-            Whose it is.
+            Name of the account.
         proof
-            What goes on proving it: a personal token, and a session, do so themselves, and end as they did.
+            What proves it from now on. A personal token or a session is its own proof, and ends when it would have.
 
         Raises
         ------
         UnauthenticatedError
-            As `verify_credentials`.
+            As for `verify_credentials`.
         """
         principal = self.verify_credentials(account, secret, passwords_too=passwords_too)
         assert principal.name is not None  # noqa: S101
-        return principal.name, secret if self._find_session_or_token(secret) else self._store.sessions.begin_session(
-            principal.name, SESSION_SECONDS
-        )
+        if self._find_session_or_token(secret):
+            return principal.name, secret
+        return principal.name, self._store.sessions.begin_session(principal.name, SESSION_SECONDS)
 
     def _find_session_or_token(self, proof: str) -> Principal | None:
-        """Return whose session or personal token this is."""
+        """Return the user of a session or a personal token, or None."""
         grant = self._store.grants.verify_proof("token", proof)
         if grant is not None:
             return self.build_principal(grant.subject, TOKEN_SCOPE_GROUPS[grant.role])
@@ -198,40 +194,38 @@ class LocalIdentityProvider:
         return self.build_principal(owner)
 
     def _verify_provider_token(self, token: str) -> Principal:
-        """Return for whom a provider made a token."""
+        """Return the user for whom a provider issued a token."""
         issuer = read_issuer(token)
         for openid_provider in self.openid_providers.values():
             if openid_provider.provider_settings.issuer == issuer:
                 claims = openid_provider.verify_token(token)
-                return self.build_principal(
-                    openid_provider.find_or_create_account(self._store, claims), *openid_provider.list_groups(claims)
-                )
-        raise UnauthenticatedError(
-            "this token is of nobody whom this site believes", remedy="log in at /login, and make one"
-        )
+                account = openid_provider.find_or_create_account(self._store, claims)
+                return self.build_principal(account, *openid_provider.list_groups(claims))
+        message = "this token is of nobody whom this site believes"
+        raise UnauthenticatedError(message, remedy="log in at /login, and make one")
 
     def build_principal(self, account: str, *groups: str) -> Principal:
-        """Return the reader behind an account, with the groups that its provider said.
+        """Return the user of an account, with the groups that its provider states.
 
         Parameters
         ----------
         account, groups
-            As for `build_principal`.
+            As for the function `build_principal`.
         """
         return build_principal(account, self._store, self._settings, *groups)
 
 
 def build_principal(account: str, store: StateStore, settings: Settings, *groups: str) -> Principal:
-    """Return the reader behind an account, with the groups that its provider said.
+    """Return the user of an account, with the groups that its provider states.
 
     Parameters
     ----------
     account
-        Of the account.
+        Name of the account.
     store, settings
-        Of the site.
+        Store and settings of the site.
     groups
-        Of how they came.
+        Groups that result from how the user logged in.
     """
     grants = store.grants.list_grants(subject=account)
     provider_groups = list_provider_groups(grants, settings)
@@ -241,45 +235,42 @@ def build_principal(account: str, store: StateStore, settings: Settings, *groups
 def create_personal_token(
     store: StateStore, account: str, scope: str, validity_days: float, *, created_by: str, purpose: str = ""
 ) -> tuple[Grant, str]:
-    """Make a personal token, which serves as Bearer and as the password of Basic.
+    """Create a personal token, which is sent as Bearer or as the password of Basic.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     account
-        Of the account.
+        Name of the account.
     scope
-        A key of `TOKEN_SCOPE_GROUPS`: ``read`` asks queries and changes nothing.
+        A key of `TOKEN_SCOPE_GROUPS`: ``read`` runs queries and changes nothing.
     validity_days
-        That it holds.
+        Days that the token is valid.
     created_by
-        Who makes it.
+        The account that creates it.
     purpose
         What it is for, in a few words.
 
     Returns
     -------
     grant
-        Of the kind ``token``.
+        A grant of the kind ``token``.
     token
         Nobody can read it again.
 
     Raises
     ------
     UserError
-        There is no such scope, or it would hold for too long; there are too many.
+        There is no such scope, it would be valid for too long, or the account has too many tokens.
     NotFoundError
         There is no such account.
     """
     if scope not in TOKEN_SCOPE_GROUPS:
         raise UserError(f"a token has no scope {scope!r:.40}", remedy="read or all")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
-        raise UserError(
-            f"a token holds for {MAX_TOKEN_DAYS:g} days at most, not {validity_days:g}", remedy="make another one then"
-        )
-    if not store.users.has_account(account):
-        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+        message = f"a token holds for {MAX_TOKEN_DAYS:g} days at most, not {validity_days:g}"
+        raise UserError(message, remedy="make another one then")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
         raise UserError(f"{account} has {MAX_TOKENS_PER_ACCOUNT} tokens", remedy="end one that is not used")
     expiry_timestamp = time.time() + validity_days * 86400
@@ -296,23 +287,23 @@ def create_personal_token(
 
 
 def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, account: str | None = None) -> None:
-    """End a personal token, within a second in every process.
+    """Revoke a personal token, within a second in every process.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     grant_id
-        Of the grant.
+        Id of the grant.
     revoked_by
-        Who does.
+        The account that revokes it.
     account
-        Of the account whose it must be.
+        The account to which it must belong.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        There is no such token.
     """
     if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
         raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="the list has their numbers")
@@ -320,12 +311,12 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
 
 
 def get_token_account(token: str) -> str:
-    """Return the account that a token names, or what stands for it: attempts are counted for it.
+    """Return the account that a token names, or the token's beginning: attempts are counted by it.
 
     Parameters
     ----------
     token
-        Right or wrong.
+        A token, which need not be valid.
     """
     name, _, secret = token.partition(".")
     if "." in secret:
@@ -334,12 +325,12 @@ def get_token_account(token: str) -> str:
 
 
 def get_claimed_account(authorization: str) -> str:
-    """Return the account that a header Authorization names, right or wrong; empty: it cannot be read.
+    """Return the account that a header Authorization names, which need not be right; empty: it cannot be read.
 
     Parameters
     ----------
     authorization
-        The header's value.
+        Value of the header.
     """
     try:
         name, token = parse_authorization(authorization)
@@ -351,17 +342,17 @@ def get_claimed_account(authorization: str) -> str:
 
 
 def parse_authorization(authorization: str) -> tuple[str | None, str]:
-    """Read a header Authorization.
+    """Parse a header Authorization.
 
     Parameters
     ----------
     authorization
-        Its value.
+        Value of the header.
 
     Returns
     -------
     name
-        That is claimed, if any.
+        The account that is claimed, if any.
     secret
         A token or a password.
 
@@ -375,29 +366,29 @@ def parse_authorization(authorization: str) -> tuple[str | None, str]:
         return None, encoded_credentials.strip()
     if scheme.lower() == "basic":
         try:
-            name, colon, token = base64.b64decode(encoded_credentials.strip(), validate=True).decode().partition(":")
+            credentials = base64.b64decode(encoded_credentials.strip(), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            colon = ""
+            credentials = ""
+        name, colon, secret = credentials.partition(":")
         if colon:
-            return name, token
-    raise UnauthenticatedError(
-        "the header Authorization cannot be read", remedy="Bearer TOKEN, or Basic with the account's name and the token"
-    )
+            return name, secret
+    remedy = "Bearer TOKEN, or Basic with the account's name and the token"
+    raise UnauthenticatedError("the header Authorization cannot be read", remedy=remedy)
 
 
 def open_provider(store: StateStore, settings: Settings) -> LocalIdentityProvider:
-    """Open the provider for a site: what every identity plug-in has.
+    """Open the identity provider of a site: the entry point of every identity plug-in.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     settings
-        As they are now; a change makes providers anew.
+        Present settings; a change creates new providers.
 
     Returns
     -------
     provider
-        Identifies readers.
+        Identifies users.
     """
     return LocalIdentityProvider(store, settings)

@@ -1,6 +1,6 @@
-"""Cookies as proof of who asks.
+"""Cookies that prove who a user is: how they are written and read, and when they are not trusted.
 
-How they are written and read, when they are not believed, and how much later each failure is told.
+Failed log-ins are counted here, too; each delays the answer to the next one.
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from hven.site.store import StateStore
 
 SESSION_COOKIE = "hven_session"
-VISITOR_COOKIE = "hven_visitor"  # of a browser without an account: its own jobs
+VISITOR_COOKIE = "hven_visitor"  # of a browser without an account: it identifies the browser's own jobs
 YEAR_SECONDS = 365 * 86400
-SESSION_SECONDS = 14 * 86400.0  # that a session lasts
+SESSION_SECONDS = 14 * 86400.0  # duration of a session
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
 _VISITOR_TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
-FREE_ACCOUNT_FAILURES, FREE_ADDRESS_FAILURES = (
-    5,
-    20,
-)  # failures for one account, and of one address (or of one address by one token), that are told at once
-FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = (
-    0.5,
-    8.0,
-)  # seconds that the next one is told later, twice as long each time, and at most
-FAILURE_WINDOW_SECONDS = 600.0  # seconds without a failure after which all are forgotten
-MAX_DELAYED_ANSWERS = 4  # answers to one address about one account that are held back at once: others are not looked at
+# failures for one account, and from one address (or from one address with one token), that are answered at once
+FREE_ACCOUNT_FAILURES, FREE_ADDRESS_FAILURES = 5, 20
+# delay of the answer to the next failure, which doubles each time, up to a limit
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 8.0
+FAILURE_WINDOW_SECONDS = 600.0  # after this time without a failure, all are forgotten
+MAX_DELAYED_ANSWERS = 4  # answers to one address about one account that are delayed at once: more are not checked
 MAX_TRACKED_KEYS = 20_000  # addresses and accounts
 
 
 def find_session_cookie(headers: Mapping[str, str], cookie_name: str = SESSION_COOKIE) -> str | None:
-    """Find the session in a request's headers (RFC 6265, 4.2).
+    """Find the proof of a session in a request's headers (RFC 6265, 4.2).
 
     Parameters
     ----------
     headers
         Names in lower case.
     cookie_name
-        Its name.
+        Name of the cookie.
 
     Returns
     -------
     proof
         None if there is none.
     """
-    for part in headers.get("cookie", "").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == cookie_name and value:
-            return value.strip('"')
+    for name, cookie_value in _iterate_cookies(headers):
+        if name == cookie_name and cookie_value:
+            return cookie_value.strip('"')
     return None
+
+
+def _iterate_cookies(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for part in headers.get("cookie", "").split(";"):
+        name, _, cookie_value = part.strip().partition("=")
+        yield name, cookie_value
 
 
 def format_session_cookie(
@@ -70,45 +71,42 @@ def format_session_cookie(
     max_age_seconds: float = SESSION_SECONDS,
     domain: str = "",
 ) -> str:
-    """Serialize the header Set-Cookie of a session, or of what is as secret.
+    """Serialize the header Set-Cookie of a session, or of another secret.
 
-    Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never
-    goes over plain http.
+    Scripts cannot read it (HttpOnly), pages of other sites cannot post with it (SameSite=Lax), and behind https it
+    never goes over plain http.
 
     Parameters
     ----------
     secret
-        Of the session; None ends it.
+        Secret of the session; None ends it.
     path
-        Of the site.
+        Path of the site.
     secure
-        The site is behind https.
+        Whether the site is behind https.
     cookie_name, max_age_seconds
-        Of the cookie.
+        Name and life of the cookie.
     domain
-        To whose hosts it goes, too; empty: to the one that gave it alone.
+        Domain to whose hosts it is sent, too; empty: only to the host that set it.
 
     Returns
     -------
     header
-        Its value.
+        Value of the header.
     """
-    if domain:
-        domain_attribute = f"; Domain={domain}"
-    else:
-        domain_attribute = ""
+    domain_attribute = f"; Domain={domain}" if domain else ""
+    secure_attribute = "; Secure" if secure else ""
+    max_age = 0
     if secret is not None:
-        age = round(max_age_seconds)
-    else:
-        age = 0
+        max_age = round(max_age_seconds)
     return (
-        f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={age}; HttpOnly; "
-        f"SameSite=Lax{'; Secure' if secure else ''}"
+        f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={max_age}; HttpOnly; "
+        f"SameSite=Lax{secure_attribute}"
     )
 
 
 def identify_visitor(headers: Mapping[str, str]) -> str:
-    """Identify which visitor without an account asks.
+    """Identify a visitor without an account.
 
     Parameters
     ----------
@@ -120,22 +118,21 @@ def identify_visitor(headers: Mapping[str, str]) -> str:
     visitor
         A hash of the cookie, as the store keeps it; empty if there is none.
     """
-    for part in headers.get("cookie", "").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == VISITOR_COOKIE and _VISITOR_TOKEN_PATTERN.fullmatch(value):
-            return hashlib.sha256(value.encode()).hexdigest()
+    for name, cookie_value in _iterate_cookies(headers):
+        if name == VISITOR_COOKIE and _VISITOR_TOKEN_PATTERN.fullmatch(cookie_value):
+            return hashlib.sha256(cookie_value.encode()).hexdigest()
     return ""
 
 
 def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
-    """Create a visitor. Nobody can guess it, no script can read it.
+    """Create the cookie of a new visitor. Nobody can guess it, and no script can read it.
 
     Parameters
     ----------
     path
-        Of the site.
+        Path of the site.
     secure
-        The site is behind https.
+        Whether the site is behind https.
 
     Returns
     -------
@@ -145,100 +142,97 @@ def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
         What `identify_visitor` will return for it.
     """
     token = secrets.token_urlsafe(32)
+    secure_attribute = "; Secure" if secure else ""
     header = (
         f"{VISITOR_COOKIE}={token}; Path={path or '/'}; Max-Age={YEAR_SECONDS}; HttpOnly; "
-        f"SameSite=Lax{'; Secure' if secure else ''}"
+        f"SameSite=Lax{secure_attribute}"
     )
     return header, hashlib.sha256(token.encode()).hexdigest()
 
 
 def is_cross_site_change(method: str, headers: Mapping[str, str], trusted_origins: Collection[str]) -> bool:
-    """Return whether a page of somebody else makes a browser send a request that changes something.
+    """Return whether a page of another site makes a browser send a request that changes something.
 
-    Its cookies then prove nothing.
+    The cookies of such a request prove nothing.
 
     Parameters
     ----------
     method
-        Of HTTP.
+        HTTP method.
     headers
         Names in lower case.
     trusted_origins
-        Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it
-        names.
+        Origins, ``https://vo.example.org``, whose pages may act for the user: the site's own, and those in its
+        settings.
     """
     if method in SAFE_METHODS:
         return False
     origin = headers.get("origin")
     if origin is not None and origin.lower() in trusted_origins:
         return False
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in {"same-origin", "none"}
-    return origin is not None  # programs send neither header, browsers of the last ten years one at least
+    fetch_site = headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site not in {"same-origin", "none"}
+    return origin is not None  # programs send neither header, browsers of the last ten years at least one
 
 
 class LoginAttempts:
-    """Counts failures of each address and for each account, in one process, and says how much later each is told.
+    """Counts failed log-ins by address and by account, in one process, and returns the delay of each answer.
 
     Thread-safe.
 
-    Passwords can be guessed: their failures are counted for the account, wherever they come from, and for the address,
-    whatever it tries. Tokens and sessions have 256 random bits and cannot: their failures are counted for the address
-    and the token together, and for nothing else.
+    Passwords can be guessed: their failures are counted for the account, from whatever address they come, and for the
+    address, whatever account it tries. Tokens and sessions have 256 random bits and cannot be guessed: their failures
+    are counted only for the address and the token together.
     """
 
     def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
         self._get_time = get_time
-        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how often, and when last
-        self._delayed_answers: Counter[tuple[str, str]] = (
-            Counter()
-        )  # answers that are held back, by address and account
+        # number of failures, and time of the last one
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        # delayed answers by address and account
+        self._delayed_answers: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def is_attempt_allowed(self, address: str, account: str) -> bool:
-        """Return whether a password is looked at.
-
-        Not while the answers to many wrong ones of this address for this account are held back.
+        """Return whether a password may be checked: not while too many answers are delayed.
 
         Parameters
         ----------
         address
-            As `hven.services.find_client_network` returns it.
+            Result of `hven.services.find_client_network`.
         account
-            The one that is claimed.
+            The account that is claimed.
         """
         return self._delayed_answers[address, account] < MAX_DELAYED_ANSWERS
 
     def count_failure(self, address: str, account: str, *, guessable: bool = True) -> float:
-        """Count a failure; its answer is held back, then `count_answer` is called.
+        """Count a failure; the caller delays its answer, then calls `count_answer`.
 
         Parameters
         ----------
         address, account
             As for `is_attempt_allowed`.
         guessable
-            It may have been a password; False: a token alone.
+            Whether it may have been a password; False: a token.
 
         Returns
         -------
         pause
-            Seconds to hold the answer back.
+            Delay of the answer in seconds.
         """
         with self._lock:
             if guessable:
-                delay = self._compute_delay(("address", address), FREE_ADDRESS_FAILURES)
-                pause = max(
-                    delay,
-                    self._compute_delay(("account", account), FREE_ACCOUNT_FAILURES),
-                )
+                address_delay = self._compute_delay(("address", address), FREE_ADDRESS_FAILURES)
+                account_delay = self._compute_delay(("account", account), FREE_ACCOUNT_FAILURES)
+                delay_seconds = max(address_delay, account_delay)
             else:
-                pause = self._compute_delay((address, account), FREE_ADDRESS_FAILURES)
+                delay_seconds = self._compute_delay((address, account), FREE_ADDRESS_FAILURES)
             self._delayed_answers[address, account] += 1
-        return pause
+        return delay_seconds
 
     def count_answer(self, address: str, account: str) -> None:
-        """Count that the answer to a failure leaves.
+        """Count that the answer to a failure was sent.
 
         Parameters
         ----------
@@ -247,35 +241,36 @@ class LoginAttempts:
         """
         with self._lock:
             self._delayed_answers[address, account] -= 1
-            self._delayed_answers += Counter()  # none is kept of which there is none
+            self._delayed_answers += Counter()  # removes entries of zero
 
     def _compute_delay(self, key: tuple[str, str], free_failures: int) -> float:
         current_time = self._get_time()
         failure_count, last_time = self._failures.pop(key, (0, current_time))
-        if current_time - last_time < FAILURE_WINDOW_SECONDS:
-            failure_count = failure_count + 1
-        else:
-            failure_count = 1
+        if current_time - last_time >= FAILURE_WINDOW_SECONDS:
+            failure_count = 0
+        failure_count += 1
         self._failures[key] = failure_count, current_time
-        while (
-            len(self._failures) > MAX_TRACKED_KEYS
-            or current_time - next(iter(self._failures.values()))[1] > FAILURE_WINDOW_SECONDS
-        ):
+        while True:
+            _, oldest_time = next(iter(self._failures.values()))
+            is_forgotten = current_time - oldest_time > FAILURE_WINDOW_SECONDS
+            if not is_forgotten and len(self._failures) <= MAX_TRACKED_KEYS:
+                break
             self._failures.popitem(last=False)
         if failure_count <= free_failures:
             return 0.0
-        return float(min(FIRST_DELAY_SECONDS * 2.0 ** min(failure_count - free_failures - 1, 30), MAX_DELAY_SECONDS))
+        doublings = min(failure_count - free_failures - 1, 30)
+        return float(min(FIRST_DELAY_SECONDS * 2.0**doublings, MAX_DELAY_SECONDS))
 
 
 _ATTEMPTS_BY_STORE: WeakKeyDictionary[StateStore, LoginAttempts] = WeakKeyDictionary()
 
 
 def get_login_attempts(store: StateStore) -> LoginAttempts:
-    """Return the attempts to log in to a site, of this process.
+    """Return the log-in attempts at a site in this process.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     """
     return _ATTEMPTS_BY_STORE.setdefault(store, LoginAttempts())

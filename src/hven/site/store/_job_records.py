@@ -297,7 +297,7 @@ class JobStore:
             query = query.where(job_columns.created > created_after)
         if previous_job is not None:
             previous_time, previous_id = previous_job
-            is_behind = sa.false()
+            is_behind: sa.ColumnElement[bool] = sa.false()
             if previous_id:
                 is_behind = sa.and_(job_columns.created == previous_time, job_columns.id > previous_id)
             # the first condition lets the index of times end the scan
@@ -630,7 +630,7 @@ class JobStore:
         counts
             By queue.
         """
-        is_earlier = sa.true()
+        is_earlier: sa.ColumnElement[bool] = sa.true()
         if job.phase == "QUEUED" and job.queued is not None:
             is_earlier = job_columns.queued < job.queued
         is_waiting = job_columns.phase == "QUEUED"

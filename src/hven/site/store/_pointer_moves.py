@@ -111,7 +111,7 @@ def find_rollback_state(
         raise NotFoundError(f"nothing of {collection!r} was ever published")
     current_state = dict(current_state)
     if wanted_id is not None:
-        candidates = [_find_publication(publications, collection, wanted_id)]
+        candidates: Sequence[PointerEvent] = [_find_publication(publications, collection, wanted_id)]
     elif not current_state:  # the collection was removed: its last state comes back, whatever had made it
         candidates = [event for event in all_events if event.state]
     else:

@@ -73,9 +73,7 @@ class RegistryRecordStore:
                 for registry_record in new_records:
                     record_id = registry_record.ivoid.lower()
                     old_row = connection.execute(sa.select(registered).where(registered.c.id == record_id)).first()
-                    is_present = old_row is not None and not old_row.deleted
-                    belongs_elsewhere = is_present and old_row.part not in records_by_part
-                    if belongs_elsewhere or record_id in used_ids:
+                    if _belongs_elsewhere(old_row, records_by_part) or record_id in used_ids:
                         conflicting_ivoids.append(registry_record.ivoid)
                         # without its digest the part is tried again
                         connection.execute(sa.delete(parts).where(parts.c.part == part))
@@ -170,6 +168,11 @@ def _replace_part_digests(
         if part_records is not None:
             connection.execute(sa.insert(parts).values(part=part, made=part_records[0]))
     return present_ids
+
+
+def _belongs_elsewhere(row: sa.Row[Any] | None, parts_to_replace: Collection[str]) -> bool:
+    """Return whether an identifier is in use by a part that is not replaced now."""
+    return row is not None and not row.deleted and row.part not in parts_to_replace
 
 
 def _omit_column(column: sa.Column[Any], omitted_columns: Collection[str]) -> sa.ColumnElement[Any]:
