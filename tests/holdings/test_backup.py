@@ -233,10 +233,10 @@ BAD = {
     "missing": (lambda found: [one for one in found if not one[0].startswith("rows/")], SourceError, "rows/.* is missing"),
     "end": (lambda found: found[:-1], SourceError, "cut off: its end is missing"),
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "a member"),
-    "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "behind its end"),
+    "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "after its end"),
     "newer": (changed(HEADER_MEMBER, said(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
     "newer store": (changed(HEADER_MEMBER, said(store=99)), UserError, "system state 99"),
-    "other tar": (lambda found: found[1:], SourceError, "no backup of Hven"),
+    "other tar": (lambda found: found[1:], SourceError, "not a backup of Hven"),
     "head": (changed(HEADER_MEMBER, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
     "sums": (changed(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "altered: checksums.json"),
 }  # fmt: skip
@@ -256,7 +256,7 @@ def test_a_truncated_archive_changes_nothing(archive: Path, tmp_path: Path, shar
     body = archive.read_bytes()
     content = len(body.rstrip(b"\0"))  # a tar ends with up to 10 KB of zeros, without which nothing is lost
     (tmp_path / "bad.tar").write_bytes(body[: int(content * share)])
-    with pytest.raises(SourceError, match=r"cut off|no backup of Hven"):
+    with pytest.raises(SourceError, match=r"cut off|not a backup of Hven"):
         restore_archive(tmp_path / "bad.tar", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 

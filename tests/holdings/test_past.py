@@ -39,12 +39,12 @@ def test_as_of(tmp_path, clock):
         assert count(site, first.replace("Z", "+00:00")) == 1
         assert count(site, states[-1][1][:10]) == 4  # at the end of that day
         with pytest.raises(
-            ParamError, match=r"a\.t was not published yet at 1999-01-01T23:59:59.999999Z; it was first at 20"
+            ParamError, match=r"a\.t was not published yet at 1999-01-01T23:59:59.999999Z; it was first published at 20"
         ):
             count(site, "1999-01-01")
         with pytest.raises(BindError, match=r"no table 'a\.none'"):
             count(site, "1999-01-01", "a.none")
-        with pytest.raises(ParamError, match="'nonsense' is no time, and no snapshot or run"):
+        with pytest.raises(ParamError, match="'nonsense' is not a time, and no snapshot or run"):
             count(site, "nonsense")
         site.engines.drop_snapshots(site.store.prune_snapshots("a", 2))
         site.refresh_published_state()

@@ -411,7 +411,7 @@ def test_a_public_view_of_a_private_table_is_told(tmp_path):
         publish_rows(site, TABLE, ROWS)
         (problem,) = site.refresh_published_state().problems
         assert problem.startswith(
-            "view cat.bright: it is public, but readers do not see it, for cat.stars is private; say `access: private`"
+            "view cat.bright: it is public, but readers do not see it, because cat.stars is private; set `access: private`"
         )
         with pytest.raises(BindError, match=r"no table 'cat\.bright'") as caught:
             query.run_query("SELECT id FROM cat.bright", site=site)
@@ -466,7 +466,9 @@ def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
         (problem,) = holdings.problems
-        assert problem.startswith("view cat.above: it is public, but readers do not see it, for cat.within is private")
+        assert problem.startswith(
+            "view cat.above: it is public, but readers do not see it, because cat.within is private"
+        )
         assert [name for name in holdings.get_catalogue().list_names() if name.startswith("cat.")] == [
             "cat.stars",
             "cat.other",

@@ -102,10 +102,10 @@ def test_many_among_many_are_looked_through_once(here: Site) -> None:
 @pytest.mark.parametrize(
     ("until", "where", "said"),
     [
-        ("yesterday", None, "'yesterday' is no moment to come"),
-        ("2001-01-01", None, "'2001-01-01' is no moment to come"),
-        ("2999-01-01", "progid", "'progid' is no condition"),
-        ("2999-01-01", "=p1", "'=p1' is no condition"),
+        ("yesterday", None, "'yesterday' is not a time in the future"),
+        ("2001-01-01", None, "'2001-01-01' is not a time in the future"),
+        ("2999-01-01", "progid", "'progid' is not a condition"),
+        ("2999-01-01", "=p1", "'=p1' is not a condition"),
     ],
 )
 def test_slips_are_told(here: Site, until: str, where: str | None, said: str) -> None:
@@ -126,5 +126,5 @@ def test_the_verbs(here: Site) -> None:
     assert "karl sees the rows of Anna Berg by it no more" in run_hven(*place, "delegate", "end", found["id"]).stdout
     assert json.loads(run_hven(*place, "delegate", "--json").stdout) == []
     assert run_hven(*place, "delegate", "end", "x", expected_code=1).stderr.startswith(
-        "hven: nothing of the number 'x'"
+        "hven: there is no grant with the number 'x'"
     )

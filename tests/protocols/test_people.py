@@ -92,7 +92,7 @@ def test_it_is_read_once(here: Site) -> None:
 
 def test_what_cannot_be_used_is_told(here: Site) -> None:
     assert [problem for problem in here.get_published_state().problems if "people" in problem] == [
-        "people.tables in hven.toml: nobody is known by people.none: it is not published"
+        "people.tables in hven.toml: people.none is not used: it is not published"
     ]
     (here.settings.collections_directory / "people" / "programmes.csv").write_text("progid,group\na,b\n")
     (here.settings.collections_directory / "people" / "people.yaml").write_text(
@@ -100,14 +100,17 @@ def test_what_cannot_be_used_is_told(here: Site) -> None:
     )
     ingest_collection(here, "people")
     told = "\n".join(here.refresh_published_state().problems)
-    assert "everybody can read people.members: say `access: private` of it" in told
-    assert "people.programmes: it needs the column account, and one of member_of, group, name, alias, email" in told
+    assert "everybody can read people.members: set `access: private` for it" in told
+    assert (
+        "people.programmes is not used: it needs the column account, and one of member_of, group, name, alias, email"
+        in told
+    )
 
 
 def test_there_is_a_budget(here: Site) -> None:
     with mock.patch("hven.site._people_tables.MAX_PEOPLE_ROWS", 8):
         ingest_collection(here, "people")
-        assert "nobody is known by people.programmes: with it there are more than 8 rows" in "".join(
+        assert "people.programmes is not used: with it there are more than 8 rows" in "".join(
             here.get_published_state().problems
         )
         assert find_groups_and_aliases(here, "anna")[0] == {"spica", "hydra"}

@@ -54,7 +54,7 @@ def test_who_sees_the_tables_of_a_project(tmp_path: Path, more: str, everybody: 
                 if everybody:
                     assert ids(here, table, who, as_of) == [1, 2, 3]
                 else:
-                    with pytest.raises((BindError, ParamError), match=r"no table|is no time, and no snapshot"):
+                    with pytest.raises((BindError, ParamError), match=r"no table|is not a time, and no snapshot"):
                         ids(here, table, who, as_of)
 
 

@@ -94,7 +94,7 @@ def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
             "SELECT target_table FROM TAP_SCHEMA.keys WHERE from_table = 'psz2_r4.seen'", site=here
         ) as result:
             assert result.read_table().to_pylist() == [{"target_table": "psz2_r4.main"}]
-        with pytest.raises(ParamError, match=r"szcat\.main is no part of the release R6\.1; ask it without ASOF"):
+        with pytest.raises(ParamError, match=r"szcat\.main is not part of the release R6\.1; query it without ASOF"):
             ids(here, "szcat.main", as_of="R6.1")
         client = Client(create_application(here))
         assert "psz2_r4.main" in client.get("/tap/tables").text
@@ -154,7 +154,7 @@ def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None
             )
         )
         here.refresh_published_state()
-        with pytest.raises(ParamError, match="'secret' is no time, and no snapshot"):
+        with pytest.raises(ParamError, match="'secret' is not a time, and no snapshot"):
             ids(here, "psz2.main", as_of="secret")
         with pytest.raises(BindError):
             ids(here, "szcat.main", as_of="R4")
@@ -164,7 +164,7 @@ def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None
 def test_labels(tmp_path: Path) -> None:
     with closing(StateStore(tmp_path)) as store:
         for label in ("latest", "", "a b", "a/b", "x" * 41, "list", "\u00fc"):
-            with pytest.raises(UsageError, match="is no label of a release; at most 40 letters"):
+            with pytest.raises(UsageError, match="is not a valid label of a release; at most 40 letters"):
                 store.releases.add_releases(label, ["psz2"])
 
 
@@ -186,7 +186,7 @@ def test_a_collection_of_the_name_of_a_release_goes_first(tmp_path: Path) -> Non
         assert ids(here, "psz2_r4.main") == [9]
         assert ids(here, "psz2.main", as_of="R4") == [1, 2, 3]
         assert (
-            "release R4 of psz2 is asked by ASOF=R4 alone: there is another schema psz2_r4"
+            "release R4 of psz2 can be queried only with ASOF=R4: there is another schema psz2_r4"
             in here.get_published_state().problems
         )
 

@@ -162,7 +162,7 @@ def test_its_time(here: Site, client: Client, token: str, monkeypatch: pytest.Mo
         answer = client.ask("GET", address)
         assert answer.status == status
     assert "was good until" in answer.text
-    assert "log in, and send it, or copy it, again" in answer.text
+    assert "log in, and send or copy it again" in answer.text
 
 
 def test_it_dies_with_the_right(here: Site, client: Client, token: str) -> None:

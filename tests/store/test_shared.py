@@ -72,7 +72,9 @@ def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str)
             lambda: store.leases.renew_lease(lease),
             store.jobs.claim_job,
         ):
-            with pytest.raises(StorageError, match=r"does not answer: .*start PostgreSQL; Hven goes on by itself"):
+            with pytest.raises(
+                StorageError, match=r"does not answer: .*start PostgreSQL; Hven then continues by itself"
+            ):
                 ask()
         with pytest.raises(StorageError, match="does not answer"):
             StateStore(tmp_path, url)

@@ -397,7 +397,7 @@ class AccessPolicyBinder:
                     rights.find_validity_period(EVERYBODY_PRINCIPAL)
                 table = rights.bind_to_table(table)
             except HvenError as error:
-                problems.append(f"{name}: nobody but its owner sees it, for its policy cannot be used: {error}")
+                problems.append(f"{name}: only the owner sees it, because its policy cannot be used: {error}")
                 table = table.copy_with(access="private", policy=None)
             published[name] = replace(published_table, table=table)
         self._facts_by_snapshot = bound_facts
@@ -407,7 +407,7 @@ class AccessPolicyBinder:
 
     def _get_facts(self, table: Table, snapshot: Relation | None, bound_facts: dict[str, RowFacts]) -> RowFacts:
         if not isinstance(snapshot, Snapshot) or self._find_engine is None:
-            raise UserError("its rows are read in place, and change unseen", remedy="ingest it")
+            raise UserError("its rows are read in place, and can change unnoticed", remedy="ingest it")
         key = f"{table.qualified_name} {snapshot.id}"
         cached_facts = self._facts_by_snapshot.get(key)
         bound_facts[key] = cached_facts or self._build_facts(table, snapshot)

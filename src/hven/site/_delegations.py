@@ -54,13 +54,15 @@ def grant_delegation(
     """
     column, equals, column_value = (part.strip() for part in (row_condition or "").partition("="))
     if row_condition is not None and not (column and equals and column_value):
-        raise UserError(f"{row_condition!r:.80} is no condition", remedy="column=value: progid=60.A-9237")
+        raise UserError(f"{row_condition!r:.80} is not a condition", remedy="column=value: progid=60.A-9237")
     expiry_instant = parse_instant(expiry_text)
     expiry_timestamp = 0.0
     if expiry_instant is not None:
         expiry_timestamp = datetime.fromisoformat(expiry_instant).timestamp()
     if expiry_timestamp <= datetime.now(UTC).timestamp():
-        raise UserError(f"{expiry_text!r:.80} is no moment to come", remedy="a day, or a time: 2027-12-31T12:00:00")
+        raise UserError(
+            f"{expiry_text!r:.80} is not a time in the future", remedy="a day, or a time: 2027-12-31T12:00:00"
+        )
     known_accounts = [account_name for account_name, _ in site.store.users.list_accounts()]
     delegations = site.store.grants.list_grants(DELEGATION_KIND)
     delegation_pairs = [(delegation.subject, delegation.object) for delegation in delegations]
@@ -75,7 +77,7 @@ def grant_delegation(
     for published_table in site.get_published_state().tables_by_name.values():
         column_names |= {table_column.name for table_column in published_table.table.columns}
     if column and column not in column_names:
-        suggestion = suggest_spelling(column, column_names) or "no row is seen by it"
+        suggestion = suggest_spelling(column, column_names) or "it shows no row"
         doubts.append(f"no table has a column {column}: {suggestion}")
     facts = {}
     if row_condition is not None:
@@ -115,7 +117,9 @@ def _check_delegation_cycle(
         if account in owner_accounts:
             if len(path) == 2:
                 raise UserError(f"{delegator} is a name of {account}'s own")
-            remedy = "a delegation hands on one's own rows, never those that one was given: end the other one first"
+            remedy = (
+                "a delegation covers only the person's own rows, not rows delegated to them: end the other one first"
+            )
             raise UserError(f"{' for '.join(path)}: a circle", remedy=remedy)
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]
 

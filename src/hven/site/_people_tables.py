@@ -91,24 +91,24 @@ def _check_people_tables(
     for name in table_names:
         published_table = published.get(name)
         if published_table is None:
-            yield None, f"nobody is known by {name}: it is not published"
+            yield None, f"{name} is not used: it is not published"
             continue
         if not isinstance(published_table.relation, Snapshot):
-            yield None, f"nobody is known by {name}: its rows are not kept here: ingest it"
+            yield None, f"{name} is not used: its rows are not kept here: ingest it"
             continue
         columns = {column.name.lower() for column in published_table.table.columns}
         naming_columns = (*GROUP_COLUMNS, *ALIAS_COLUMNS)
         if ACCOUNT_COLUMN not in columns or columns.isdisjoint(naming_columns):
             reason = f"it needs the column {ACCOUNT_COLUMN}, and one of {', '.join(naming_columns)}"
-            yield None, f"nobody is known by {name}: {reason}"
+            yield None, f"{name} is not used: {reason}"
             continue
         row_count += published_table.rows or 0
         if row_count > MAX_PEOPLE_ROWS:
-            yield None, f"nobody is known by {name}: with it there are more than {MAX_PEOPLE_ROWS:,} rows"
+            yield None, f"{name} is not used: with it there are more than {MAX_PEOPLE_ROWS:,} rows"
             continue
         problem = ""
         if published_table.table.access == "public":
-            problem = f"everybody can read {name}: say `access: private` of it"
+            problem = f"everybody can read {name}: set `access: private` for it"
         yield (published_table.table, published_table.relation), problem
 
 

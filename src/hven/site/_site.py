@@ -250,7 +250,7 @@ class Site(SingletonRegistry):
 
         Returns
         -------
-        holdings
+        state
             The current state.
         """
         if not self._refresh_lock.acquire(blocking=wait):

@@ -55,7 +55,7 @@ def build_published_state(
     descriptors
         The descriptors, by collection.
     site_problems
-        What is wrong with the store and the engines, if anything: the records are then the last valid ones.
+        What is wrong with the store and the engines, if anything: the records are then the last good ones.
     live_tables
         Tables that are read in place, by qualified name.
     damages
@@ -69,7 +69,7 @@ def build_published_state(
 
     Returns
     -------
-    holdings
+    state
         The state.
     """
     faults: dict[str, str] = {}
@@ -143,7 +143,7 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
         )
     closed_note = ""
     if descriptor.is_closed:
-        closed_note = f"; until it is mended {descriptor.name} is closed to readers, for it may restrict access"
+        closed_note = f"; until it is corrected, {descriptor.name} is closed to readers, because it may restrict access"
     since_note = ""
     if descriptor.good_since is not None:
         since_note = f" of {descriptor.good_since[:16].replace('T', ' ')} UTC"
@@ -207,7 +207,7 @@ def _add_release_tables(
     for release, records in releases:
         if release.schema_name.lower() in used_schemas:
             problems.append(
-                f"release {release.label} of {release.collection} is asked by ASOF={release.label} alone: "
+                f"release {release.label} of {release.collection} can be queried only with ASOF={release.label}: "
                 f"there is another schema {release.schema_name}"
             )
             continue
@@ -334,8 +334,8 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
             verb = "are" if len(private_names) > 1 else "is"
             tables_text = " and ".join(private_names)
             problems.append(
-                f"view {name}: it is public, but readers do not see it, for {tables_text} {verb} private;"
-                " say `access: private` of the view, or publish what it reads"
+                f"view {name}: it is public, but readers do not see it, because {tables_text} {verb} private;"
+                " set `access: private` for the view, or publish what it reads"
             )
     return problems
 

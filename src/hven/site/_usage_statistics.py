@@ -264,7 +264,7 @@ class UsageCounter:
             self._usage_counts.add_counts(sums)
         except HvenError as error:
             if not self._has_write_failed:
-                log.warning("what was used cannot be written down yet: %s", error)
+                log.warning("usage counts cannot be written yet: %s", error)
             self._has_write_failed = True
             with self._lock:
                 for key, counts in sums.items():

@@ -255,7 +255,7 @@ def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str
                 try:
                     archive_writer.add_file(f"jobs/{path.relative_to(root)}", path)
                 except FileNotFoundError as error:
-                    message = f"the job {job} was destroyed in this moment"
+                    message = f"the job {job} has just been destroyed"
                     raise NotFoundError(message, remedy="run the backup again") from error
 
 

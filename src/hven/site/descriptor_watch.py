@@ -1,6 +1,6 @@
 """The present descriptors of a site: each is read again when one of its files has changed.
 
-While a descriptor has faults, its last valid version, which the store keeps, stays in force.
+While a descriptor has faults, its last good version, which the store keeps, stays in force.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class DescriptorState:
     files
         The descriptor, its includes and functions.
     resource
-        The last valid version, or None if there never was one.
+        The last good version, or None if there never was one.
     problem
         What is wrong with it now, or None.
     is_closed
         True if it cannot be read and may restrict what was public: it says ``private``, ``members`` or ``project``
-        where the last valid version did not, or there is no valid version.
+        where the last good version did not, or there is no valid version.
     good_since
-        When the last valid version was first read, if it comes from the store; ISO, UTC.
+        When the last good version was first read, if it comes from the store; ISO, UTC.
     restrictions
-        Lines of the last valid version that say ``private``, ``members`` or ``project``.
+        Lines of the last good version that say ``private``, ``members`` or ``project``.
     """
 
     name: str
@@ -76,7 +76,7 @@ class DescriptorWatcher:
     settings
         Settings of the site.
     stored_descriptors
-        The store's last valid descriptors; None: they are not stored.
+        The store's last good descriptors; None: they are not stored.
     states_by_collection
         The descriptors by collection.
     unsaved
@@ -111,7 +111,7 @@ class DescriptorWatcher:
             self.states_by_collection[name] = replace(state, stamp=())
 
     def list_resources(self) -> dict[str, Resource]:
-        """Return the last valid version of each descriptor by collection.
+        """Return the last good version of each descriptor by collection.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class DescriptorWatcher:
             self.unsaved.discard(name)
 
     def _load_last_good(self, collection: str, path: Path) -> tuple[Resource, str, tuple[str, ...]] | None:
-        """Load the last valid descriptor from the store, with the time of its first reading and its restrictions."""
+        """Load the last good descriptor from the store, with the time of its first reading and its restrictions."""
         if self.stored_descriptors is None:
             return None
         try:
@@ -248,7 +248,7 @@ def preload_descriptors(settings: Settings, stored_descriptors: DescriptorStore 
     settings
         Settings of the site, as those processes load them.
     stored_descriptors
-        The store's last valid descriptors.
+        The store's last good descriptors.
     """
     global _PREREAD_DESCRIPTORS  # noqa: PLW0603  (forks have nothing else in common)
     watcher = DescriptorWatcher(settings, stored_descriptors)

@@ -95,7 +95,7 @@ def build_unknown_version_error(version_text: str) -> ParamError:
     """
     remedy = "a time as 2026-11-20T08:00:00, a release, or a snapshot's id"
     message = format_message(
-        "{text!r} is no time, and no snapshot or run of that id was published", version_text.strip()[:60]
+        "{text!r} is not a time, and no snapshot or run of that id was published", version_text.strip()[:60]
     )
     return ParamError(message, name="ASOF", remedy=remedy)
 
@@ -245,14 +245,14 @@ def build_unavailable_state_error(past_state: PastState, table: str) -> GoneErro
         The caller raises it.
     """
     if past_state.is_release:
-        message = format_message("{table} is no part of the release {label}", table, past_state.version_key)
-        return ParamError(message, name="ASOF", remedy="ask it without ASOF")
+        message = format_message("{table} is not part of the release {label}", table, past_state.version_key)
+        return ParamError(message, name="ASOF", remedy="query it without ASOF")
     first_publication = past_state.later_tables.get(table.lower())
     if first_publication is not None:
         return ParamError(
             format_message("{table} was not published yet at {at}", table, past_state.version_key),
             name="ASOF",
-            remedy=format_message("it was first at {first}: ask for a later time", first_publication),
+            remedy=format_message("it was first published at {first}: ask for a later time", first_publication),
         )
     kept_since = past_state.missing_tables.get(table.lower())
     if kept_since:

@@ -62,7 +62,7 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
             message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, where the site was "
             f"at their ingest; now it is {current_url}",
             place=Place(file=str(descriptor_path)),
-            remedy=f"write them anew with: {port_prefix}hven ingest {collection}{public_url_hint}",
+            remedy=f"write them again with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )
         faults.append(fault)

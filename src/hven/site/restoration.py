@@ -65,9 +65,9 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     for member, file in _iterate_members(path):
         name = member.name
         if expected_checksums is not None:
-            raise SourceError(f"{path} is altered: {name} stands behind its end")
+            raise SourceError(f"{path} is altered: {name} comes after its end")
         if not header and name != HEADER_MEMBER:
-            raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+            raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
         if name in member_checksums or not _is_valid_member_name(name):
             raise SourceError(f"{path} is altered: it has a member {name!r:.120} that no backup has")
         checksum_reader = ChecksumReader(file)
@@ -81,7 +81,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
             pass
         member_checksums[name] = [member.size, checksum_reader.digest]
     if not header:
-        raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+        raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
     if expected_checksums is None:
         remedy = "copy it again; if that is all there is, it cannot be restored"
         raise SourceError(f"{path} is cut off: its end is missing", remedy=remedy)
@@ -107,7 +107,7 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
     archive_format = header.get("backup")
     store_format = header.get("store")
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
-        raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+        raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
         version = header.get("hven")
         raise UserError(
@@ -142,7 +142,7 @@ def _explain_archive_errors(path: Path) -> Iterator[None]:
     except (tarfile.TarError, EOFError) as error:
         reason = str(error)
         if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
-            message = f"{path} is no backup of Hven, or is damaged: {reason}"
+            message = f"{path} is not a backup of Hven, or is damaged: {reason}"
             raise SourceError(message, remedy="hven backup FILE writes one") from error
         remedy = "copy it again; if that is all there is, it cannot be restored"
         raise SourceError(f"{path} is cut off: {reason}", remedy=remedy) from error
@@ -160,7 +160,7 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
             if member.isreg():
                 file = tar.extractfile(member)
             if file is None:
-                raise SourceError(f"{path} is altered: {member.name!r:.120} is no file")
+                raise SourceError(f"{path} is altered: {member.name!r:.120} is not a file")
             yield member, file
 
 

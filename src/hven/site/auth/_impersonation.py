@@ -87,7 +87,7 @@ def impersonate(
 
     Returns
     -------
-    reader
+    principal
         A user with no account's name, so that nothing is theirs: no job, no table, no token.
 
     Raises
@@ -118,8 +118,8 @@ def impersonate(
     if impersonated is None:
         raise ForbiddenError(
             f"you may not see this site as {target!r:.80}",
-            remedy="curators see their project in its roles; operators what everybody does, or with see_as under "
-            "[health] in hven.toml whatever an account or a group does",
+            remedy="curators can see their project in its roles; operators can see what everybody does, and with "
+            "see_as under [health] in hven.toml what an account or a group does",
         )
     impersonator = str(principal.name)
     return replace(impersonated, name=f"as {target}", impersonator=impersonator)
@@ -146,7 +146,7 @@ def sign_impersonation_cookie(store: StateStore, account: str, target: str, expi
     """
     key = store.sessions.derive_signing_key(account)
     if key is None:
-        raise ForbiddenError("only accounts of this site look as others", remedy="ask the site's owner for one")
+        raise ForbiddenError("only accounts of this site can see it as others", remedy="ask the site's owner for one")
     message = repr(("as", expiry_timestamp, target)).encode()
     signature = hmac.digest(key, message, hashlib.sha256).hex()
     return f"{expiry_timestamp}.{target.encode().hex()}.{signature}"

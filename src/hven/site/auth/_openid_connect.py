@@ -141,7 +141,7 @@ class OpenIdProvider:
             access_token = _get_text(token_response, "access_token")
             userinfo = self._request_endpoint("GET", "userinfo_endpoint", access_token=access_token)
             if userinfo.get("sub") != claims["sub"]:
-                raise self._build_login_error("tells of somebody else")
+                raise self._build_login_error("returned the data of another person")
             claims = {**userinfo, **claims}
         return self.find_or_create_account(store, claims, update_groups=True)
 
@@ -183,10 +183,10 @@ class OpenIdProvider:
         elif not isinstance(token_audiences, list):
             token_audiences = []
         if not any(isinstance(audience_name, str) and audience_name in audience for audience_name in token_audiences):
-            raise self._build_login_error("made this token for others")
+            raise self._build_login_error("issued this token for others")
         self._check_validity_period(token_claims)
         if not isinstance(token_claims.get("sub"), str) or not 0 < len(token_claims["sub"]) <= 255:
-            raise self._build_login_error("does not say in its token whose it is")
+            raise self._build_login_error("sent a token without a valid subject")
         if nonce is not None:
             authorized_party = token_claims.get("azp", client_id)
             if token_claims.get("nonce") != nonce or authorized_party != client_id:
@@ -199,7 +199,7 @@ class OpenIdProvider:
         begin_times = [self._check_timestamp(token_claims[name]) for name in ("nbf", "iat") if name in token_claims]
         has_ended = expiry_time + CLOCK_LEEWAY_SECONDS <= current_time
         if has_ended or any(begin_time - CLOCK_LEEWAY_SECONDS > current_time for begin_time in begin_times):
-            raise self._build_login_error("sent a token that does not hold now")
+            raise self._build_login_error("sent a token that is not valid now")
 
     def list_groups(self, claims: Mapping[str, Any]) -> AbstractSet[str]:
         """Return the groups in claims, by their names on this site.
@@ -219,7 +219,7 @@ class OpenIdProvider:
             group_claim = [group_claim]
         is_valid = isinstance(group_claim, list) and len(group_claim) <= MAX_GROUPS
         if not is_valid or not all(isinstance(group_name, str) for group_name in group_claim):
-            raise self._build_login_error(f"says groups ({self.provider_settings.groups}) that are no list of texts")
+            raise self._build_login_error(f"sent groups ({self.provider_settings.groups}) that are not a list of texts")
         names = {self.provider_settings.group_names.get(group_name, group_name) for group_name in group_claim}
         # only the site itself gives groups with a colon, and the owner's group
         return {name for name in names if _GROUP_NAME_PATTERN.fullmatch(name) and name != "owner"}
@@ -271,22 +271,22 @@ class OpenIdProvider:
         provider_settings = self.provider_settings
         if not provider_settings.join:
             message = f"{claims['sub']} of {provider_settings.name} has no account here"
-            raise UnauthenticatedError(message, remedy="ask the site's owner, and tell what is written here")
+            raise UnauthenticatedError(message, remedy="ask the site's owner, and quote this message")
         if provider_settings.account is None:
             identity_digest = hashlib.sha256(identity.encode()).hexdigest()
             return f"{provider_settings.name}-{identity_digest[:12]}"
         account_claim = claims.get(provider_settings.account)
         if not isinstance(account_claim, str):
-            raise self._build_login_error(f"says no name of an account ({provider_settings.account})")
+            raise self._build_login_error(f"sent no account name ({provider_settings.account})")
         name = re.sub(r"[^a-z0-9_-]+", "-", account_claim.lower())[:64]
         if store.users.has_account(name):
-            message = f"{name} is the account of somebody else"
+            message = f"the account {name} belongs to another person"
             raise UnauthenticatedError(message, remedy="ask the site's owner, who can list you")
         return name
 
     def _check_timestamp(self, timestamp: object) -> float:
         if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or not math.isfinite(timestamp):
-            raise self._build_login_error("sent a token without times that can be read")
+            raise self._build_login_error("sent a token without valid times")
         return timestamp
 
     def _verify_signature(self, token: str) -> dict[str, Any]:
@@ -333,7 +333,7 @@ class OpenIdProvider:
         issuer = self.provider_settings.issuer
         provider_metadata = self._request_json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if provider_metadata.get("issuer") != issuer:
-            message = f"{self.provider_settings.name} calls itself otherwise than the settings do"
+            message = f"{self.provider_settings.name} names another issuer than the settings"
             raise StorageUnavailableError(message, remedy="tell the site's owner")
         keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys")
         imported_keys = []
@@ -392,7 +392,8 @@ class OpenIdProvider:
 
     def _build_unavailable_error(self) -> StorageUnavailableError:
         return StorageUnavailableError(
-            f"{self.provider_settings.name} does not answer", remedy="try again later; who is logged in goes on"
+            f"{self.provider_settings.name} does not answer",
+            remedy="try again later; users who are logged in are not affected",
         )
 
     def _build_login_error(self, reason: str) -> UnauthenticatedError:

@@ -51,7 +51,7 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
     password = password.strip()
     if password and not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         message = f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"
-        raise UserError(message, remedy="several words are easy to keep")
+        raise UserError(message, remedy="several words are easy to remember")
     old_grants = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
     if password:
         facts = {PASSWORD_HASH_FACT: _get_password_hasher().hash(password)}

@@ -159,7 +159,7 @@ def check_access_to_stored(
     missing_rights = find_missing_rights(record, principal)
     if has_ended or (owner is None and missing_rights):  # strangers do not even learn which rights these are
         message = format_message("{what} is not there any more", description)
-        raise NotFoundError(message, remedy="it has ended with the right by which it was made")
+        raise NotFoundError(message, remedy="the right under which it was made has ended")
     if owner is not None and owner not in principal.owner_ids:
         message = format_message("{what} belongs to somebody else", description)
         raise ForbiddenError(message, remedy="log in as its owner")

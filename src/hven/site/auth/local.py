@@ -50,7 +50,7 @@ class LocalIdentityProvider:
 
         Returns
         -------
-        reader
+        principal
             None: they name no user; the anonymous user: their session has ended.
 
         Raises
@@ -76,7 +76,7 @@ class LocalIdentityProvider:
 
         Returns
         -------
-        reader
+        principal
             None: there is no such header.
 
         Raises
@@ -118,7 +118,7 @@ class LocalIdentityProvider:
         if principal is None or account not in {None, principal.name}:
             raise UnauthenticatedError(
                 "these credentials are not valid here",
-                remedy="check the account's name and the token or password; one that had an end may be over",
+                remedy="check the account's name and the token or password; a token may have expired",
             )
         return principal
 
@@ -201,8 +201,8 @@ class LocalIdentityProvider:
                 claims = openid_provider.verify_token(token)
                 account = openid_provider.find_or_create_account(self._store, claims)
                 return self.build_principal(account, *openid_provider.list_groups(claims))
-        message = "this token is of nobody whom this site believes"
-        raise UnauthenticatedError(message, remedy="log in at /login, and make one")
+        message = "this site does not trust the issuer of this token"
+        raise UnauthenticatedError(message, remedy="log in at /login, and create one")
 
     def build_principal(self, account: str, *groups: str) -> Principal:
         """Return the user of an account, with the groups that its provider states.
@@ -269,8 +269,10 @@ def create_personal_token(
     if scope not in TOKEN_SCOPE_GROUPS:
         raise UserError(f"a token has no scope {scope!r:.40}", remedy="read or all")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
-        message = f"a token holds for {MAX_TOKEN_DAYS:g} days at most, not {validity_days:g}"
-        raise UserError(message, remedy="make another one then")
+        message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
+        raise UserError(message, remedy="create another one then")
+    if not store.users.has_account(account):
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
         raise UserError(f"{account} has {MAX_TOKENS_PER_ACCOUNT} tokens", remedy="end one that is not used")
     expiry_timestamp = time.time() + validity_days * 86400
@@ -306,7 +308,7 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
         There is no such token.
     """
     if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
-        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="the list has their numbers")
+        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="the list shows their numbers")
     store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 

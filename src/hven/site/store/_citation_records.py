@@ -140,7 +140,7 @@ class CitedResultStore:
             message = format_message(
                 "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit
             )
-            raise TooLargeError(message, remedy="go on tomorrow, or cite the collection")
+            raise TooLargeError(message, remedy="continue tomorrow, or cite the collection")
 
     def save_result(self, result_id: str, maker: str, body: Mapping[str, Any]) -> CitedResult:
         """Store a result; a stored one stays as it is.

@@ -41,9 +41,9 @@ POSTGRES_OPTIONS = {
 }
 
 READ_ONLY_REMEDY = (
-    "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
+    "make its disk writable again, or check the owner and the rights of var/: the server then continues by itself"
 )
-MISSING_STATE_REMEDY = "bring its directory back, or mount its disk again: the server goes on by itself then"
+MISSING_STATE_REMEDY = "bring its directory back, or mount its disk again: the server then continues by itself"
 # addresses of states that a server of this process, or of the process that it was forked from, has found:
 # none of them is created anew
 _EXPECTED_ADDRESSES: set[str] = set()
@@ -521,7 +521,8 @@ def format_current_time() -> str:
 
 def read_meta_value(connection: sa.Connection, key: str) -> str | None:
     """Return the value of a key in `meta`; None: the key is not there."""
-    value: str | None = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+    query = sa.select(meta.c.value).where(meta.c.key == key)
+    value: str | None = connection.execute(query).scalar()
     return value
 
 
@@ -638,7 +639,7 @@ class StateDatabase:
             remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
             raise StorageError(message, remedy=remedy)
         if format_number < 1:
-            message = f"the system state {self.display_address} says format {format_text!r}, which no Hven wrote"
+            message = f"the system state {self.display_address} has format {format_text!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
         steps = range(format_number, STATE_FORMAT)
         if any(step not in UPGRADE_STEPS for step in steps):
@@ -757,7 +758,7 @@ class StateDatabase:
         if not self.is_sqlite and mentions(*SERVER_UNAVAILABLE_PHRASES):
             first_line = reason.strip().splitlines()[0]
             message = f"{state_label} does not answer: {first_line}"
-            return StorageError(message, remedy="start PostgreSQL; Hven goes on by itself then")
+            return StorageError(message, remedy="start PostgreSQL; Hven then continues by itself")
         if mentions("lock timeout"):
             reason, lowercase_reason = "busy", "busy"
         if mentions("full", "no space", "disk i/o"):

@@ -1,4 +1,4 @@
-"""The last valid descriptor of each collection.
+"""The last good descriptor of each collection.
 
 It stays in force while the file has faults, also in processes that start in the meantime.
 """
@@ -46,7 +46,7 @@ class StoredDescriptor:
 
 
 class DescriptorStore:
-    """The last valid descriptors of a site."""
+    """The last good descriptors of a site."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
@@ -82,7 +82,7 @@ class DescriptorStore:
         self._digests[collection] = digest
 
     def load_descriptor(self, collection: str) -> StoredDescriptor | None:
-        """Return the last valid descriptor of a collection, or None.
+        """Return the last good descriptor of a collection, or None.
 
         Parameters
         ----------

@@ -94,9 +94,10 @@ class DraftStore:
 
     def list_drafts(self) -> list[tuple[str, str, str]]:
         """List subject, owner and time of every draft, the newest first."""
-        query = sa.select(drafts.c.subject, drafts.c.owner, drafts.c.at).order_by(drafts.c.at.desc())
+        query = sa.select(drafts.c.subject, drafts.c.owner, drafts.c.at)
         with self._database.begin_read() as connection:
-            return [(row.subject, row.owner, row.at) for row in connection.execute(query)]
+            rows = connection.execute(query.order_by(drafts.c.at.desc()))
+            return [(row.subject, row.owner, row.at) for row in rows]
 
     def delete_draft(self, owner: str, subject: str) -> None:
         """Delete a draft, if there is one."""

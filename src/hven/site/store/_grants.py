@@ -181,7 +181,7 @@ class GrantStore:
         with self._database.begin_write() as connection:
             row = connection.execute(sa.select(grants).where(row_condition)).first()
             if row is None:
-                raise NotFoundError(f"nothing of the number {grant_id!r:.40} was given to anybody")
+                raise NotFoundError(f"there is no grant with the number {grant_id!r:.40}")
             revoked_grant = _grant_from_row(row)
             connection.execute(sa.delete(grants).where(row_condition))
             record_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)

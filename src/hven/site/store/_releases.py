@@ -86,7 +86,7 @@ class ReleaseStore:
         if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
             reserved_text = ", ".join(sorted(RESERVED_LABELS))
             remedy = f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {reserved_text}"
-            raise UsageError(f"{label!r:.60} is no label of a release", remedy=remedy)
+            raise UsageError(f"{label!r:.60} is not a valid label of a release", remedy=remedy)
         created = format_current_time()
         new_releases = []
         with self._database.begin_write() as connection:

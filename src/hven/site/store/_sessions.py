@@ -89,7 +89,8 @@ class SessionStore:
 
         The key changes when the account's token is renewed, and when the name is given to a new account.
         """
-        query = sa.select(users.c.salt, users.c.hash, users.c.created).where(users.c.name == owner)
+        columns = (users.c.salt, users.c.hash, users.c.created)
+        query = sa.select(*columns).where(users.c.name == owner)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
         if row is None:

@@ -191,7 +191,7 @@ def check_quota(quantity: str, total: int, limit: int) -> None:
     if total > limit:
         raise TooLargeError(
             f"your tables would have {total:,} {quantity}; the limit is {limit:,}",
-            remedy="delete what you need no more",
+            remedy="delete what you no longer need",
         )
 
 
@@ -208,10 +208,10 @@ def _list_other_rows(connection: sa.Connection, owner: str, name: str) -> list[A
 def _check_table_count(other_rows: list[Any], table_limit: int) -> None:
     if table_limit == 0:
         remedy = "send the table with the query: UPLOAD=mine,param:PART"
-        raise TooLargeError("this service keeps no tables of readers", remedy=remedy)
+        raise TooLargeError("this service keeps no tables of users", remedy=remedy)
     if len(other_rows) >= table_limit:
         message = f"you keep {len(other_rows)} tables already; the limit is {table_limit}"
-        raise TooLargeError(message, remedy="delete one that you need no more")
+        raise TooLargeError(message, remedy="delete one that you no longer need")
 
 
 class _SnapshotRow:

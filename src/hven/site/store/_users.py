@@ -49,13 +49,13 @@ class UserStore:
         """
         if not ACCOUNT_NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
             message = f"{name!r:.80} cannot be the name of an account"
-            raise UserError(message, remedy="a small letter, then small letters, digits, _ and -")
+            raise UserError(message, remedy="a lower-case letter, then lower-case letters, digits, _ and -")
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
         values = {"name": name, "salt": salt, "hash": _hash_token(salt, secret)}
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
-                remedy = f"hven user remove {name} takes it away, with its tables"
+                remedy = f"hven user remove {name} removes it with its tables"
                 raise ConflictError(f"there is an account {name!r} already", remedy=remedy)
             delete_matching_jobs(connection, jobs.c.owner == name)  # jobs of an earlier account of that name
             connection.execute(sa.insert(users).values(**values, created=format_current_time()))
