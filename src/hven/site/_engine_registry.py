@@ -195,7 +195,7 @@ class EngineRegistry:
         self.default_engine = settings.engine
 
     def list_sections_in_use(self) -> list[str]:
-        """List the sections of the settings with which engines were opened."""
+        """Return the sections of the settings with which engines were opened."""
         names = [name for name in self.map_open_engines() if not name.startswith(LIVE_ENGINE_PREFIX)]
         sections = [load_engine_record(name).section for name in names]
         return [section for section in sections if section]

@@ -231,8 +231,11 @@ class PublishedState:
     ) -> tuple[str, tuple[PublishedTable, ...]]:
         """Return the access key of a user who may have own tables, and these tables."""
         common_key = self._find_common_access_key(principal, policies)
-        listed_tables = self.list_own_tables(principal.name or "")
-        own_tables = tuple(own for own in listed_tables if is_table_visible(own.table, principal, policies))
+        own_tables = tuple(
+            own_table
+            for own_table in self.list_own_tables(principal.name or "")
+            if is_table_visible(own_table.table, principal, policies)
+        )
         if not own_tables:
             return common_key, ()
         table_key, row_mark, filter_key = common_key.partition(ROW_FILTER_MARK)

@@ -131,7 +131,7 @@ class Site(SingletonRegistry):
         return self._published_records
 
     def list_descriptor_files(self) -> list[Path]:
-        """List the files of all descriptors."""
+        """Return the files of all descriptors."""
         files: list[Path] = []
         for descriptor_state in list(self._descriptor_watcher.states_by_collection.values()):
             files += descriptor_state.files

@@ -113,7 +113,7 @@ class ProcessCounters:
 
     @classmethod
     def open_for_process(cls) -> ProcessCounters:
-        """Open the counters of the server to which this process belongs; without a server, private ones."""
+        """Return the counters of the server to which this process belongs; without a server, private ones."""
         path = os.environ.get(SHARED_MEMORY_VARIABLE)
         return cls(Path(path) if path else None)
 

@@ -752,26 +752,26 @@ class StateDatabase:
         lowercase_reason = reason.lower()
         state_label = f"the system state {self.display_address}"
 
-        def mentions(*phrases: str) -> bool:
+        def has_phrase(*phrases: str) -> bool:
             return any(phrase in lowercase_reason for phrase in phrases)
 
-        if not self.is_sqlite and mentions(*SERVER_UNAVAILABLE_PHRASES):
+        if not self.is_sqlite and has_phrase(*SERVER_UNAVAILABLE_PHRASES):
             first_line = reason.strip().splitlines()[0]
             message = f"{state_label} does not answer: {first_line}"
             return StorageError(message, remedy="start PostgreSQL; Hven then continues by itself")
-        if mentions("lock timeout"):
+        if has_phrase("lock timeout"):
             reason, lowercase_reason = "busy", "busy"
-        if mentions("full", "no space", "disk i/o"):
+        if has_phrase("full", "no space", "disk i/o"):
             return StorageError(f"{state_label} cannot be written: {reason}", remedy="make room on the disk of var/")
-        if mentions("locked", "busy"):
+        if has_phrase("locked", "busy"):
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
             return OverloadedError(message, remedy="try again; if it stays so, look for a process that hangs")
-        if mentions("malformed", "not a database", "corrupt"):
+        if has_phrase("malformed", "not a database", "corrupt"):
             remedy = "restore it from a backup, or move it away and ingest the collections again"
             return StorageError(f"{state_label} is damaged: {reason}", remedy=remedy)
-        if mentions("readonly"):  # SQLite has opened the file read-only, and would never try again to write
+        if has_phrase("readonly"):  # SQLite has opened the file read-only, and would never try again to write
             self.engine.dispose()
-        if mentions("readonly", "unable to open", "permission"):
+        if has_phrase("readonly", "unable to open", "permission"):
             message = f"{state_label} cannot be opened: {reason}"
             return StorageError(message, remedy="check the owner and the rights of var/")
         return StorageError(f"{state_label}: {reason}")

@@ -73,7 +73,7 @@ class RegistryRecordStore:
                 for registry_record in new_records:
                     record_id = registry_record.ivoid.lower()
                     old_row = connection.execute(sa.select(registered).where(registered.c.id == record_id)).first()
-                    if _belongs_elsewhere(old_row, records_by_part) or record_id in used_ids:
+                    if _has_other_part(old_row, records_by_part) or record_id in used_ids:
                         conflicting_ivoids.append(registry_record.ivoid)
                         # without its digest the part is tried again
                         connection.execute(sa.delete(parts).where(parts.c.part == part))
@@ -109,7 +109,7 @@ class RegistryRecordStore:
         omitted_columns
             Texts (`body`, `dublin`) that are not needed, and are returned empty.
         """
-        columns = [_omit_column(column, omitted_columns) for column in _RECORD_COLUMNS]
+        columns = [_build_selected_column(column, omitted_columns) for column in _RECORD_COLUMNS]
         query = sa.select(*columns).order_by(registered.c.number)
         query = query.where(*_build_time_conditions(changed_since, changed_until))
         with self._database.begin_read() as connection:
@@ -170,12 +170,12 @@ def _replace_part_digests(
     return present_ids
 
 
-def _belongs_elsewhere(row: sa.Row[Any] | None, parts_to_replace: Collection[str]) -> bool:
+def _has_other_part(row: sa.Row[Any] | None, parts_to_replace: Collection[str]) -> bool:
     """Return whether an identifier is in use by a part that is not replaced now."""
     return row is not None and not row.deleted and row.part not in parts_to_replace
 
 
-def _omit_column(column: sa.Column[Any], omitted_columns: Collection[str]) -> sa.ColumnElement[Any]:
+def _build_selected_column(column: sa.Column[Any], omitted_columns: Collection[str]) -> sa.ColumnElement[Any]:
     if column.name in omitted_columns:
         return sa.literal("").label(column.name)
     return column
