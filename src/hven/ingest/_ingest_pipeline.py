@@ -1,7 +1,7 @@
-"""`ingest_collection`: the flow from a descriptor to published snapshots, safe against crashes at every step.
+"""`ingest_collection`: publish the tables of a collection from its descriptor, safely against a crash at each step.
 
-Nothing that readers see changes before `Store.publish_together`, one transaction that moves the pointers of all tables
-of the collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest sweeps.
+Clients see no change before `Store.publish_together`, one transaction that moves the pointers of all tables of the
+collection. A run that ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest deletes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from hven.site.store import ClientPush, Lease
     from hven.sources import RejectedRow
 
-SWEEP_TIMEOUT_SECONDS = 300.0  # seconds for another process to end its sweep
+SWEEP_TIMEOUT_SECONDS = 300.0  # another process may take this long to delete unused files
 
 
 def ingest_collection(
@@ -83,62 +83,66 @@ def ingest_collection(
     Parameters
     ----------
     site
-        Where it is published.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
     sample_rows
-        Read only so many rows of each source entry (and publish them: for a first look).
+        Read and publish only this number of rows of each source entry, for a first look.
     dry_run
         Do everything but publish.
     progress
-        Called often, from this thread.
+        A callback for the progress; called often, from this thread.
 
     Returns
     -------
     report
-        Of what was read, left out, found wrong and published.
+        Counts and findings: what was read, left out, rejected and published.
 
     Raises
     ------
     NotFoundError
-        No such descriptor.
+        The collection has no descriptor.
     ConflictError
-        The collection is being ingested by somebody else.
+        Another run ingests the collection.
     DescriptorError, SourceError, DataError
-        The user's text or data are at fault; what was published before stays. `IngestReport` of the run is in the
-        store.
+        The descriptor or the data have faults. The published state stays, and the store has the `IngestReport` of the
+        run.
     StorageError
-        The disk.
+        The disk failed.
     """
     resource = load_current_descriptor(site, name)
     report = IngestReport(
         collection=name, run=create_run_id(), started=format_current_time(), sample=sample_rows, dry_run=dry_run
     )
-    execute_run(
-        site,
-        report,
-        lambda lease: CollectionRun(
-            site, resource, report, lease, progress=progress or ignore_progress, hooks=RunHooks()
-        ),
-    )
+    report_progress = progress or ignore_progress
+
+    def create_run(lease: Lease) -> CollectionRun:
+        return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=RunHooks())
+
+    execute_run(site, report, create_run)
     return report
 
 
 def execute_run(site: Site, report: IngestReport, create_run: Callable[[Lease], CollectionRun]) -> None:
-    """Carry out a run while nobody else has one of the collection; record how it ended.
+    """Execute a run under the lease of its collection, and record how it ended.
 
     Parameters
     ----------
+    site
+        The site that publishes the collection.
+    report
+        The report of the run; it names the collection.
     create_run
-        Makes the run, once the collection's lease is held.
+        Creates the run from the lease of the collection.
     """
     name = report.collection
-    with site.store.leases.hold_lease(build_lease_name(name), description=f"the {report.kind} of {name}") as lease:
+    description = f"the {report.kind} of {name}"
+    with site.store.leases.hold_lease(build_lease_name(name), description=description) as lease:
         execute_leased_run(site, report, lambda: create_run(lease))
 
 
 def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[], CollectionRun]) -> None:
-    """Carry out a run for who holds the collection's lease; record how it ended."""
+    """Execute a run for a caller that holds the lease of the collection, and record how it ended."""
     name = report.collection
     site.store.runs.mark_dead_runs(name)
     disk_space.delete_leftovers(site)
@@ -150,7 +154,7 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
     try:
         create_run().execute()
         phase = COMPLETED_PHASE
-        if not report.dry_run:  # whoever ran it meant it, also where nothing had to be published
+        if not report.dry_run:  # a run ends the hold of a rollback, even if it had nothing to publish
             site.store.end_hold(name)
     except HvenError as error:
         report.error = str(error)
@@ -165,50 +169,51 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
 
 
 def create_run_id() -> str:
-    """Make an id that sorts by time: ``20261120T085345123-3f2a``."""
+    """Create an id that sorts by time: ``20261120T085345123-3f2a``."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
     return f"{stamp}-{secrets.token_hex(2)}"
 
 
 def _record_end(site: Site, report: IngestReport, phase: str) -> None:
-    """Write down how it ended; a full disk must not hide the error that was there before."""
+    """Record how a run ended; a full disk must not hide an earlier error."""
     try:
         report.write_report(disk_space.find_run_directory(site, report.run))
     except OSError as error:
         report.warnings.append(f"the report cannot be written: {error.strerror}")
+    summary = report.summarize_counts()
     try:
-        site.store.runs.end_run(
-            report.run, phase, message=report.error, summary=report.summarize_counts(), report=report.path
-        )
+        site.store.runs.end_run(report.run, phase, message=report.error, summary=summary, report=report.path)
     except HvenError as error:
         report.warnings.append(str(error))
 
 
 def ignore_progress(_: IngestProgress) -> None:
-    """Show nothing."""
+    """Discard the progress."""
+
+
+def _load_whole_table(run: CollectionRun, spec: TableSpec) -> LoadedTable:
+    return run.load_table(spec, partial(run.load_whole_table, spec))
 
 
 @dataclass(frozen=True, slots=True)
 class RunHooks:
-    """What a kind of run does: as they stand here, `ingest_collection`.
+    """The steps in which kinds of runs differ; the defaults are the steps of `ingest_collection`.
 
     Attributes
     ----------
     make_table
-        Makes a table: leaves it, or lets `CollectionRun.load_table` read it.
+        Makes a table: keeps the published one, or has `CollectionRun.load_table` read it.
     should_publish
-        Tells whether what was made is to be tested and published.
+        Tells whether the new tables are tested and published.
     record_changes
-        Takes down what readers will see changed, before they do.
+        Records the changes of the tables before clients see them.
     may_have_changed
-        Tells which sources are looked at: others are taken to be as they were.
+        Tells which sources are read; the others count as unchanged.
     pending_pushes
-        Writes of clients that are not committed yet: they are with what this publishes.
+        Writes of clients that this run commits with its tables.
     """
 
-    make_table: Callable[[CollectionRun, TableSpec], LoadedTable] = lambda run, spec: run.load_table(
-        spec, partial(run.load_whole_table, spec)
-    )
+    make_table: Callable[[CollectionRun, TableSpec], LoadedTable] = _load_whole_table
     should_publish: Callable[[CollectionRun, Sequence[LoadedTable]], bool] = lambda *_: True
     record_changes: Callable[[CollectionRun, Sequence[LoadedTable]], None] = lambda *_: None
     may_have_changed: Callable[[SourceEntry], bool] = lambda _: True
@@ -216,7 +221,7 @@ class RunHooks:
 
 
 class CollectionRun:
-    """One run over a collection: its tables are made, tested and published."""
+    """One run over a collection: it makes, tests and publishes the tables."""
 
     def __init__(
         self,
@@ -239,13 +244,13 @@ class CollectionRun:
         if not report.dry_run:
             check_servers_can_read(site.settings, site.store, self.storage_engine.name)
         self.staged_site = StagedSite(site, resource)
-        self.loaded_tables: list[LoadedTable] = []  # of one that follows another
-        # what stays as it is published, and was found to be made from other snapshots as well
+        self.loaded_tables: list[LoadedTable] = []  # of a run that follows the run of another collection
+        # tables that stay as they are published, but are recorded as made from other snapshots too
         self.amended_records: list[SnapshotRecord] = []
         self.run_directory = disk_space.find_run_directory(site, report.run)
 
     def execute(self) -> None:
-        """Fill, test, publish, tidy up."""
+        """Fill, test and publish the tables; then delete old snapshots."""
         loaded_tables: list[LoadedTable] = []
         with ExitStack() as stack:
             dependent_runs: list[CollectionRun] = []
@@ -260,66 +265,55 @@ class CollectionRun:
                     self.drop_snapshots(loaded_tables)
                     return
                 dependent_runs = self._load_dependent_tables(stack)
-                self.hooks.record_changes(
-                    self,
-                    [*loaded_tables, *(loaded_table for run in dependent_runs for loaded_table in run.loaded_tables)],
-                )
+                self.hooks.record_changes(self, _list_all_tables(loaded_tables, dependent_runs))
                 self._publish_tables(loaded_tables, dependent_runs)
             except BaseException:
                 if not self.report.published:
-                    self.drop_snapshots(
-                        [
-                            *loaded_tables,
-                            *(loaded_table for run in dependent_runs for loaded_table in run.loaded_tables),
-                        ]
-                    )
+                    self.drop_snapshots(_list_all_tables(loaded_tables, dependent_runs))
                 raise
+        keeps_recent = self.report.kind == "push"
         for run in (self, *dependent_runs):
-            self.report.warnings += disk_space.prune_collection(
-                self.site, run.resource.name, keep_recent=self.report.kind == "push"
-            )
+            self.report.warnings += disk_space.prune_collection(self.site, run.resource.name, keep_recent=keeps_recent)
 
     def load_whole_table(
         self, spec: TableSpec, loader: TableLoader, _sync_state: SyncState | None = None
     ) -> LoadedTable:
-        """Read all of a table, and stage it."""
+        """Read and stage all rows of a table."""
         self.check_disk_space(spec, loader.entries)
         return loader.load_table(create_run_id())
 
     def _is_ledger_written(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> bool:
-        """Return whether a ledger is written.
+        """Return whether the run writes a ledger.
 
-        By a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that
-        arrive by an ingest, too.
+        A sync writes one for each table whose rows it can follow, with ``sync:`` or without. An ingest writes one for
+        tables with ``sync:`` and for tables of files and pushed rows.
         """
         report = self.report
-        is_followed = spec.sync is not None or any(
-            source.kind in {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND} for source in spec.sources
-        )
         if report.merges_changes:
             is_wanted = not report.dry_run
         else:
+            followed_kinds = {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND}
+            is_followed = spec.sync is not None or any(source.kind in followed_kinds for source in spec.sources)
             is_wanted = is_followed and report.sample is None
         return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
 
     def _record_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
-        """Record what the sources are before they are read: what changes meanwhile is read next time."""
+        """Record the state of the sources before they are read; the next run reads what changes meanwhile."""
         is_compared = loader.ledger_writer is not None
         if self.report.merges_changes and self.report.dry_run:
             is_compared = True
-        asked_sources = [
-            (str(number), entry.source)
-            for number, entry in enumerate(loader.entries)
-            if is_compared and self.hooks.may_have_changed(entry)
-        ]
-        file_listings = {
-            number: source.list_files() for number, source in asked_sources if isinstance(source, FileListSource)
-        }
-        feed_states = {
-            number: state
-            for number, source in asked_sources
-            if isinstance(source, ChangeFeedSource) and (state := source.read_state_name()) is not None
-        }
+        file_listings: dict[str, Any] = {}
+        feed_states: dict[str, str] = {}
+        for number, entry in enumerate(loader.entries):
+            if not is_compared or not self.hooks.may_have_changed(entry):
+                continue
+            source = entry.source
+            if isinstance(source, FileListSource):
+                file_listings[str(number)] = source.list_files()
+            if isinstance(source, ChangeFeedSource):
+                feed_state = source.read_state_name()
+                if feed_state is not None:
+                    feed_states[str(number)] = feed_state
         signature = ledgers.compute_ledger_signature(self.resource, spec, loader.entries, loader.table)
         return SyncState(
             signature=signature,
@@ -328,15 +322,21 @@ class CollectionRun:
             full=format_current_time(),
         )
 
-    def _store_sync_state(self, loader: TableLoader, state: SyncState, snapshot: str) -> None:
-        """Record the ledger of a snapshot, and what else the next sync must know."""
-        notes = loader.ledger_writer
-        if notes is not None:
-            state.ledger = notes.finish_ledger(f"{snapshot}.{self.report.run}")
-            state.files = list(notes.files)
+    def _store_sync_state(self, loader: TableLoader, state: SyncState, loaded_table: LoadedTable) -> None:
+        """Store the ledger of a table's snapshot, with the other state that the next sync needs."""
+        if loaded_table.snapshot is not None:
+            snapshot_id = loaded_table.snapshot.id
+        elif loaded_table.published_record is not None:
+            snapshot_id = loaded_table.published_record.id
+        else:
+            return
+        ledger_writer = loader.ledger_writer
+        if ledger_writer is not None:
+            state.ledger = ledger_writer.finish_ledger(f"{snapshot_id}.{self.report.run}")
+            state.files = list(ledger_writer.files)
             state.contended = loader.contended_count
-            state.lines = notes.line_count
-            state.rejected = notes.rejected_count
+            state.lines = ledger_writer.line_count
+            state.rejected = ledger_writer.rejected_count
         if state.ledger is None:
             return
         state.unread = dict(loader.unread_counts)
@@ -347,7 +347,7 @@ class CollectionRun:
         }
         if loader.watermark_tracker is not None:
             state.watermark = loader.watermark_tracker.collect_state()
-        self.site.store.syncs.save_state(snapshot, loader.table.qualified_name, self.resource.name, state.to_json())
+        self.site.store.syncs.save_state(snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json())
 
     def _load_tables(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
         for spec in specs:
@@ -355,88 +355,77 @@ class CollectionRun:
             loaded_tables.append(loaded_table)
             record = loaded_table.published_record or self._build_record(spec, loaded_table)
             self.staged_site.add_record(record)
-            for epoch_warning in (
-                list_epoch_warnings(set_column_epochs(record.table), record.snapshot.statistics)
-                if loaded_table.published_record is None
-                else ()
-            ):
-                loaded_table.report.add_finding(
-                    f"time origin of {epoch_warning.split(' ')[0]}",
-                    epoch_warning,
-                    "info",
-                    loaded_table.report.published,
-                    [],
-                )
+            if loaded_table.published_record is None:
+                table_with_epochs = set_column_epochs(record.table)
+                for epoch_warning in list_epoch_warnings(table_with_epochs, record.snapshot.statistics):
+                    column_name = epoch_warning.split(" ")[0]
+                    rule = f"time origin of {column_name}"
+                    report = loaded_table.report
+                    report.add_finding(rule, epoch_warning, "info", report.published, [])
             if spec.flags is not None:
                 self._count_flagged_rows(spec.flags, record, loaded_table)
 
     def _check_services(self, loaded_tables: Sequence[LoadedTable]) -> None:
         views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
-        faults = find_unserved_services(
-            self.resource, [*(loaded_table.table for loaded_table in loaded_tables), *views]
-        )
+        tables = [loaded_table.table for loaded_table in loaded_tables]
+        faults = find_unserved_services(self.resource, [*tables, *views])
         if faults:
             raise DescriptorError(faults)
 
     def _count_flagged_rows(self, flags: QualityFlagColumn, record: SnapshotRecord, loaded_table: LoadedTable) -> None:
-        """Count the rows that break rules, those that were not read this time included; keep what each bit means."""
+        """Count all rows that break rules, unchanged rows included, and record the meaning of each bit."""
+        known_quality = None
         if loaded_table.published_record is not None:
             known_quality = quality.quality_from_json(record.provenance.get("quality"))
-        else:
-            known_quality = None
-        loaded_table.report.quality = known_quality or flag_counts.count_flagged_rows(
-            self.staged_site, record.table, flags
-        )
+        table_quality = known_quality or flag_counts.count_flagged_rows(self.staged_site, record.table, flags)
+        loaded_table.report.quality = table_quality
         if loaded_table.published_record is not None:
             return
-        published_records = self.site.store.read_published_records()
-        published_record = published_records[1].get(record.table.qualified_name)
-        earlier_meanings: dict[str, str] = (
-            dict(published_record.provenance.get("flags", {})) if published_record is not None else {}
-        )
+        table_name = record.table.qualified_name
+        published_records = self.site.store.read_published_records()[1]
+        published_record = published_records.get(table_name)
+        earlier_meanings: dict[str, str] = {}
+        if published_record is not None:
+            earlier_meanings = dict(published_record.provenance.get("flags", {}))
         current_meanings = {str(bit): rule for rule, bit in flags.bits.items()}
         for bit, rule in current_meanings.items():
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
-                    f"{record.table.qualified_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]} and "
+                    f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]} and "
                     f"means {rule} now: queries that use it find other rows; give a new rule a bit of its own"
                 )
         provenance = {
             **record.provenance,
-            "quality": loaded_table.report.quality.to_json(),
+            "quality": table_quality.to_json(),
             "flags": {**earlier_meanings, **current_meanings},
         }
         self.staged_site.add_record(replace(record, provenance=provenance))
 
-    # --- those who are made from this collection --------------------------------------------------------------
+    # --- tables of other collections that are made from this one -------------------------------------------------
 
     def _load_dependent_tables(self, stack: ExitStack) -> list[CollectionRun]:
-        """Make tables of other collections anew that are made from this one's.
+        """Make the published tables of other collections anew that are made from tables of this collection.
 
-        Those that fail stay as they are, and are told.
+        A table that fails stays as it is, with a warning in the report.
         """
         if self.report.sample is not None:
             return []
-        resources = {
-            name: other_resource
-            for name, other_resource in self.site.get_published_state().resources.items()
-            if name != self.resource.name
-        }
+        resources = dict(self.site.get_published_state().resources)
+        resources.pop(self.resource.name, None)
         runs: dict[str, CollectionRun] = {}
         failed: set[str] = set()
         for resource, specs in find_dependent_tables(self.resource, resources):
-            present = self.site.store.read_pointers()[
-                1
-            ]  # anew each time: to fill those before may take long, and a person may have said something
-            published_specs = [spec for spec in specs if spec.table.qualified_name in present]
+            # read for each collection: the tables before may take long, and a user may have changed something
+            published_names = self.site.store.read_pointers()[1]
+            published_specs = [spec for spec in specs if spec.table.qualified_name in published_names]
             if not published_specs or resource.name in failed:
                 continue
+            table_name = published_specs[0].table.qualified_name
             if resource.name in self.site.store.list_held_collections():
-                text = (
-                    f"{published_specs[0].table.qualified_name} is made from this, and stays as `hven rollback` "
-                    f"left it: hven sync {resource.name}"
+                warning = (
+                    f"{table_name} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
                 )
-                self.report.warnings.append(text)
+                self.report.warnings.append(warning)
                 continue
             run: CollectionRun | None = runs.get(resource.name)
             try:
@@ -446,23 +435,18 @@ class CollectionRun:
                 run._run_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
-                text = (
-                    f"{published_specs[0].table.qualified_name} is made from this, and could not be made anew: "
-                    f"{error}; it stays as it was"
-                )
-                self.report.warnings.append(text)
+                warning = f"{table_name} is made from this, and could not be made anew: {error}; it stays as it was"
+                self.report.warnings.append(warning)
                 if run is not None:
                     self.drop_snapshots(run.loaded_tables)
                     self.staged_site.remove_records(self.staged_site.list_staged_records(resource.name))
                     runs.pop(resource.name, None)
-        changed_runs = [
-            run
-            for run in runs.values()
-            if any(other_resource.published_record is None for other_resource in run.loaded_tables)
-        ]
+        changed_runs = []
         for run in runs.values():
             self.report.warnings += run.report.warnings
             self.amended_records += run.amended_records
+            if any(loaded_table.published_record is None for loaded_table in run.loaded_tables):
+                changed_runs.append(run)
         for run in changed_runs:
             self.report.followers |= run.report.tables
             self.report.changes |= run.report.changes
@@ -470,11 +454,8 @@ class CollectionRun:
 
     def _create_dependent_run(self, resource: Resource, stack: ExitStack) -> CollectionRun:
         name = resource.name
-        lease = stack.enter_context(
-            self.site.store.leases.hold_lease(
-                build_lease_name(name), description=f"the {self.report.kind} of {self.resource.name}"
-            )
-        )
+        description = f"the {self.report.kind} of {self.resource.name}"
+        lease = stack.enter_context(self.site.store.leases.hold_lease(build_lease_name(name), description=description))
         leading_report = self.report
         report = IngestReport(
             collection=name,
@@ -488,23 +469,24 @@ class CollectionRun:
         return run
 
     def _list_collection_records(self) -> list[SnapshotRecord]:
-        """Return what the collection is published as: what is staged, and for one that follows all else as it is."""
-        staged_records = self.staged_site.list_staged_records(self.resource.name)
-        names = {record.table.qualified_name for record in staged_records}
-        published_records = self.site.store.read_published_records()[1].values() if self.loaded_tables else ()
-        return [
-            *staged_records,
-            *(
-                record
-                for record in published_records
-                if record.collection == self.resource.name and record.table.qualified_name not in names
-            ),
-        ]
+        """Return the snapshots that the collection will publish.
+
+        These are the staged snapshots; a dependent run adds the published snapshots of its other tables.
+        """
+        collection = self.resource.name
+        records = list(self.staged_site.list_staged_records(collection))
+        if not self.loaded_tables:
+            return records
+        staged_names = {record.table.qualified_name for record in records}
+        published_records = self.site.store.read_published_records()[1].values()
+        collection_records = (record for record in published_records if record.collection == collection)
+        other_records = (record for record in collection_records if record.table.qualified_name not in staged_names)
+        return [*records, *other_records]
 
     def drop_snapshots(self, loaded_tables: list[LoadedTable]) -> None:
-        self.report.warnings += self.site.engines.drop_snapshots(
-            loaded_table.snapshot for loaded_table in loaded_tables if loaded_table.snapshot is not None
-        )
+        """Delete the staged snapshots of tables that are not published."""
+        snapshots = [loaded_table.snapshot for loaded_table in loaded_tables if loaded_table.snapshot is not None]
+        self.report.warnings += self.site.engines.drop_snapshots(snapshots)
 
     # --- one table -------------------------------------------------------------------------------------------
 
@@ -518,12 +500,16 @@ class CollectionRun:
 
         Parameters
         ----------
+        spec
+            The table and its sources.
         stage_table
-            Its `SyncState` is what will be kept for the next sync.
+            Fills the table; it may change the `SyncState`, which is stored for the next sync.
         answer_query
-            Answers the queries of a table that is made from others; None: the trial does.
+            Answers the queries of a table that is made from others; None: the staged site answers them.
         """
-        report = self.report.tables.setdefault(spec.table.qualified_name, TableReport(table=spec.table.qualified_name))
+        table_name = spec.table.qualified_name
+        settings = self.site.settings
+        report = self.report.tables.setdefault(table_name, TableReport(table=table_name))
         started_loader: list[TableLoader] = []
         inputs: dict[str, str] = {}
 
@@ -535,80 +521,48 @@ class CollectionRun:
             else:
                 early_rejects.append(row)
 
+        def report_fetch(done: int, total: int | None) -> None:
+            self.progress(IngestProgress(table=table_name, step=FETCH_STEP, done=done, total=total))
+
         with ExitStack() as stack:
             ledger_writer: LedgerWriter | None = None
+            answer = answer_query or self.staged_site.answer_query
+            journal = PendingPushJournal(self.site.store.pushes, table_name, self.hooks.pending_pushes)
             context = SourceContext(
                 directory=self.resource.path.parent,
-                resolve_secret=partial(resolve_secret, self.site.settings.directory),
-                run_query=lambda text: (  # type: ignore[arg-type]
-                    (answer_query or self.staged_site.answer_query)(text, inputs, stack)  # type: ignore[return-value]
-                ),
+                resolve_secret=partial(resolve_secret, settings.directory),
+                run_query=lambda text: answer(text, inputs, stack),  # type: ignore[arg-type,return-value]
                 on_reject=reject_row,
                 on_notice=partial(self._report_deviation, report),
-                allow_private=self.site.settings.allow_private,
-                python_limits=self.site.settings.python,
-                open_sample_file=partial(open_with_reader, self.site.settings),
-                allowed_roots=self.site.settings.allowed_directories,
-                journal=PendingPushJournal(
-                    self.site.store.pushes, spec.table.qualified_name, self.hooks.pending_pushes
-                ),
-                cache_directory=self.site.settings.data_directory / "documents" / self.resource.name,
+                allow_private=settings.allow_private,
+                python_limits=settings.python,
+                open_sample_file=partial(open_with_reader, settings),
+                allowed_roots=settings.allowed_directories,
+                journal=journal,
+                cache_directory=settings.data_directory / "documents" / self.resource.name,
                 run_name=self.report.run,
-                on_progress=lambda loaded_table, total: self.progress(
-                    IngestProgress(table=spec.table.qualified_name, step=FETCH_STEP, done=loaded_table, total=total)
-                ),
+                on_progress=report_fetch,
             )
             rejects = stack.enter_context(RejectsFile(self.run_directory / f"{spec.table.name}.csv"))
             try:
                 entries = open_sources(spec, self.resource, context)
-                mapping_warnings = (fault for entry in entries for fault in entry.mapping.warnings)
-                warning_texts = dict.fromkeys(str(fault) for fault in (*spec.frame_warnings, *mapping_warnings))
-                self.report.warnings += [text for text in warning_texts if text not in self.report.warnings]
+                self._report_mapping_warnings(spec, entries)
                 if self._is_ledger_written(spec, entries):
-                    ledger_directory = ledgers.find_ledger_directory(self.site, spec.table.qualified_name)
+                    ledger_directory = ledgers.find_ledger_directory(self.site, table_name)
                     union_table = build_union_table(spec, entries)
-                    ledger_writer = LedgerWriter(
-                        ledger_directory,
-                        union_table,
-                        entries,
-                    )
+                    ledger_writer = LedgerWriter(ledger_directory, union_table, entries)
                     stack.callback(ledger_writer.abandon_ledger)
-                max_rejected_share = (
-                    DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
-                )
-                loader = TableLoader(
-                    engine=self.site.embedded_engine,
-                    storage_engine=self.storage_engine,
-                    spec=spec,
-                    entries=entries,
-                    rejects=rejects,
-                    report=report,
-                    progress=self.progress,
-                    sample_rows=self.report.sample,
-                    max_rejected_share=max_rejected_share,
-                    may_be_empty=may_have_pushed_rows(self.resource, spec, self.site.get_published_state().resources),
-                    spool_directory=self.site.settings.var_directory / "spool",
-                    ledger_writer=ledger_writer,
-                    allow_private=self.site.settings.allow_private,
-                    python_limits=self.site.settings.python,
-                )
-                loader.published_dates = self._find_published_dates(loader)
+                loader = self._create_loader(spec, entries, rejects, report, ledger_writer)
                 started_loader.append(loader)
-                if not any(has_byte_progress(entry.source) for entry in entries):  # files are read anew
+                if not any(has_byte_progress(entry.source) for entry in entries):  # files are read from their start
                     for row in early_rejects:
                         loader.reject_row(row)
                 if any(entry.mapping.watermark_query is not None for entry in entries):
                     loader.watermark_tracker = WatermarkTracker(self.site.embedded_engine, entries)
                 state = self._record_source_states(spec, loader)
                 loaded_table = stage_table(loader, state)
-                if loaded_table.snapshot is not None:
-                    snapshot_id = loaded_table.snapshot.id
-                elif loaded_table.published_record is not None:
-                    snapshot_id = loaded_table.published_record.id
-                else:
-                    snapshot_id = None
-                if snapshot_id is not None and not self.report.dry_run:
-                    self._store_sync_state(loader, state, snapshot_id)
+                if not self.report.dry_run:
+                    self._store_sync_state(loader, state, loaded_table)
             except SourceError as error:
                 raise add_source_place(error, spec.sources[0]) from error
             finally:
@@ -617,21 +571,61 @@ class CollectionRun:
         loaded_table.inputs = inputs
         return loaded_table
 
+    def _report_mapping_warnings(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> None:
+        """Add the warnings of the frames and the mappings of a table to the report, each text once."""
+        warnings = list(spec.frame_warnings)
+        for entry in entries:
+            warnings += entry.mapping.warnings
+        for text in map(str, warnings):
+            if text not in self.report.warnings:
+                self.report.warnings.append(text)
+
+    def _create_loader(
+        self,
+        spec: TableSpec,
+        entries: Sequence[SourceEntry],
+        rejects: RejectsFile,
+        report: TableReport,
+        ledger_writer: LedgerWriter | None,
+    ) -> TableLoader:
+        settings = self.site.settings
+        max_rejected_share = spec.max_rejected_share
+        if max_rejected_share is None:
+            max_rejected_share = DEFAULT_MAX_REJECTED_SHARE
+        may_be_empty = may_have_pushed_rows(self.resource, spec, self.site.get_published_state().resources)
+        loader = TableLoader(
+            engine=self.site.embedded_engine,
+            storage_engine=self.storage_engine,
+            spec=spec,
+            entries=entries,
+            rejects=rejects,
+            report=report,
+            progress=self.progress,
+            sample_rows=self.report.sample,
+            max_rejected_share=max_rejected_share,
+            may_be_empty=may_be_empty,
+            spool_directory=settings.var_directory / "spool",
+            ledger_writer=ledger_writer,
+            allow_private=settings.allow_private,
+            python_limits=settings.python,
+        )
+        loader.published_dates = self._find_published_dates(loader)
+        return loader
+
     def _find_published_dates(self, loader: TableLoader) -> PublishedDates | None:
-        """Find what is published of a table whose rows keep dates of it; None: they keep none, or all are new."""
+        """Find the published dates of the rows of a table; None if it has no dates, or every row is new."""
         names = published_dates.list_date_columns(loader.table, loader.entries)
-        if names:
-            published_records = self.site.store.read_published_records()
-            record = published_records[1].get(loader.table.qualified_name)
-        else:
-            record = None
+        if not names:
+            return None
+        published_records = self.site.store.read_published_records()[1]
+        record = published_records.get(loader.table.qualified_name)
         if record is None or record.collection != self.resource.name:
             return None
         engine = self.site.engines.find_engine(record.snapshot)
         return PublishedDates(engine, record, loader.table, names, self.report.warnings.append)
 
     def _report_deviation(self, table: TableReport, message: str | Deviation) -> None:
-        """Report what a source says of its rows: a deviation belongs to its table, a sentence to the run."""
+        """Report a notice of a source: a deviation belongs to its table, a text to the run."""
         if isinstance(message, str):
             if message not in self.report.warnings:
                 self.report.warnings.append(message)
@@ -640,42 +634,42 @@ class CollectionRun:
             table.add_deviation(message)
 
     def _list_table_specs(self) -> list[TableSpec]:
+        name = self.resource.name
         specs = sort_tables(self.resource, self.site.get_published_state().resources)
         if not specs and any(is_live(spec) for spec in self.resource.tables):
-            message = f"{self.resource.name} is read in place: it is published already, and there is nothing to ingest"
             raise DataError(
-                message, remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest"
+                f"{name} is read in place: it is published already, and there is nothing to ingest",
+                remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
-            raise DataError(
-                f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table"
-            )
+            raise DataError(f"{name} has no table with a source", remedy="say source: or view: for a table")
         return specs
 
     def check_disk_space(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> None:
-        """Ask for room on the disk, by what the table took last time and by the size of its files."""
+        """Check that the disk has space for a table, by the size of its last snapshot and of its files."""
         if self.report.sample is not None or self.storage_engine is not self.site.embedded_engine:
             return
-        published_records = self.site.store.read_published_records()
-        published_record = published_records[1].get(spec.table.qualified_name)
-        sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
-        disk_space.check_disk_space(
-            self.site,
-            self.resource.name,
-            max(published_record.snapshot.bytes if published_record is not None else 0, sum(sizes)),
-        )
+        published_records = self.site.store.read_published_records()[1]
+        published_record = published_records.get(spec.table.qualified_name)
+        published_bytes = published_record.snapshot.bytes if published_record is not None else 0
+        file_sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
+        disk_space.check_disk_space(self.site, self.resource.name, max(published_bytes, sum(file_sizes)))
 
     def _build_record(self, spec: TableSpec, loaded_table: LoadedTable) -> SnapshotRecord:
         if loaded_table.snapshot is None:
             raise DataError(f"{spec.table.qualified_name} was not staged")
+        table = loaded_table.table
+        report = loaded_table.report
         inputs = self.collect_inputs(spec, loaded_table)
+        origins = {column.name: list(column.origins) for column in table.columns if column.origins}
+        counts = {key: getattr(report, key) for key in ("read", "skipped", "rejected", "published")}
         provenance: dict[str, Any] = {
             **inputs,
             "pins": loaded_table.pins,
-            "origins": {column.name: list(column.origins) for column in loaded_table.table.columns if column.origins},
-            "counts": {key: getattr(loaded_table.report, key) for key in ("read", "skipped", "rejected", "published")},
-            "row_id": list(loaded_table.table.primary),
-            "inherited": find_inherited_attributes(spec, loaded_table.table),
+            "origins": origins,
+            "counts": counts,
+            "row_id": list(table.primary),
+            "inherited": find_inherited_attributes(spec, table),
             "source_units": loaded_table.source_units,
             "sample": self.report.sample,
         }
@@ -689,20 +683,27 @@ class CollectionRun:
         )
 
     def collect_inputs(self, spec: TableSpec, loaded_table: LoadedTable) -> dict[str, Any]:
-        """Collect what decides the rows of a table beside the rows that it is made from."""
+        """Collect what decides the rows of a table, apart from its source rows."""
+        site_url = self.resource.site["url"] if spec.has_site_addresses else None
         return {
             "hashes": dict(self.resource.hashes),
             "software": f"hven {hven.__version__}",
             "inputs": loaded_table.inputs,
             "source_columns": loaded_table.columns,
             "site": ledgers.select_site_values(self.resource, spec),
-            "site_url": self.resource.site["url"] if spec.has_site_addresses else None,
+            "site_url": site_url,
         }
 
-    # --- all together ----------------------------------------------------------------------------------------
+    # --- tests and publication ---------------------------------------------------------------------------------
 
     def _run_tests(self) -> None:
-        """Run the descriptor's tests over what is staged: what fails is not published."""
+        """Run the tests of the descriptor over the staged tables; a failed test stops the run.
+
+        Raises
+        ------
+        DataError
+            With the first failed test.
+        """
         if self.report.sample is not None:
             if self.resource.tests:
                 self.report.warnings.append("the descriptor's tests were not run over a sample")
@@ -711,80 +712,89 @@ class CollectionRun:
             self.progress(IngestProgress(table=self.resource.name, step="test"))
             self.report.tests.append(self.staged_site.run_test(test))
         failed_tests = [test for test in self.report.tests if not test.passed]
-        if failed_tests:
-            raise DataError(
-                (
-                    f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: "
-                    f"{failed_tests[0].name}: {failed_tests[0].message}"
-                )
-                + "".join(
-                    f"; {reject_summary}"
-                    for table in self.report.tables.values()
-                    if (reject_summary := table.summarize_rejects())
-                ),
-                place=self.resource.tests[self.report.tests.index(failed_tests[0])].place,
-                remedy="correct the data, the descriptor or the test; what was published before stays",
-            )
+        if not failed_tests:
+            return
+        first_failure = failed_tests[0]
+        test_position = self.report.tests.index(first_failure)
+        reject_summaries = [table.summarize_rejects() for table in self.report.tables.values()]
+        reject_text = "".join(f"; {summary}" for summary in reject_summaries if summary)
+        raise DataError(
+            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: "
+            f"{first_failure.name}: {first_failure.message}{reject_text}",
+            place=self.resource.tests[test_position].place,
+            remedy="correct the data, the descriptor or the test; what was published before stays",
+        )
 
     def _publish_tables(self, loaded_tables: list[LoadedTable], dependent_runs: Sequence[CollectionRun]) -> None:
         self.progress(IngestProgress(table=self.resource.name, step="publish", rows=self.report.row_count))
-        other_resources = [
-            loaded_table
-            for name, loaded_table in self.site.get_published_state().resources.items()
-            if name != self.resource.name
-        ]
-        self.report.warnings += map(str, descriptor.find_series_id_faults([self.resource], other_resources))
-        self.report.warnings += map(str, descriptor.find_path_faults([self.resource], other_resources))
+        other_resources = []
+        for name, resource in self.site.get_published_state().resources.items():
+            if name != self.resource.name:
+                other_resources.append(resource)
+        series_id_faults = descriptor.find_series_id_faults([self.resource], other_resources)
+        path_faults = descriptor.find_path_faults([self.resource], other_resources)
+        self.report.warnings += [str(fault) for fault in (*series_id_faults, *path_faults)]
         self._check_descriptor_changes()
         if self.report.sample is not None:
             self.report.warnings.append(
                 f"only the first {self.report.sample:,} rows of each source are published; ingest again "
                 f"without a sample"
             )
+        all_runs = (self, *dependent_runs)
         with disk_space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
-            # runs of this kind
-            states = [
-                (run.resource.name, run._list_collection_records(), run.lease)  # noqa: SLF001
-                for run in (self, *dependent_runs)
-            ]
+            collections = []
+            for run in all_runs:
+                records = run._list_collection_records()  # noqa: SLF001  (runs of this class)
+                collections.append((run.resource.name, records, run.lease))
             self.site.store.publish_collections(
-                states,
+                collections,
                 run_id=self.report.run,
                 amended_records=self.amended_records,
                 new_pushes=self.hooks.pending_pushes,
             )
             self.report.published = True
-            for run, loaded_tables_of_run in (
-                (self, loaded_tables),
-                *((run, run.loaded_tables) for run in dependent_runs),
-            ):
-                for loaded_table in loaded_tables_of_run:
-                    if loaded_table.snapshot is not None:
-                        run.storage_engine.note_published(loaded_table.snapshot)
+            _note_published(self, loaded_tables)
+            for run in dependent_runs:
+                _note_published(run, run.loaded_tables)
         self.site.refresh_published_state()
-        for run in (self, *dependent_runs):
+        for run in all_runs:
             try:
                 enqueue_preparation(self.site, run.resource)
             except HvenError as error:
                 self.report.warnings.append(f"nothing is prepared of the files of {run.resource.name}: {error}")
 
     def _check_descriptor_changes(self) -> None:
-        """Warn if the descriptor changed while its data were read; what was read at the start is what was done."""
+        """Warn if the descriptor changed during the run, which used it as it was at the start."""
         if is_unchanged(self.resource):
             return
+        kind = self.report.kind
         try:
             hashes_after = descriptor.load_descriptor(self.resource.path, self.site.settings).hashes
         except HvenError as error:
-            self.report.warnings.append(
-                f"the descriptor changed during the {self.report.kind} and has faults now: {error}"
-            )
+            self.report.warnings.append(f"the descriptor changed during the {kind} and has faults now: {error}")
             return
         hashes_before = self.resource.hashes
-        changed_files = sorted(
-            name for name in {*hashes_before, *hashes_after} if hashes_before.get(name) != hashes_after.get(name)
-        )
+        all_names = {*hashes_before, *hashes_after}
+        changed_files = sorted(name for name in all_names if hashes_before.get(name) != hashes_after.get(name))
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {self.report.kind}; what it said at the "
+                f"{', '.join(changed_files)} changed during the {kind}; what it said at the "
                 f"beginning was done: ingest again"
             )
+
+
+def _list_all_tables(
+    loaded_tables: Sequence[LoadedTable], dependent_runs: Sequence[CollectionRun]
+) -> list[LoadedTable]:
+    """Return the tables of a run, and those of the runs that follow it."""
+    all_tables = list(loaded_tables)
+    for run in dependent_runs:
+        all_tables += run.loaded_tables
+    return all_tables
+
+
+def _note_published(run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
+    """Tell the storage engine of a run which of its snapshots are published."""
+    for loaded_table in loaded_tables:
+        if loaded_table.snapshot is not None:
+            run.storage_engine.note_published(loaded_table.snapshot)

@@ -1,4 +1,4 @@
-"""One table: its sources through mapping and checks into a staged snapshot."""
+"""Read the sources of one table, map and check their rows, and write them to a staged snapshot."""
 
 from __future__ import annotations
 
@@ -66,12 +66,13 @@ if TYPE_CHECKING:
 
 FILE_PATH_COLUMN = "file.path"
 DEFAULT_MAX_REJECTED_SHARE = 0.5  # share of rows that may be rejected, unless the descriptor says otherwise
-MAX_REMEMBERED_REJECTS = 200_000  # unreadable rows that are remembered
-TARGET_BATCH_BYTES = 64 * 1024**2  # bytes of a batch, about: several are on their way at once
-MIN_BATCH_ROWS = 8192  # rows of a batch, however wide
-FETCH_STEP = "fetch"  # what a run does while documents of rows come
-PAGED_SERVICE_KINDS = ("tap", "hven")  # kinds that give only so many rows at once
-EARLY_STOP_ROWS = 1_000_000  # rows after which a share that is too large ends the reading
+MAX_REMEMBERED_REJECTS = 200_000  # unreadable rows that the loader remembers, to count each of them once
+TARGET_BATCH_BYTES = 64 * 1024**2  # approximate size of a batch; several batches are in memory at once
+MIN_BATCH_ROWS = 8192  # rows of a batch, however wide the rows are
+FETCH_STEP = "fetch"  # the step in which a run fetches the documents of rows
+PAGED_SERVICE_KINDS = ("tap", "hven")  # kinds of sources that limit the rows of one answer
+EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows that is too large ends the reading
+ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
 
 UNREAD_ROWS_MESSAGE = (
@@ -83,7 +84,7 @@ MISSING_POSITION_MESSAGE = "longitude or latitude is missing, or NaN: no search 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestProgress:
-    """How far an ingest is: for a progress bar.
+    """Progress of an ingest, for a progress bar.
 
     Attributes
     ----------
@@ -91,8 +92,10 @@ class IngestProgress:
         ``schema.table``.
     step
         ``read``, ``fetch``, ``finish``, ``test``, ``publish``.
+    rows
+        Rows of the table that are ready.
     done, total
-        In bytes or rows of the source, whatever it counts; of ``fetch`` documents; None if unknown.
+        In the unit that the source counts: bytes or rows; documents for ``fetch``; None if unknown.
     """
 
     table: str
@@ -104,7 +107,7 @@ class IngestProgress:
 
 @dataclass(slots=True)
 class MappedBatch:
-    """What the mapping made of source rows: one `MappedRows` for each granule, up to the one at which it failed."""
+    """Rows that the mapping made from source rows: one `MappedRows` a granule, up to the granule that failed."""
 
     prepared: pa.RecordBatch | None = None
     mapped_rows: list[MappedRows] = field(default_factory=list)
@@ -113,7 +116,7 @@ class MappedBatch:
 
 @dataclass(slots=True, kw_only=True)
 class LoadedTable:
-    """A table that was staged; or one that stays as `published_record` says, because nothing of it changed."""
+    """A table that was staged, or an unchanged table that stays as `published_record` describes it."""
 
     table: Table
     snapshot: Snapshot | None
@@ -126,7 +129,7 @@ class LoadedTable:
 
 
 def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) -> list[SourceEntry]:
-    """Open the sources of a table, see their columns, compile their mappings.
+    """Open the sources of a table, read their columns and compile their mappings.
 
     Raises
     ------
@@ -138,59 +141,69 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
         module = plugins.load_plugin("sources", source_spec.kind)
         options = module.Options.model_validate(dict(source_spec.options))
         source = module.open(options, context)
-        source_columns = source.list_columns()
-        if source_spec.enrich is None:
-            documents = None
-        else:
-            documents = RowDocuments(EnrichOptions.model_validate(dict(source_spec.enrich)), source_columns, context)
-        columns = (*source_columns, *(documents.columns if documents is not None else ()))
-        mapping = mappings.add_doubt_warnings(mappings.compile_mapping(spec, columns, resource), source, source_spec)
-        paging_context: SourceContext | None = None
-        rows = min(context.batch_row_limit, max(MIN_BATCH_ROWS, TARGET_BATCH_BYTES // (12 * max(len(columns), 1))))
+        columns = tuple(source.list_columns())
+        documents: RowDocuments | None = None
+        if source_spec.enrich is not None:
+            enrich_options = EnrichOptions.model_validate(dict(source_spec.enrich))
+            documents = RowDocuments(enrich_options, columns, context)
+            columns = (*columns, *documents.columns)
+        compiled_mapping = mappings.compile_mapping(spec, columns, resource)
+        mapping = mappings.add_doubt_warnings(compiled_mapping, source, source_spec)
         entry = SourceEntry(spec=source_spec, source=source, columns=columns, mapping=mapping, documents=documents)
-        if has_byte_progress(source):
-            if mapping.read_types or rows != context.batch_row_limit:
-                # a file may be read in the target's types at once; and a wide one in shorter batches
-                paging_context = replace(context, target_types=mapping.read_types, batch_row_limit=rows)
-        elif spec.sync is not None or source_spec.kind in {
-            *PAGED_SERVICE_KINDS,
-            PUSH_SOURCE_KIND,
-        }:  # it may be asked page by page, in the order of a key
-            if spec.sync is not None:
-                page, rate = (spec.sync.page_row_count, spec.sync.max_requests_per_second)
-            else:
-                page, rate = (None, None)
-            key_columns = list_identity_columns(entry, mapping.table)
-            paging_context = replace(
-                context,
-                key_columns=key_columns,
-                page_row_limit=page,
-                requests_per_second=rate,
-            )
-        if paging_context is not None:
+        reading_context = _adapt_context(context, spec, entry)
+        if reading_context is not None:
             if isinstance(source, RebindableSource):
-                source = source.with_context(paging_context)
+                source = source.with_context(reading_context)
             else:
-                source = module.open(options, paging_context)
-        entries.append(replace(entry, source=source if documents is None else documents.wrap_source(source)))
+                source = module.open(options, reading_context)
+        if documents is not None:
+            source = documents.wrap_source(source)
+        entries.append(replace(entry, source=source))
     return entries
 
 
+def _adapt_context(context: SourceContext, spec: TableSpec, entry: SourceEntry) -> SourceContext | None:
+    """Return the context with which the rows of a source are read; None if `context` is right for it."""
+    mapping = entry.mapping
+    if has_byte_progress(entry.source):
+        row_bytes = ESTIMATED_COLUMN_BYTES * max(len(entry.columns), 1)
+        batch_rows = max(MIN_BATCH_ROWS, TARGET_BATCH_BYTES // row_bytes)
+        batch_row_limit = min(context.batch_row_limit, batch_rows)
+        if not mapping.read_types and batch_row_limit == context.batch_row_limit:
+            return None
+        # a file can be read in the types of the target at once, and a wide file in shorter batches
+        return replace(context, target_types=mapping.read_types, batch_row_limit=batch_row_limit)
+    if spec.sync is None and entry.spec.kind not in {*PAGED_SERVICE_KINDS, PUSH_SOURCE_KIND}:
+        return None
+    # the source may be read page by page, in the order of a key
+    page_row_limit = None
+    requests_per_second = None
+    if spec.sync is not None:
+        page_row_limit = spec.sync.page_row_count
+        requests_per_second = spec.sync.max_requests_per_second
+    return replace(
+        context,
+        key_columns=list_identity_columns(entry, mapping.table),
+        page_row_limit=page_row_limit,
+        requests_per_second=requests_per_second,
+    )
+
+
 def has_byte_progress(source: Source) -> bool:
-    """Return whether a source is one of files, whose size and progress are bytes."""
+    """Return whether a source reads files, so that its size and progress are counted in bytes."""
     return isinstance(source, ProgressSource)
 
 
 def build_union_table(spec: TableSpec, entries: Sequence[SourceEntry]) -> Table:
-    """Return the table that all entries of a union fill.
+    """Return the table that all source entries of a union fill.
 
     Raises
     ------
     DataError
         Two sources give a column different types, and the descriptor does not say which one it shall have.
     """
-    first = entries[0].mapping.table
-    columns = {column.name: column for column in first.columns}
+    first_table = entries[0].mapping.table
+    columns = {column.name: column for column in first_table.columns}
     for entry in entries[1:]:
         for column in entry.mapping.table.columns:
             known_column = columns.setdefault(column.name, column)
@@ -203,21 +216,16 @@ def build_union_table(spec: TableSpec, entries: Sequence[SourceEntry]) -> Table:
                 )
             origins = tuple(dict.fromkeys((*known_column.origins, *column.origins)))
             columns[column.name] = known_column.copy_with(origins=origins)
-    absent_columns = {
-        name
-        for entry in entries
-        for name in columns
-        if name not in {column.name for column in entry.mapping.table.columns}
-    }
-    return first.copy_with(
-        columns=tuple(
-            column.copy_with(required=False) if column.name in absent_columns else column for column in columns.values()
-        )
-    )
+    for entry in entries:
+        entry_names = {column.name for column in entry.mapping.table.columns}
+        for name in columns.keys() - entry_names:
+            # a source without the column leaves it null
+            columns[name] = columns[name].copy_with(required=False)
+    return first_table.copy_with(columns=tuple(columns.values()))
 
 
 def find_adoptable_catalogue(entries: Sequence[SourceEntry], table: Table) -> str | None:
-    """Return where the rows are, if all that is to be done with them is to take them as they are."""
+    """Return the place of a catalogue whose rows can be served unchanged; None if rows must be read."""
     entry = entries[0]
     mapping = entry.mapping
     names = {column.name for column in table.columns}
@@ -238,57 +246,57 @@ def find_adoptable_catalogue(entries: Sequence[SourceEntry], table: Table) -> st
 
 @dataclass(kw_only=True, eq=False)
 class TableLoader:
-    """Fills one table. Use `load_table` once."""
+    """Fill one table. Call `load_table` once."""
 
     engine: StorageEngine  # computes
-    storage_engine: StorageEngine  # keeps the rows
+    storage_engine: StorageEngine  # stores the rows
     spec: TableSpec
     entries: Sequence[SourceEntry]
     rejects: RejectsFile
     report: TableReport
     progress: Callable[[IngestProgress], None]
-    spool_directory: Path  # where rows wait that are grouped
+    spool_directory: Path  # for rows that wait to be grouped
     sample_rows: int | None = None
     max_rejected_share: float = DEFAULT_MAX_REJECTED_SHARE
-    may_be_empty: bool = False  # rows are pushed into it, and there may be none yet, or none any more
-    ledger_writer: LedgerWriter | None = None  # takes down what becomes of each source row
-    select_unknown_rows: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = (
-        None  # leaves those out that are known
-    )
-    watermark_tracker: WatermarkTracker | None = (
-        None  # is shown every batch of source rows, with the columns that are watched
-    )
+    may_be_empty: bool = False  # clients push its rows, so that there may be none
+    ledger_writer: LedgerWriter | None = None  # records the result of each source row
+    # returns the rows of a batch that the loader has to read; None: all
+    select_unknown_rows: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None
+    # receives every batch of source rows, with the columns of the watermark
+    watermark_tracker: WatermarkTracker | None = None
     allow_private: bool = False  # product_size may ask addresses that are not on the public internet
-    published_dates: PublishedDates | None = None  # of the rows that are published
-    python_limits: PythonLimits | None = None  # what functions beside the descriptor may use
-    # of a table that is published: its rows may all go (true), or that must be said first (false)
+    published_dates: PublishedDates | None = None  # dates of the published rows
+    python_limits: PythonLimits | None = None  # limits of the functions beside the descriptor
+    # for a published table: true if all its rows may go, false if the user must accept that first
     may_become_empty: bool | None = None
     unread_counts: dict[str, int] = field(default_factory=dict)  # file -> rows that could not be read
-    contended_count: int = 0  # rows that were rejected because another one had their values
+    contended_count: int = 0  # rows that were rejected because another row had their values
 
     def __post_init__(self) -> None:
         self.table = build_union_table(self.spec, self.entries)
         self._schema = self.table.arrow_schema
-        self._seen_hashes: dict[str, SeenHashes] = {}  # of rules 'unique', over all sources
-        self._unique_rule_names = {
-            rule.name for entry in self.entries for rule in entry.mapping.column_rules if rule.check == UNIQUE_CHECK
-        }
+        self._seen_hashes: dict[str, SeenHashes] = {}  # of the rules 'unique', over all sources
+        self._unique_rule_names = set()
+        for entry in self.entries:
+            unique_rules = (rule for rule in entry.mapping.column_rules if rule.check == UNIQUE_CHECK)
+            self._unique_rule_names.update(rule.name for rule in unique_rules)
         self._reported_rejects: dict[tuple[str | None, int | None], None] = {}
-        self._lock = threading.Lock()  # sources tell of unreadable rows from their own thread
+        self._lock = threading.Lock()  # sources report unreadable rows from their own thread
 
     def load_table(self, snapshot_id: str) -> LoadedTable:
-        """Read, map, check, stage, finish.
+        """Read, map, check and stage the rows of the table.
 
         Raises
         ------
         SourceError, DataError, StorageError
             The staging is abandoned.
         """
-        staging = self.storage_engine.stage_snapshot(self.table, snapshot_id, expects_merges=self.spec.sync is not None)
+        expects_merges = self.spec.sync is not None
+        staging = self.storage_engine.stage_snapshot(self.table, snapshot_id, expects_merges=expects_merges)
         try:
-            place = self._find_adoptable_catalogue()
-            if place is not None and isinstance(staging, CatalogueAdopter):
-                snapshot = self._adopt_catalogue(staging, place)
+            catalogue = self._find_adoptable_catalogue()
+            if catalogue is not None and isinstance(staging, CatalogueAdopter):
+                snapshot = self._adopt_catalogue(staging, catalogue)
             else:
                 self.map_all_rows(staging.write)
                 snapshot = self._finish_staging(staging)
@@ -302,26 +310,23 @@ class TableLoader:
             return None
         return find_adoptable_catalogue(self.entries, self.table)
 
-    def _adopt_catalogue(self, staging: CatalogueAdopter, place: str) -> Snapshot:
-        """Have a catalogue served where it is."""
+    def _adopt_catalogue(self, staging: CatalogueAdopter, catalogue: str) -> Snapshot:
+        """Have the engine serve the rows of a catalogue without a copy of them."""
         start_time = time.perf_counter()
-        snapshot = replace(
-            staging.adopt_catalogue(place, self.entries[0].mapping.copies), engine=self.storage_engine.name
-        )
+        adopted_snapshot = staging.adopt_catalogue(catalogue, self.entries[0].mapping.copies)
+        snapshot = replace(adopted_snapshot, engine=self.storage_engine.name)
         self.report.add_step_time("finish", start_time)
         self.report.read = self.report.published = snapshot.rows
         self.report.snapshot = snapshot.id
         self.report.add_finding("in_place", UNREAD_ROWS_MESSAGE, WARNING_SEVERITY, snapshot.rows, [])
-        nulls = [snapshot.statistics.get(name, {}).get("nulls") for name in self.table.position or ()]
-        missing_position_count = max((count for count in nulls if isinstance(count, int)), default=0)
-        if missing_position_count:
-            self.report.add_finding(
-                "no_position", MISSING_POSITION_MESSAGE, WARNING_SEVERITY, missing_position_count, []
-            )
+        null_counts = [snapshot.statistics.get(name, {}).get("nulls") for name in self.table.position or ()]
+        missing_count = max((count for count in null_counts if isinstance(count, int)), default=0)
+        if missing_count:
+            self.report.add_finding("no_position", MISSING_POSITION_MESSAGE, WARNING_SEVERITY, missing_count, [])
         return snapshot
 
     def map_all_rows(self, write_batch: Callable[[pa.RecordBatch], None]) -> None:
-        """Read, map and check all sources; `write_batch` is given the rows of the table, in a thread of its own.
+        """Read, map and check all sources; give the rows of the table to `write_batch`, in a thread of its own.
 
         Raises
         ------
@@ -340,7 +345,7 @@ class TableLoader:
             self._check_rejected_share(is_final=True)
 
     def build_result(self, snapshot: Snapshot | None) -> LoadedTable:
-        """Collect what is known of the table when everything is read."""
+        """Collect what is known of the table once all rows are read."""
         pins = [pin for entry in self.entries for pin in list_read_inputs(entry.source)]
         return LoadedTable(
             table=self.table,
@@ -352,7 +357,7 @@ class TableLoader:
         )
 
     def _finish_staging(self, staging: SnapshotStaging) -> Snapshot:
-        self.progress(IngestProgress(table=self.table.qualified_name, step="finish", rows=self.report.published))
+        self._report_progress("finish")
         start_time = time.perf_counter()
         snapshot = replace(staging.finish(), engine=self.storage_engine.name)
         self.report.add_step_time("finish", start_time)
@@ -360,33 +365,36 @@ class TableLoader:
         self.report.bytes = snapshot.bytes
         return snapshot
 
+    def _report_progress(self, step: str, done: int | None = None, total: int | None = None) -> None:
+        table_name = self.table.qualified_name
+        progress = IngestProgress(table=table_name, step=step, rows=self.report.published, done=done, total=total)
+        self.progress(progress)
+
     def _load_entry(self, number: int, entry: SourceEntry, writer: WriteBehind[pa.RecordBatch]) -> None:
         sizes = RemoteSizeReader(allow_private=self.allow_private)
-        # rows are mapped while those before are checked, where nothing of that decides what is read or said of them
+        group_plan = entry.mapping.group_plan
+        # rows are mapped while earlier rows are checked, unless the check decides what is read or reported next
         is_sequential = (
-            self.select_unknown_rows is not None
-            or entry.mapping.group_plan is not None
-            or bool(entry.mapping.unrolled_columns)
+            self.select_unknown_rows is not None or group_plan is not None or bool(entry.mapping.unrolled_columns)
         )
         stop_event = None if is_sequential else threading.Event()
         transform = MappingTransform(self.engine, entry.mapping, sizes, self.python_limits, stop_event)
         validation = RowValidator(self.engine, entry.mapping, seen_hashes=self._seen_hashes)
         batches = entry.source.read_batches(self.list_read_columns(entry), row_limit=self.sample_rows)
         total = entry.source.estimate_size()
-        done_count = 0
+        read_row_count = 0
         with ExitStack() as stack:
-            grouper = None
-            if entry.mapping.group_plan is not None:
-                grouper = stack.enter_context(
-                    SourceRowGrouper(self.engine, entry.mapping, entry.mapping.group_plan, self.spool_directory)
-                )
-            reading = stack.enter_context(closing(ReadAhead(batches)))
-            steps = self._iterate_steps(number, entry, transform, reading, stop_event)
+            grouper: SourceRowGrouper | None = None
+            if group_plan is not None:
+                grouper = SourceRowGrouper(self.engine, entry.mapping, group_plan, self.spool_directory)
+                stack.enter_context(grouper)
+            read_ahead = stack.enter_context(closing(ReadAhead(batches)))
+            steps: Iterable[Step] = self._iterate_steps(number, entry, transform, read_ahead, stop_event)
             if stop_event is not None:
-                read_ahead = stack.enter_context(closing(ReadAhead(steps, 1)))
+                steps = stack.enter_context(closing(ReadAhead(steps, 1)))
                 stack.callback(stop_event.set)
-            for rows, ledger_batch, mapped_parts in steps if stop_event is None else read_ahead:
-                done_count += rows
+            for row_count, ledger_batch, mapped_parts in steps:
+                read_row_count += row_count
                 for part, mapped_batch in mapped_parts:
                     with self._lock:
                         self.report.read += part.num_rows
@@ -399,34 +407,38 @@ class TableLoader:
                 if ledger_batch is not None:
                     ledger_batch.write_lines()
                 self._check_rejected_share()
-                self.progress(
-                    IngestProgress(
-                        table=self.table.qualified_name,
-                        step="read",
-                        rows=self.report.published,
-                        done=entry.source.count_bytes_read()
-                        if isinstance(entry.source, ProgressSource)
-                        else done_count,
-                        total=total,
-                    )
-                )
+                done = read_row_count
+                if isinstance(entry.source, ProgressSource):
+                    done = entry.source.count_bytes_read()
+                self._report_progress("read", done, total)
+            if grouper is not None:
+                self._load_groups(grouper, transform, validation, writer)
+        self._report_missing_sizes(sizes)
+
+    def _load_groups(
+        self,
+        grouper: SourceRowGrouper,
+        transform: MappingTransform,
+        validation: RowValidator,
+        writer: WriteBehind[pa.RecordBatch],
+    ) -> None:
+        """Map, check and write the groups of an entry, after all of its rows are read."""
+        start_time = time.perf_counter()
+        for groups, conflicting_values in grouper.iterate_groups():
+            valid_groups = self._reject_ambiguous_groups(groups, conflicting_values)
+            self.report.add_step_time("group", start_time)
+            mapped_batch = self._map_batch(transform, valid_groups)
+            self._check_and_write_batch(validation, valid_groups, mapped_batch, writer)
+            self._check_rejected_share()
             start_time = time.perf_counter()
-            for groups, conflicting_values in grouper.iterate_groups() if grouper is not None else ():
-                valid_groups = self._reject_ambiguous_groups(groups, conflicting_values)
-                self.report.add_step_time("group", start_time)
-                self._check_and_write_batch(validation, valid_groups, self._map_batch(transform, valid_groups), writer)
-                self._check_rejected_share()
-                start_time = time.perf_counter()
+
+    def _report_missing_sizes(self, sizes: RemoteSizeReader) -> None:
+        """Report the addresses whose size could not be read, one finding for each reason."""
         for reason, count, first_address in sizes.iterate_failures():
+            message = f"no size of {first_address}, and the like: {reason}"
             offenders = [Offender(file=None, row=None, column=None, value=first_address)]
             with self._lock:
-                self.report.add_finding(
-                    f"product_size: {reason}",
-                    f"no size of {first_address}, and the like: {reason}",
-                    WARNING_SEVERITY,
-                    count,
-                    offenders,
-                )
+                self.report.add_finding(f"product_size: {reason}", message, WARNING_SEVERITY, count, offenders)
 
     def _iterate_steps(
         self,
@@ -436,11 +448,12 @@ class TableLoader:
         batches: Iterable[pa.RecordBatch],
         stop_event: threading.Event | None,
     ) -> Iterator[Step]:
-        """Yield for each batch its row count, its lines of the ledger, what mapped rows are made of, and these rows.
+        """Yield for each batch its row count, its lines of the ledger, and its units of mapping with their rows.
 
-        These are made as they are asked for; ahead of that in another thread, with the event that says that nobody
-        will.
+        Without `stop_event`, the units are mapped when the caller asks for them. With it, this generator runs ahead in
+        another thread and maps them at once; the event says that the caller needs no more.
         """
+        is_grouped = bool(entry.mapping.group_plan)
         start_time = time.perf_counter()
         for batch in batches:
             if stop_event is not None and stop_event.is_set():
@@ -448,17 +461,16 @@ class TableLoader:
             start_time = self.report.add_step_time("read", start_time)
             if self.watermark_tracker is not None:
                 self.watermark_tracker(number, batch)
-            if self.select_unknown_rows is None:
-                unknown_rows = batch
-            else:
+            unknown_rows = batch
+            if self.select_unknown_rows is not None:
                 unknown_rows = self.select_unknown_rows(number, batch)
-            if self.ledger_writer is None or not unknown_rows.num_rows:
-                ledger_batch = None
-            else:
+            has_rows = unknown_rows.num_rows > 0
+            ledger_batch: LedgerBatch | None = None
+            if self.ledger_writer is not None and has_rows:
                 ledger_batch = self.ledger_writer.begin_batch(number, unknown_rows)
             self.report.add_step_time("sift", start_time)
-            units = self._iterate_mapping_units(unknown_rows, entry, ledger_batch) if unknown_rows.num_rows else ()
-            parts = ((unit, None if entry.mapping.group_plan else self._map_batch(transform, unit)) for unit in units)
+            units = self._iterate_mapping_units(unknown_rows, entry, ledger_batch) if has_rows else ()
+            parts = ((unit, None if is_grouped else self._map_batch(transform, unit)) for unit in units)
             if stop_event is None:
                 yield batch.num_rows, ledger_batch, parts
             else:
@@ -471,7 +483,7 @@ class TableLoader:
         self.report.add_step_time("read", start_time)
 
     def _map_batch(self, transform: MappingTransform, batch: pa.RecordBatch) -> MappedBatch:
-        """Map source rows; what fails is raised when their turn comes to be checked."""
+        """Map source rows; keep an error for `_check_and_write_batch`, which raises it in the order of the rows."""
         start_time = time.perf_counter()
         mapped_batch = MappedBatch()
         try:
@@ -484,64 +496,46 @@ class TableLoader:
         return mapped_batch
 
     def list_read_columns(self, entry: SourceEntry) -> list[str]:
-        """Return the columns to ask of a source."""
-        return list(
-            dict.fromkeys(
-                [
-                    *entry.mapping.needed_columns,
-                    *(entry.mapping.watermark_columns if self.watermark_tracker is not None else ()),
-                    ROW_NUMBER_COLUMN,
-                    FILE_PATH_COLUMN,
-                ]
-            )
-        )
+        """Return the columns to read from a source."""
+        names = list(entry.mapping.needed_columns)
+        if self.watermark_tracker is not None:
+            names += entry.mapping.watermark_columns
+        names += [ROW_NUMBER_COLUMN, FILE_PATH_COLUMN]
+        return list(dict.fromkeys(names))
 
     def _iterate_mapping_units(
         self, batch: pa.RecordBatch, entry: SourceEntry, ledger_batch: LedgerBatch | None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what mapped rows are made of: source rows, or the elements of their arrays."""
-        if not entry.mapping.unrolled_columns:
+        """Yield batches of the units that become rows of the table: source rows, or the elements of their arrays."""
+        unrolled_columns = entry.mapping.unrolled_columns
+        if not unrolled_columns:
             yield batch
             return
         if ledger_batch is not None:
             batch = batch.append_column(BATCH_POSITION_COLUMN, pa.array(np.arange(batch.num_rows)))
-        unrolled = UnrolledBatch(batch, entry.mapping.unrolled_columns)
-        names = ", ".join(entry.mapping.unrolled_columns)
+        unrolled = UnrolledBatch(batch, unrolled_columns)
         empty_rows = np.flatnonzero(unrolled.empty_mask)
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
-            offenders = [
-                Offender(
-                    file=_read_cell(batch, FILE_PATH_COLUMN, row_position),
-                    row=_read_cell(batch, ROW_NUMBER_COLUMN, row_position),
-                    column=None,
-                    value=None,
-                )
-                for row_position in empty_rows[:MAX_OFFENDERS]
-            ]
-            message = f"{names}: no element, so that nothing is made of the row"
+            offenders = [_locate_row(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
+            message = f"{', '.join(unrolled_columns)}: no element, so that nothing is made of the row"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
         for row_position in uneven_rows:
-            sizes = ", ".join(
-                f"{name} has {size}"
-                for name, size in zip(entry.mapping.unrolled_columns, unrolled.lengths[:, row_position], strict=True)
-            )
+            lengths = zip(unrolled_columns, unrolled.lengths[:, row_position], strict=True)
             row = batch.slice(int(row_position), 1).to_pylist()[0]
             file = row.pop(FILE_PATH_COLUMN, None)
-            number = row.pop(ROW_NUMBER_COLUMN, None)
+            row_number = row.pop(ROW_NUMBER_COLUMN, None)
             _ = row.pop(BATCH_POSITION_COLUMN, None)
-            reason = "arrays of different length cannot go in step"
-            self.reject_row(
-                RejectedRow(
-                    file=file,
-                    row=number,
-                    column=entry.mapping.unrolled_columns[0],
-                    value=sizes,
-                    reason=reason,
-                    text=format_row_as_json(row),
-                )
+            rejected_row = RejectedRow(
+                file=file,
+                row=row_number,
+                column=unrolled_columns[0],
+                value=", ".join(f"{name} has {length}" for name, length in lengths),
+                reason="arrays of different length cannot go in step",
+                text=format_row_as_json(row),
             )
+            self.reject_row(rejected_row)
         if ledger_batch is not None:
             ledger_batch.record_rejected(uneven_rows)
         yield from unrolled.iterate_parts()
@@ -549,36 +543,34 @@ class TableLoader:
     def _reject_ambiguous_groups(
         self, groups: pa.RecordBatch, conflicting_values: Mapping[str, pa.Array]
     ) -> pa.RecordBatch:
-        """Set groups aside in which a column that is not in an aggregate has several values."""
+        """Reject the groups in which a column outside of the aggregates has several values."""
         rejected_mask = np.zeros(groups.num_rows, bool)
         sizes = np.asarray(groups.column(ROW_COUNT_COLUMN))
-        for name, flags in conflicting_values.items():
-            conflicting_rows = np.flatnonzero(np.asarray(pc.is_valid(flags)) & ~rejected_mask)
+        for name, other_values in conflicting_values.items():
+            conflict_mask = np.asarray(pc.is_valid(other_values)) & ~rejected_mask
+            conflicting_rows = np.flatnonzero(conflict_mask)
             if not len(conflicting_rows):
                 continue
             rejected_mask[conflicting_rows] = True
             message = f"{name} has several values in one group: put it into an aggregate, or add it to group_by"
-            value_texts = [f"{_read_cell(groups, name, at)} and {flags[int(at)].as_py()}" for at in conflicting_rows]
+            value_texts = []
+            for position in conflicting_rows:
+                other_value = other_values[int(position)].as_py()
+                value_texts.append(f"{_read_cell(groups, name, position)} and {other_value}")
             pairs = zip(conflicting_rows[:MAX_OFFENDERS], value_texts, strict=False)
-            offenders = [
-                Offender(
-                    file=_read_cell(groups, FILE_PATH_COLUMN, at),
-                    row=_read_cell(groups, ROW_NUMBER_COLUMN, at),
-                    column=name,
-                    value=text,
-                )
-                for at, text in pairs
-            ]
+            offenders = [_locate_row(groups, position, column=name, value=text) for position, text in pairs]
             with self._lock:
                 self.report.rejected += int(sizes[conflicting_rows].sum())
                 self.report.add_finding(f"{name}: one value", message, ERROR_SEVERITY, len(conflicting_rows), offenders)
-            for row, text in zip(groups.take(pa.array(conflicting_rows)).to_pylist(), value_texts, strict=True):
+            rows = groups.take(pa.array(conflicting_rows)).to_pylist()
+            for row, text in zip(rows, value_texts, strict=True):
                 file = row.pop(FILE_PATH_COLUMN, None)
-                number = row.pop(ROW_NUMBER_COLUMN, None)
-                self.rejects.write_row(file, number, name, text, reason=message, text=format_row_as_json(row))
+                row_number = row.pop(ROW_NUMBER_COLUMN, None)
+                self.rejects.write_row(file, row_number, name, text, reason=message, text=format_row_as_json(row))
+        unmarked_groups = groups.drop_columns([ROW_COUNT_COLUMN])
         if not rejected_mask.any():
-            return groups.drop_columns([ROW_COUNT_COLUMN])
-        return groups.drop_columns([ROW_COUNT_COLUMN]).filter(pa.array(~rejected_mask))
+            return unmarked_groups
+        return unmarked_groups.filter(pa.array(~rejected_mask))
 
     def _check_and_write_batch(
         self,
@@ -588,6 +580,7 @@ class TableLoader:
         writer: WriteBehind[pa.RecordBatch],
         ledger_batch: LedgerBatch | None = None,
     ) -> None:
+        """Check mapped rows, write the valid ones, report the others, and complete the counts of the report."""
         reached_mask = np.zeros(batch.num_rows, bool)
         rejected_mask = np.zeros(batch.num_rows, bool)
         start_time = time.perf_counter()
@@ -613,17 +606,19 @@ class TableLoader:
             start_time = self.report.add_step_time("check", start_time)
             if rows.num_rows:
                 self.report.published += rows.num_rows
-                conformed_rows = _fill_missing_columns(rows, self._schema)
+                table_rows = _fill_missing_columns(rows, self._schema)
                 if self.published_dates is not None:
-                    conformed_rows = self.published_dates.restore_dates(conformed_rows, validation.mapping)
+                    table_rows = self.published_dates.restore_dates(table_rows, validation.mapping)
                 if ledger_batch is not None:
-                    ledger_batch.record_published(_map_to_source_rows(batch, valid_positions), conformed_rows)
-                writer.enqueue(conformed_rows)
+                    source_rows = _map_to_source_rows(batch, valid_positions)
+                    ledger_batch.record_published(source_rows, table_rows)
+                writer.enqueue(table_rows)
                 start_time = self.report.add_step_time("stage", start_time)
         if mapped_batch.error is not None:
             raise mapped_batch.error
         if ledger_batch is not None and rejected_mask.any():
-            ledger_batch.record_rejected(_map_to_source_rows(batch, np.flatnonzero(rejected_mask)))
+            source_rows = _map_to_source_rows(batch, np.flatnonzero(rejected_mask))
+            ledger_batch.record_rejected(source_rows)
         with self._lock:
             self.report.skipped += batch.num_rows - int(reached_mask.sum())
             self.report.rejected += int(rejected_mask.sum())
@@ -636,49 +631,48 @@ class TableLoader:
         batch: pa.RecordBatch,
         source_positions: Any,
     ) -> Any:
-        """Report what is wrong, set rows with errors aside; return their mask."""
+        """Report all violations, reject the rows with errors, and return the mask of the rejected rows."""
         rejected_mask = np.zeros(rows.num_rows, bool)
-        errors = [item for item in violations if item.severity == ERROR_SEVERITY]
-        for item in errors:
-            rejected_mask |= np.asarray(item.row_mask)
-            if item.rule.partition(": ")[0] in self._unique_rule_names:
-                self.contended_count += int(np.count_nonzero(np.asarray(item.row_mask)))
-        for item in violations:
-            self._report_violation(item, rows, prepared, batch, source_positions)
+        errors = [violation for violation in violations if violation.severity == ERROR_SEVERITY]
+        for error in errors:
+            row_mask = np.asarray(error.row_mask)
+            rejected_mask |= row_mask
+            rule_name = error.rule.partition(": ")[0]
+            if rule_name in self._unique_rule_names:
+                self.contended_count += int(np.count_nonzero(row_mask))
+        for violation in violations:
+            self._report_violation(violation, rows, prepared, batch, source_positions)
         if errors:
             self._write_rejects(errors, rejected_mask, rows, batch, source_positions)
         return rejected_mask
 
     def reject_row(self, row: RejectedRow) -> None:
         """Record a row that the source could not read (for `SourceContext.on_reject`, in any thread)."""
-        offender = Offender(
-            file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text
-        )
+        value = row.text if row.value is None else row.value
+        offender = Offender(file=row.file, row=row.row, column=row.column, value=value)
+        rule = f"{row.column or 'row'}: {row.reason}"
+        message = f"{row.column or 'a row'}: {row.reason}"
         with self._lock:
             if self._is_first_report(row):
                 self.report.read += 1
                 self.report.rejected += 1
-                self.unread_counts[row.file or ""] = self.unread_counts.get(row.file or "", 0) + 1
-            self.report.add_finding(
-                f"{row.column or 'row'}: {row.reason}",
-                f"{row.column or 'a row'}: {row.reason}",
-                ERROR_SEVERITY,
-                1,
-                [offender],
-            )
+                file = row.file or ""
+                self.unread_counts[file] = self.unread_counts.get(file, 0) + 1
+            self.report.add_finding(rule, message, ERROR_SEVERITY, 1, [offender])
             self.rejects.write_row(row.file, row.row, row.column, row.value, reason=row.reason, text=row.text)
-        self._check_rejected_share()  # a file of nothing but such rows gives no batch
+        self._check_rejected_share()  # a file in which no row is readable gives no batch
 
     def _is_first_report(self, row: RejectedRow) -> bool:
-        """Return whether this row was not heard of before: a row may be unreadable in several columns."""
-        key = (row.file, row.row)
+        """Return whether this row is reported for the first time: a row may be unreadable in several columns."""
         if row.row is None:
             return True
-        if key in self._reported_rejects:
+        row_key = (row.file, row.row)
+        if row_key in self._reported_rejects:
             return False
-        self._reported_rejects[key] = None
-        if len(self._reported_rejects) > MAX_REMEMBERED_REJECTS:  # reasons for one row come close together
-            del self._reported_rejects[next(iter(self._reported_rejects))]
+        self._reported_rejects[row_key] = None
+        if len(self._reported_rejects) > MAX_REMEMBERED_REJECTS:  # the reports of one row come close together
+            oldest_key = next(iter(self._reported_rejects))
+            del self._reported_rejects[oldest_key]
         return True
 
     def _report_violation(
@@ -689,15 +683,19 @@ class TableLoader:
         batch: pa.RecordBatch,
         source_positions: Any,
     ) -> None:
-        count = int(pc.sum(violation.row_mask).as_py() or 0)
+        row_count = int(pc.sum(violation.row_mask).as_py() or 0)
+        remaining_offenders = MAX_OFFENDERS
         known_finding = self.report.findings.get(violation.rule)
-        remaining_offenders = MAX_OFFENDERS - (len(known_finding.offenders) if known_finding is not None else 0)
-        row_positions = np.flatnonzero(np.asarray(violation.row_mask))[:remaining_offenders]
-        offenders = [
-            _build_offender(violation, int(place), rows, prepared, batch=batch, source_positions=source_positions)
-            for place in row_positions
-        ]
-        self.report.add_finding(violation.rule, violation.message, violation.severity, count, offenders)
+        if known_finding is not None:
+            remaining_offenders -= len(known_finding.offenders)
+        violating_rows = np.flatnonzero(np.asarray(violation.row_mask))
+        offenders = []
+        for row_position in violating_rows[:remaining_offenders]:
+            offender = _build_offender(
+                violation, int(row_position), rows, prepared, batch=batch, source_positions=source_positions
+            )
+            offenders.append(offender)
+        self.report.add_finding(violation.rule, violation.message, violation.severity, row_count, offenders)
 
     def _write_rejects(
         self,
@@ -708,31 +706,31 @@ class TableLoader:
         source_positions: Any,
     ) -> None:
         """Write rejected rows to the rejects file."""
-        row_positions = np.flatnonzero(rejected_mask)
-        sources = _to_row_dicts(batch.take(pa.array(source_positions[row_positions])))
-        targets = _to_row_dicts(rows.take(pa.array(row_positions)))
-        masks = [np.asarray(item.row_mask)[row_positions] for item in errors]
-        for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            reasons = [item for item, mask in zip(errors, masks, strict=True) if mask[number]]
-            first_column = reasons[0].column
-            if first_column is None:
-                value = None
-            else:
-                value = (source if reasons[0].is_source_column else target).get(first_column)
-            file = source.pop(FILE_PATH_COLUMN, None)
-            row = source.pop(ROW_NUMBER_COLUMN, None)
-            _ = source.pop(BATCH_POSITION_COLUMN, None)
+        rejected_rows = np.flatnonzero(rejected_mask)
+        source_rows = _to_row_dicts(batch.take(pa.array(source_positions[rejected_rows])))
+        table_rows = _to_row_dicts(rows.take(pa.array(rejected_rows)))
+        error_masks = [np.asarray(error.row_mask)[rejected_rows] for error in errors]
+        for number, (source_row, table_row) in enumerate(zip(source_rows, table_rows, strict=True)):
+            row_errors = [error for error, mask in zip(errors, error_masks, strict=True) if mask[number]]
+            first_error = row_errors[0]
+            value = None
+            if first_error.column is not None:
+                row = source_row if first_error.is_source_column else table_row
+                value = row.get(first_error.column)
+            file = source_row.pop(FILE_PATH_COLUMN, None)
+            row_number = source_row.pop(ROW_NUMBER_COLUMN, None)
+            _ = source_row.pop(BATCH_POSITION_COLUMN, None)
             self.rejects.write_row(
                 file,
-                row,
-                first_column,
+                row_number,
+                first_error.column,
                 None if value is None else str(value),
-                reason="; ".join(item.message for item in reasons),
-                text=format_row_as_json(source),
+                reason="; ".join(error.message for error in row_errors),
+                text=format_row_as_json(source_row),
             )
 
     def check_rejected_share(self) -> None:
-        """Stop if too many rows of the report were rejected, or none is left.
+        """Raise an error if too many rows of the report were rejected, or no row is left.
 
         Raises
         ------
@@ -742,76 +740,74 @@ class TableLoader:
         self._check_rejected_share(is_final=True)
 
     def _check_rejected_share(self, *, is_final: bool = False) -> None:
-        if self.select_unknown_rows is not None and not is_final:  # who sifts knows how many rows there are
+        if self.select_unknown_rows is not None and not is_final:  # the caller knows how many rows there are
             return
         report = self.report
+        rejected_share = 0.0
         if report.read:
             rejected_share = report.rejected / report.read
-        else:
-            rejected_share = 0.0
         if rejected_share > self.max_rejected_share and (is_final or report.read > EARLY_STOP_ROWS):
-            most_frequent = max(
-                (item for item in report.findings.values() if item.severity == ERROR_SEVERITY),
-                key=lambda item: item.count,
-                default=None,
-            )
-            if most_frequent is not None and most_frequent.offenders:
-                reason = f"; most often: {most_frequent.message} (first: {most_frequent.offenders[0]})"
-            else:
-                reason = ""
             raise DataError(
                 f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than "
-                f"{self.max_rejected_share:.0%}{reason}",
+                f"{self.max_rejected_share:.0%}{self._describe_most_frequent_error()}",
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
             )
-        if (
-            is_final
-            and not report.published
-            and not self.may_be_empty
-            and self.max_rejected_share < 1
-            and self.may_become_empty is not True
-        ):
-            if not report.read:
-                reason = "the source has no rows"
-            else:
-                reason = f"all {report.read:,} rows were left out or rejected"
-            if self.may_become_empty is False:
-                raise ChangeGuardError(
-                    f"{report.table} would be empty: {reason}; nothing was published",
-                    place=self.spec.place,
-                    remedy="look at the source; if it is right, run it again with --accept",
-                )
-            raise DataError(
-                f"{report.table} would be empty: {reason}",
+        may_be_empty = self.may_be_empty or self.max_rejected_share >= 1 or self.may_become_empty is True
+        if is_final and not report.published and not may_be_empty:
+            self._refuse_empty_table()
+
+    def _describe_most_frequent_error(self) -> str:
+        """Return the end of a message that names the most frequent error and its first row; empty if there is none."""
+        errors = (finding for finding in self.report.findings.values() if finding.severity == ERROR_SEVERITY)
+        most_frequent = max(errors, key=lambda finding: finding.count, default=None)
+        if most_frequent is None or not most_frequent.offenders:
+            return ""
+        return f"; most often: {most_frequent.message} (first: {most_frequent.offenders[0]})"
+
+    def _refuse_empty_table(self) -> None:
+        report = self.report
+        reason = "the source has no rows"
+        if report.read:
+            reason = f"all {report.read:,} rows were left out or rejected"
+        if self.may_become_empty is False:
+            raise ChangeGuardError(
+                f"{report.table} would be empty: {reason}; nothing was published",
                 place=self.spec.place,
-                remedy="look at where: and at the files; max_rejects: 1 publishes an empty table",
+                remedy="look at the source; if it is right, run it again with --accept",
             )
+        raise DataError(
+            f"{report.table} would be empty: {reason}",
+            place=self.spec.place,
+            remedy="look at where: and at the files; max_rejects: 1 publishes an empty table",
+        )
 
 
 def _fill_missing_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Conform rows of one entry to the columns of the whole table: those of other entries are null."""
+    """Conform rows of one entry to the columns of the whole table: the columns of other entries are null."""
     if rows.schema.names == schema.names:
         return pa.RecordBatch.from_arrays(rows.columns, schema=schema)
     available_names = set(rows.schema.names)
-    arrays = [
-        rows.column(item.name) if item.name in available_names else pa.nulls(rows.num_rows, item.type)
-        for item in schema
-    ]
+    arrays = []
+    for column in schema:
+        is_available = column.name in available_names
+        array = rows.column(column.name) if is_available else pa.nulls(rows.num_rows, column.type)
+        arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _map_to_source_rows(batch: pa.RecordBatch, positions: Any) -> Any:
-    """Return from which source rows some rows of a batch come that may be elements."""
+    """Return the positions of the source rows of `batch`, whose rows may be elements of source rows."""
     if BATCH_POSITION_COLUMN in batch.schema.names:
         return np.asarray(batch.column(BATCH_POSITION_COLUMN))[positions]
     return positions
 
 
 def _to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Convert rows for messages; times outside of the years 1 to 9999, which Python does not have, become text."""
+    """Convert rows for messages; times outside of Python's years 1 to 9999 become text."""
     columns = [_to_readable_array(column) for column in batch.columns]
-    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    readable_batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    rows: list[dict[str, Any]] = readable_batch.to_pylist()
     return rows
 
 
@@ -819,13 +815,15 @@ def _to_readable_array(column: pa.Array) -> pa.Array:
     if not pa.types.is_timestamp(column.type) or find_times_outside_years(column) is None:
         return column
     if column.type.tz is not None:
-        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(pa.timestamp(column.type.unit))
+        unit = column.type.unit
+        column = column.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit))
     return column.cast(pa.string())
 
 
 def _to_python_value(column: pa.Array, row_position: int) -> object:
     """Convert one value for messages."""
-    return _to_readable_array(column[row_position : row_position + 1])[0].as_py()
+    one_row = column[row_position : row_position + 1]
+    return _to_readable_array(one_row)[0].as_py()
 
 
 def _build_offender(
@@ -838,10 +836,6 @@ def _build_offender(
     source_positions: Any,
 ) -> Offender:
     position = int(source_positions[row_position])
-    if FILE_PATH_COLUMN in batch.schema.names:
-        file = batch.column(FILE_PATH_COLUMN)[position].as_py()
-    else:
-        file = None
     value = None
     if violation.column is not None:
         if violation.values is not None:
@@ -850,13 +844,17 @@ def _build_offender(
             value = _to_python_value(prepared.column(violation.column), position)
         elif violation.column in rows.schema.names:
             value = _to_python_value(rows.column(violation.column), row_position)
-    row = batch.column(ROW_NUMBER_COLUMN)[position].as_py()
-    return Offender(
-        file=file,
-        row=row,
-        column=violation.column,
-        value=None if value is None else str(describe_value(value)),
-    )
+    value_text = None if value is None else str(describe_value(value))
+    return _locate_row(batch, position, column=violation.column, value=value_text)
+
+
+def _locate_row(
+    batch: pa.RecordBatch, row_position: Any, *, column: str | None = None, value: str | None = None
+) -> Offender:
+    """Describe a row of a batch by its file and its number, for a finding."""
+    file = _read_cell(batch, FILE_PATH_COLUMN, row_position)
+    row_number = _read_cell(batch, ROW_NUMBER_COLUMN, row_position)
+    return Offender(file=file, row=row_number, column=column, value=value)
 
 
 def _read_cell(batch: pa.RecordBatch, name: str, row_position: Any) -> Any:
@@ -866,17 +864,19 @@ def _read_cell(batch: pa.RecordBatch, name: str, row_position: Any) -> Any:
 
 
 def _find_unit_columns(table: Table, entries: Sequence[SourceEntry]) -> Iterator[str]:
-    """Find the columns whose values are bound to a unit, because the source said one for what they are made from."""
+    """Yield the columns whose unit is fixed, because a source gives a unit for a column that they are made from."""
     for column in table.columns:
+        if column.unit is None:
+            continue
         for entry in entries:
-            units = {source_column.name for source_column in entry.columns if source_column.unit}
-            if column.unit is not None and units.intersection(column.origins):
+            names_with_unit = {source_column.name for source_column in entry.columns if source_column.unit}
+            if names_with_unit.intersection(column.origins):
                 yield column.name
                 break
 
 
 def add_source_place(error: SourceError, spec: SourceSpec) -> SourceError:
-    """Add the descriptor's place to an error of a source that has none."""
+    """Return the error of a source with its place in the descriptor, if it has no place yet."""
     if str(error.place):
         return error
     return SourceError(error.message, place=spec.place, remedy=error.remedy)

@@ -1,4 +1,4 @@
-"""`sync_collection`: one run, from the lease to what is published."""
+"""`sync_collection`: one run that follows the sources of a collection, from the lease to the publication."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from hven.site import find_inherited_attributes
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import ExitStack
 
     from hven.ingest import IngestProgress
@@ -68,43 +68,42 @@ def sync_collection(
     only_if_unheld: bool = False,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
-    """Follow the sources of a collection: afterwards its tables are what an ingest would have made. Nothing changed.
+    """Follow the sources of a collection: its tables become what an ingest would make, by reading only what changed.
 
-    Nothing is published.
+    Without changes, nothing is published.
 
     Parameters
     ----------
     site
-        Where it is published.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
     read_everything
-        Read everything, whatever the watermark says.
+        Read all rows, whatever the watermark says.
     dry_run
         Do everything but publish; the report says what would change.
     accept_changes
-        Publish even if more went or changed than the guards allow.
+        Publish even if more rows were removed or changed than the guards allow.
     only_if_unheld
-        Only if nobody has said that the collection shall rest (`find_sync_conflict`): for runs that no person asked
-        for.
+        Refuse to run if the collection is held or not published (`find_sync_conflict`): for runs that no user starts.
     progress
-        Called often, from this thread.
+        A callback for the progress; called often, from this thread.
 
     Returns
     -------
     report
-        Of what was read, changed and published.
+        Counts and findings: what was read, changed and published.
 
     Raises
     ------
     NotFoundError
-        No such descriptor.
+        The collection has no descriptor.
     ConflictError
-        The collection is being ingested or synchronised by somebody else, or held.
+        Another run ingests or synchronises the collection, or it is held.
     DescriptorError, SourceError, DataError
-        What was published before stays. The report of the run is in the store.
+        The published state stays. The store has the report of the run.
     StorageError
-        The disk.
+        The disk failed.
     """
     resource = load_current_descriptor(site, name)
     report = IngestReport(
@@ -115,38 +114,41 @@ def sync_collection(
         kind="sync",
         accepted=accept_changes,
     )
+    report_progress = progress or ignore_progress
 
     def create_run(lease: Lease) -> CollectionRun:
-        if only_if_unheld and (why := find_sync_conflict(site, name)) is not None:
-            raise why
-        following = SyncContext(reads_everything=read_everything)
-        steps = RunHooks(
-            make_table=lambda run, spec: TableSync(following, run, spec).make_table(),
-            should_publish=following.should_publish,
-            record_changes=following.store_change_sets,
+        if only_if_unheld:
+            conflict = find_sync_conflict(site, name)
+            if conflict is not None:
+                raise conflict
+        context = SyncContext(reads_everything=read_everything)
+        hooks = RunHooks(
+            make_table=lambda run, spec: TableSync(context, run, spec).make_table(),
+            should_publish=context.should_publish,
+            record_changes=context.store_change_sets,
         )
-        return CollectionRun(site, resource, report, lease, progress=progress or ignore_progress, hooks=steps)
+        return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=hooks)
 
     execute_run(site, report, create_run)
-    if not report.published:  # else it was done already
+    if not report.published:  # a run that publishes prunes by itself
         disk_space.prune_collection(site, name)
     return report
 
 
 def find_sync_conflict(site: Site, name: str) -> ConflictError | None:
-    """Check whether a run that nobody asked for may publish a collection.
+    """Check whether a run that no user started may publish a collection.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     conflict
-        A rollback holds it, or it is not published; None if a run may.
+        The collection is held after a rollback, or not published; None if a run may publish it.
     """
     if name in site.store.list_held_collections():
         return ConflictError(
@@ -161,69 +163,73 @@ def find_sync_conflict(site: Site, name: str) -> ConflictError | None:
 
 
 def describe_structure(table: Table) -> tuple[object, ...]:
-    """Return what rows of one table must have in common with those of another to be compared and merged."""
+    """Return what two tables must have in common so that their rows can be compared and merged."""
     columns = tuple((column.name, str(column.type), column.indexed) for column in table.columns)
     return columns, table.primary, table.position, table.indexes, table.partition
 
 
 def to_json_value(value: object) -> object:
-    """Return a value as it comes back from JSON."""
-    return json.loads(json.dumps(value, default=str))
+    """Return a value as it is after a way through JSON."""
+    text = json.dumps(value, default=str)
+    return json.loads(text)
 
 
 def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: TableLoader) -> str:
-    """Describe in words why a ledger is not to be used."""
+    """Describe in words why the ledger of the published table cannot be used."""
     provenance = base.provenance
     old_hashes = provenance.get("hashes", {})
-    new_hashes = resource.hashes
-    files = sorted(name for name in {*old_hashes, *new_hashes} if old_hashes.get(name) != new_hashes.get(name))
-    if files:
-        return f"{', '.join(files)} changed"
-    names = [{item["name"] for item in columns} for columns in provenance.get("source_columns", ())]
-    now_there = [{column.name for column in entry.columns} for entry in loader.entries]
-    for old_columns, new_columns in zip(names, now_there, strict=False):
-        if old_columns != new_columns:
-            words = [
-                f"{word} {', '.join(sorted(column_names))}"
-                for word, column_names in (("without", old_columns - new_columns), ("with", new_columns - old_columns))
-                if column_names
-            ]
-            return f"the source has other columns: {', '.join(words)}"
+    changed_files = _list_changed_keys(old_hashes, resource.hashes)
+    if changed_files:
+        return f"{', '.join(changed_files)} changed"
+    published_columns = provenance.get("source_columns", ())
+    for old_columns, entry in zip(published_columns, loader.entries, strict=False):
+        old_names = {column["name"] for column in old_columns}
+        new_names = {column.name for column in entry.columns}
+        name_changes = []
+        if old_names - new_names:
+            name_changes.append(f"without {', '.join(sorted(old_names - new_names))}")
+        if new_names - old_names:
+            name_changes.append(f"with {', '.join(sorted(new_names - old_names))}")
+        if name_changes:
+            return f"the source has other columns: {', '.join(name_changes)}"
     if provenance.get("software") != f"hven {hven.__version__}":
         return "another version of Hven wrote what is published"
     current_site_values = ledgers.select_site_values(resource, loader.spec)
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
-        changed_words = [
-            word
-            for word in {**earlier_site_values, **current_site_values}
-            if earlier_site_values.get(word) != current_site_values.get(word)
-        ]
-        return f"hven.toml says another {' and '.join(sorted(changed_words))}"
-    if provenance.get("source_columns") != to_json_value([columns_to_json(entry.columns) for entry in loader.entries]):
+        changed_keys = _list_changed_keys(earlier_site_values, current_site_values)
+        return f"hven.toml says another {' and '.join(changed_keys)}"
+    current_columns = [columns_to_json(entry.columns) for entry in loader.entries]
+    if provenance.get("source_columns") != to_json_value(current_columns):
         return "the source's columns have other types or units"
     return "settings that decide its rows are others than before"
 
 
+def _list_changed_keys(earlier_values: Mapping[str, object], current_values: Mapping[str, object]) -> list[str]:
+    """Return the sorted keys whose value differs, or that one side lacks."""
+    all_keys = {*earlier_values, *current_values}
+    return sorted(key for key in all_keys if earlier_values.get(key) != current_values.get(key))
+
+
 def _keep_all_rows(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Keep every row."""
+    """Return all rows of a batch."""
     return batch
 
 
 def keep_published_table(report: IngestReport, base: SnapshotRecord) -> LoadedTable:
-    """Leave a table as it is published."""
+    """Return a table that stays as it is published, and report that nothing changed."""
     name = base.table.qualified_name
+    row_count = base.snapshot.rows
     change = report.get_or_create_change(name)
     change.how = "nothing"
-    change.rows = base.snapshot.rows
-    table_report = report.tables.setdefault(
-        name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id)
-    )
+    change.rows = row_count
+    unchanged_report = TableReport(table=name, published=row_count, snapshot=base.id)
+    table_report = report.tables.setdefault(name, unchanged_report)
     return LoadedTable(table=base.table, snapshot=None, report=table_report, published_record=base)
 
 
 class SyncContext:
-    """What a sync knows over all its tables, those of followers included."""
+    """What a sync knows about all its tables, including the tables that follow them."""
 
     def __init__(self, *, reads_everything: bool) -> None:
         self.reads_everything = reads_everything
@@ -233,35 +239,39 @@ class SyncContext:
         self._published: dict[str, dict[str, SnapshotRecord]] = {}
 
     def find_base_records(self, run: CollectionRun) -> dict[str, SnapshotRecord]:
-        """Return what was published of a run's collection when it began; what is damaged is no base of anything.
+        """Return the records that the collection of a run had when the run began, by the name of the table.
 
-        Its table is made as a whole.
+        A damaged snapshot is no base for a comparison; its table is made as a whole.
         """
-        name = run.resource.name
+        collection = run.resource.name
+        if collection not in self._published:
+            self._published[collection] = self._read_base_records(run)
+        return self._published[collection]
+
+    @staticmethod
+    def _read_base_records(run: CollectionRun) -> dict[str, SnapshotRecord]:
         site = run.site
-        if name not in self._published:
-            damaged = site.store.verifications.list_damaged()
-            self._published[name] = {
-                table: record
-                for table, record in site.store.read_published_records()[1].items()
-                if record.collection == name
-                and record.id not in damaged
-                and site.engines.find_missing_file(record.snapshot) is None
-            }
-        return self._published[name]
+        damaged_ids = site.store.verifications.list_damaged()
+        base_records = {}
+        for table, record in site.store.read_published_records()[1].items():
+            if record.collection != run.resource.name or record.id in damaged_ids:
+                continue
+            if site.engines.find_missing_file(record.snapshot) is None:
+                base_records[table] = record
+        return base_records
 
     def should_publish(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> bool:
-        """Check whether anything changed: else nothing is tested or published."""
-        if any(loaded_table.published_record is None for loaded_table in loaded_tables) or self.find_base_records(
-            run
-        ).keys() - {loaded_table.table.qualified_name for loaded_table in loaded_tables}:
+        """Return whether anything changed; without changes nothing is tested or published."""
+        has_new_table = any(loaded_table.published_record is None for loaded_table in loaded_tables)
+        loaded_names = {loaded_table.table.qualified_name for loaded_table in loaded_tables}
+        if has_new_table or self.find_base_records(run).keys() - loaded_names:
             return True
         if run.amended_records:
             run.site.store.update_records(run.amended_records)
         return False
 
     def store_change_sets(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
-        """Write what changed in each table to a file of its own."""
+        """Write the changes of each table to a file."""
         for loaded_table in loaded_tables:
             name = loaded_table.table.qualified_name
             if loaded_table.snapshot is not None and name in self.change_sets:
@@ -279,7 +289,7 @@ class SyncContext:
 
 
 class TableSync:
-    """One table of a sync: what is read is compared with what is published."""
+    """Synchronise one table: read it, compare it with what is published, and merge the differences."""
 
     def __init__(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> None:
         self.sync_context = sync_context
@@ -289,27 +299,28 @@ class TableSync:
         self.report = run.report
         base_records = sync_context.find_base_records(run)
         self.published_record = base_records.get(self.name)
-        self.keyed_refresh: KeyedRefresh | None = None  # keys that are computed anew, of a table made by a query
-        self.page_cached_sources: list[PageCachingSource] = []  # its sources whose pages are kept
+        self.keyed_refresh: KeyedRefresh | None = None  # the keys to compute anew, for a table that a query makes
+        self.page_cached_sources: list[PageCachingSource] = []  # its sources whose pages are cached
         self._page_directory = run.site.settings.data_directory / "sync" / "pages" / self.name
         self.watermark_tracker: WatermarkTracker | None = None
-        self.must_read_everything = False  # everything is read after all
-        self.recompute_reason: str | None = None  # why it is computed as a whole after all
+        self.must_read_everything = False  # an incremental reading failed
+        self.recompute_reason: str | None = None  # why the table must be computed as a whole
 
     def make_table(self) -> LoadedTable:
-        """Fill the table; if it comes out as it is published, that stays."""
+        """Fill the table, or keep the published one if nothing changed."""
         base = self.published_record
-        if base is not None and (kept_table := self._keep_if_unchanged(base)) is not None:
-            return kept_table
+        if base is not None:
+            kept_table = self._keep_if_unchanged(base)
+            if kept_table is not None:
+                return kept_table
         while True:
+            answer_query = None
+            if self.keyed_refresh is not None:
+                answer_query = partial(self._answer_keyed_query, self.keyed_refresh)
             try:
-                loaded_table = self.run.load_table(
-                    self.spec,
-                    self._stage_table,
-                    None if self.keyed_refresh is None else partial(self._answer_keyed_query, self.keyed_refresh),
-                )
+                loaded_table = self.run.load_table(self.spec, self._stage_table, answer_query)
             except (DataError, DescriptorError):
-                # what is wrong may be put right: the source is asked again
+                # the user may correct the source, so the next run must ask it again
                 shutil.rmtree(self._page_directory, ignore_errors=True)
                 raise
             except FullReadNeededError as reason:
@@ -326,31 +337,30 @@ class TableSync:
                 return loaded_table
             self.report.tables.pop(self.name, None)
             self.report.changes.pop(self.name, None)
-            (self.run.run_directory / f"{self.spec.table.name}.csv").unlink(missing_ok=True)
+            rejects_file = self.run.run_directory / f"{self.spec.table.name}.csv"
+            rejects_file.unlink(missing_ok=True)
 
     def _report_watermark_and_pages(self) -> None:
-        """Report the watermark, and rows that are as an earlier run read them, which did not come to its end."""
-        if self.watermark_tracker is not None and self.watermark_tracker.largest_by_entry and not self.report.dry_run:
-            self.report.get_or_create_change(self.name).watermark = max(
-                str(value) for value in self.watermark_tracker.largest_by_entry.values()
-            )
+        """Report the watermark, and the rows that come from pages of an earlier run that was stopped."""
+        tracker = self.watermark_tracker
+        if tracker is not None and tracker.largest_by_entry and not self.report.dry_run:
+            change = self.report.get_or_create_change(self.name)
+            change.watermark = max(str(value) for value in tracker.largest_by_entry.values())
         for source in self.page_cached_sources:
-            if source.reused_row_count:
-                read_time = datetime.fromtimestamp(source.first_page_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-                if source.reused_row_count == 1:
-                    rows = "1 row is"
-                else:
-                    rows = f"{source.reused_row_count:,} rows are"
-                text = (
-                    f"{self.name}: {rows} as a run that was stopped read them, from {read_time} on: what changed "
-                    f"there since is found by the next run"
-                )
-                self.report.warnings.append(text)
+            if not source.reused_row_count:
+                continue
+            read_time = datetime.fromtimestamp(source.first_page_time, UTC)
+            rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
+            warning = (
+                f"{self.name}: {rows} as a run that was stopped read them, from {read_time:%Y-%m-%d %H:%M:%S} UTC on: "
+                f"what changed there since is found by the next run"
+            )
+            self.report.warnings.append(warning)
 
     def _update_provenance(self, loaded_table: LoadedTable, base: SnapshotRecord) -> None:
-        """Remember of a table that stays from what it was made this time.
+        """Record what an unchanged table was made from this time.
 
-        Else it would look stale, and be computed at each run.
+        Without this, the table would look stale, and each run would compute it.
         """
         inputs = to_json_value(self.run.collect_inputs(self.spec, loaded_table))
         updated_record = update_provenance(base, inputs)  # type: ignore[arg-type]
@@ -359,13 +369,13 @@ class TableSync:
             self.run.amended_records.append(updated_record)
 
     def _keep_if_unchanged(self, base: SnapshotRecord) -> LoadedTable | None:
-        """Leave a table made by queries alone, if nothing of its inputs changed.
+        """Return the published table if it is made by queries and their inputs did not change.
 
-        Else find the keys that are touched.
+        Otherwise find the keys that the changed inputs touch.
         """
         name = self.name
         run = self.run
-        if any(source.enrich is not None for source in self.spec.sources):  # documents may come whatever the inputs do
+        if any(source.enrich is not None for source in self.spec.sources):  # a document may come without new inputs
             return None
         published_state = run.site.get_published_state()
         graph = DependencyGraph({**published_state.resources, run.resource.name: run.resource})
@@ -376,24 +386,22 @@ class TableSync:
         if changed_inputs is True and base.snapshot.engine == run.storage_engine.name:
             return keep_published_table(self.report, base)
         if isinstance(changed_inputs, set):
-            self.keyed_refresh = plan_keyed_refresh(
-                self.spec, base, changed_inputs, self.sync_context.changes, run.staged_site
-            )
+            changes = self.sync_context.changes
+            self.keyed_refresh = plan_keyed_refresh(self.spec, base, changed_inputs, changes, run.staged_site)
         return None
 
     def _answer_keyed_query(
         self, keyed: KeyedRefresh, _text: str, inputs: dict[str, str], stack: ExitStack
     ) -> QueryAnswer:
-        """Answer the query of a table that is made from others, for the keys that matter."""
-        return self.run.staged_site.answer_query(
-            keyed.traced_query.query,
-            inputs,
-            stack,
-            keyed.build_key_upload(self.published_record.table),  # type: ignore[union-attr]
-        )  # who is keyed has one
+        """Answer the query of a table that is made from others, for the touched keys only."""
+        if self.published_record is None:
+            raise AssertionError  # a keyed refresh has a base
+        query = keyed.traced_query.query
+        key_upload = keyed.build_key_upload(self.published_record.table)
+        return self.run.staged_site.answer_query(query, inputs, stack, key_upload)
 
     def _stage_table(self, loader: TableLoader, state: SyncState) -> LoadedTable:
-        """Fill the table: the keys or rows that may have changed, or all."""
+        """Fill the table: compute the keys or rows that may have changed, or all rows."""
         base = self.published_record
         change = self.report.get_or_create_change(self.name)
         self.watermark_tracker = loader.watermark_tracker
@@ -408,17 +416,20 @@ class TableSync:
             if base is None or not is_same_structure:
                 raise RecomputeNeededError("its columns, keys or engine are others than before")
             return self._merge_keyed_rows(loader, base, self.keyed_refresh)
-        if not any(
-            is_row_number_used(entry.mapping) for entry in loader.entries
-        ):  # pages that go on have row numbers of their own
-            loader.entries = [
-                replace(entry, source=self._cache_pages(state, number, entry, entry.source, "everything"))
-                for number, entry in enumerate(loader.entries)
-            ]
+        if not any(is_row_number_used(entry.mapping) for entry in loader.entries):
+            # rows of a cached page have other row numbers
+            entries = []
+            for number, entry in enumerate(loader.entries):
+                cached_source = self._cache_pages(state, number, entry, entry.source, "everything")
+                entries.append(replace(entry, source=cached_source))
+            loader.entries = entries
         if base is None or not is_same_structure:
             loaded_table = self.run.load_whole_table(self.spec, loader)
             change.new = True
-            change.why = None if base is None else "its columns, keys or engine are others than before"
+            if base is not None:
+                change.why = "its columns, keys or engine are others than before"
+            else:
+                change.why = None
             change.read = change.mapped = loaded_table.report.read
             change.rows = loaded_table.report.published
             return loaded_table
@@ -426,41 +437,38 @@ class TableSync:
         if isinstance(ledger_or_reason, str):
             change.why = ledger_or_reason
             return self._compute_whole_table(loader, base)
-        return self._merge_changed_lines(loader, state, base, *ledger_or_reason)
+        old_state, ledger = ledger_or_reason
+        return self._merge_changed_lines(loader, state, base, old_state, ledger)
 
     def _cache_pages(
         self, state: SyncState, number: int, entry: SourceEntry, source: Source, request_description: object
     ) -> Source:
-        cached_source = cache_source_pages(
-            source,
-            entry,
-            self.spec.sync,
-            self._page_directory / str(number),
-            [state.signature, number, request_description],
-        )
+        """Wrap a source that is read page by page, so that a run that is stopped can continue it."""
+        page_directory = self._page_directory / str(number)
+        request_key = [state.signature, number, request_description]
+        cached_source = cache_source_pages(source, entry, self.spec.sync, page_directory, request_key)
         if isinstance(cached_source, PageCachingSource):
             self.page_cached_sources.append(cached_source)
         return cached_source
 
     def _check_disk_space(self, loader: TableLoader, old_state: SyncState | None) -> None:
-        """Ask for the room of a new ledger.
+        """Check that the disk has space for a new ledger.
 
-        What changes take is known when they are found, and a new snapshot shares the rest.
+        The space of the changes is checked once they are known; a new snapshot shares the other rows.
         """
-        if old_state is None or old_state.ledger is None:
-            size = None
-        else:
-            size = ledgers.measure_ledger(self.run.site, self.name, old_state.ledger)
-        if size is None:
+        ledger_bytes: int | None = None
+        if old_state is not None and old_state.ledger is not None:
+            ledger_bytes = ledgers.measure_ledger(self.run.site, self.name, old_state.ledger)
+        if ledger_bytes is None:
             self.run.check_disk_space(self.spec, loader.entries)
         else:
-            disk_space.check_disk_space(self.run.site, self.run.resource.name, size, write_factor=1)
+            disk_space.check_disk_space(self.run.site, self.run.resource.name, ledger_bytes, write_factor=1)
 
-    # each reason why there is none has its return
+    # each reason against the use of a ledger has its own return
     def _find_ledger(  # noqa: PLR0911
         self, loader: TableLoader, state: SyncState, base: SnapshotRecord
     ) -> tuple[SyncState, pa.Table] | str:
-        """Find the ledger of what is published; or say why it is of no use."""
+        """Return the last state and the ledger of the published table, or the reason why they cannot be used."""
         if self.recompute_reason is not None:
             return self.recompute_reason
         reason = ledgers.find_ledger_obstacle(loader.table, loader.entries)
@@ -479,7 +487,7 @@ class TableSync:
         return old_state, lines
 
     def _compute_whole_table(self, loader: TableLoader, base: SnapshotRecord) -> LoadedTable:
-        """Compute everything, and compare it with what is published."""
+        """Compute all rows, and compare them with what is published."""
         run = self.run
         loaded_table = self.run.load_whole_table(self.spec, loader)
         change = self.report.get_or_create_change(self.name)
@@ -488,12 +496,11 @@ class TableSync:
         staged_snapshot = loaded_table.snapshot
         if staged_snapshot is None:
             raise AssertionError
+        engine = run.storage_engine
+        schema = loaded_table.table.arrow_schema
         try:
             differences = compare_snapshots(
-                (run.storage_engine, base.snapshot),
-                (run.storage_engine, staged_snapshot),
-                base.table.primary,
-                loaded_table.table.arrow_schema,
+                (engine, base.snapshot), (engine, staged_snapshot), base.table.primary, schema
             )
             self._check_differences(differences, change, base)
         except BaseException:
@@ -507,96 +514,46 @@ class TableSync:
             loaded_table.published_record = base
         return loaded_table
 
-    # the steps of a sync share what was loaded
-    def _merge_changed_lines(  # noqa: PLR0915
+    def _merge_changed_lines(
         self, loader: TableLoader, state: SyncState, base: SnapshotRecord, old_state: SyncState, ledger: pa.Table
     ) -> LoadedTable:
-        """Map what the ledger does not know, and merge what differs."""
+        """Map the rows that the ledger does not know, and merge the differences."""
         run = self.run
         self._check_disk_space(loader, old_state)
-        ledger_writer = loader.ledger_writer or LedgerWriter(
-            ledgers.find_ledger_directory(run.site, self.name), loader.table, loader.entries
-        )
+        ledger_writer = loader.ledger_writer
+        if ledger_writer is None:
+            ledger_directory = ledgers.find_ledger_directory(run.site, self.name)
+            ledger_writer = LedgerWriter(ledger_directory, loader.table, loader.entries)
         try:
-            lines = LedgerComparison(ledger, old_state.files, ledger_writer)
+            comparison = LedgerComparison(ledger, old_state.files, ledger_writer)
             loader.ledger_writer = ledger_writer
-            must_read_all = self.sync_context.reads_everything or self.must_read_everything
-            loader.entries = [
-                replace(
-                    entry,
-                    source=entry.source.wrapped_source if isinstance(entry.source, PageCachingSource) else entry.source,
-                )
-                for entry in loader.entries
-            ]
-            cache_pages = partial(self._cache_pages, state)
-            pins = base.provenance.get("pins", ())
-            may_have_changed = run.hooks.may_have_changed
-            reading = IncrementalReader(
-                loader,
-                lines,
-                self.spec.sync,
-                old_state,
-                new_state=state,
-                pins=pins,
-                reads_everything=must_read_all,
-                cache_pages=cache_pages,
-                may_have_changed=may_have_changed,
-            )
-            reading.choose_sources()
-            new_batches: list[pa.RecordBatch] = []
-            loader.map_all_rows(new_batches.append)
-            reading.record_seen_state()
-            future_count = reading.watermark_tracker.future_count
-            if future_count:
-                if future_count == 1:
-                    message = "1 row has"
-                else:
-                    message = f"{future_count:,} rows have"
-                self.report.warnings.append(
-                    f"{self.name}: {message} a watermark that is still to come, which is not believed"
-                )
-            if reading.lacks_checksums:
-                message = (
-                    "the source gives no checksums of blocks, and keys are compared: edits that leave the "
-                    "watermark as it was are found when everything is read"
-                )
-                self.report.warnings.append(f"{self.name}: {message} (full: 7 d)")
-            if loader.contended_count:
-                raise RecomputeNeededError("a row has values that only one may have")
+            new_rows, description = self._read_unknown_rows(loader, comparison, state, base, old_state)
             change = self.report.get_or_create_change(self.name)
-            change.how = reading.description
-            change.read = lines.read_count
-            change.mapped = lines.unknown_count
-            removed_mask = ~lines.line_index.claimed_mask
-            rows = pa.Table.from_batches(new_batches, schema=loader.table.arrow_schema).cast(
-                to_nullable_schema(loader.table.arrow_schema)
+            change.how = description
+            change.read = comparison.read_count
+            change.mapped = comparison.unknown_count
+            removed_mask = ~comparison.line_index.claimed_mask
+            merge = RowMerge(
+                run.storage_engine, base.table, base.snapshot, ledger, removed_mask=removed_mask, new_rows=new_rows
             )
-            merging = RowMerge(
-                run.storage_engine, base.table, base.snapshot, ledger, removed_mask=removed_mask, new_rows=rows
-            )
-            differences = merging.find_differences()
-            is_same_ledger = lines.is_unchanged()
-            if is_same_ledger:
-                ledger_writer.abandon_ledger()  # the ledger stays
+            differences = merge.find_differences()
+            change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
+            if comparison.is_unchanged():
+                ledger_writer.abandon_ledger()  # the old ledger stays
                 loader.ledger_writer = None
                 state.ledger = old_state.ledger
                 state.files = old_state.files
                 state.contended = old_state.contended
                 state.lines = old_state.lines
                 state.rejected = old_state.rejected
+                line_count, rejected_count = old_state.lines, old_state.rejected
             else:
-                lines.write_kept_lines(~removed_mask)
-            change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
+                comparison.write_kept_lines(~removed_mask)
+                line_count, rejected_count = ledger_writer.line_count, ledger_writer.rejected_count
             unread_count = sum(loader.unread_counts.values())
-            if is_same_ledger:
-                line_counts = (old_state.lines, old_state.rejected)
-            else:
-                line_counts = (ledger_writer.line_count, ledger_writer.rejected_count)
-            loader.report.read, loader.report.rejected, loader.report.published = (
-                line_counts[0] + unread_count,
-                line_counts[1] + unread_count,
-                change.rows,
-            )
+            loader.report.read = line_count + unread_count
+            loader.report.rejected = rejected_count + unread_count
+            loader.report.published = change.rows
             loader.check_rejected_share()
             self._check_differences(differences, change, base, old_state)
             return self._merge_differences(loader, base, differences)
@@ -604,8 +561,66 @@ class TableSync:
             if self.report.dry_run:
                 ledger_writer.abandon_ledger()
 
+    def _read_unknown_rows(
+        self,
+        loader: TableLoader,
+        comparison: LedgerComparison,
+        state: SyncState,
+        base: SnapshotRecord,
+        old_state: SyncState,
+    ) -> tuple[pa.Table, str]:
+        """Read what may have changed in the sources, and map the rows that the ledger does not know.
+
+        Returns
+        -------
+        rows, description
+            Rows of the table, and what was read, in words.
+
+        Raises
+        ------
+        FullReadNeededError, RecomputeNeededError
+            The changes cannot be found this way.
+        """
+        entries = []
+        for entry in loader.entries:
+            if isinstance(entry.source, PageCachingSource):
+                entry = replace(entry, source=entry.source.wrapped_source)  # noqa: PLW2901  (without its wrapper)
+            entries.append(entry)
+        loader.entries = entries
+        reader = IncrementalReader(
+            loader,
+            comparison,
+            self.spec.sync,
+            old_state,
+            new_state=state,
+            pins=base.provenance.get("pins", ()),
+            reads_everything=self.sync_context.reads_everything or self.must_read_everything,
+            cache_pages=partial(self._cache_pages, state),
+            may_have_changed=self.run.hooks.may_have_changed,
+        )
+        reader.choose_sources()
+        new_batches: list[pa.RecordBatch] = []
+        loader.map_all_rows(new_batches.append)
+        reader.record_seen_state()
+        future_count = reader.watermark_tracker.future_count
+        if future_count:
+            rows_text = "1 row has" if future_count == 1 else f"{future_count:,} rows have"
+            self.report.warnings.append(
+                f"{self.name}: {rows_text} a watermark that is still to come, which is not believed"
+            )
+        if reader.lacks_checksums:
+            self.report.warnings.append(
+                f"{self.name}: the source gives no checksums of blocks, and keys are compared: edits that leave the "
+                "watermark as it was are found when everything is read (full: 7 d)"
+            )
+        if loader.contended_count:
+            raise RecomputeNeededError("a row has values that only one may have")
+        schema = loader.table.arrow_schema
+        rows = pa.Table.from_batches(new_batches, schema=schema)
+        return rows.cast(to_nullable_schema(schema)), reader.description
+
     def _merge_keyed_rows(self, loader: TableLoader, base: SnapshotRecord, keyed_refresh: KeyedRefresh) -> LoadedTable:
-        """Merge the rows of some keys."""
+        """Compute the rows of the touched keys, and merge the differences."""
         sync_state = ledgers.load_sync_state(self.run.site, base.id)
         self._check_disk_space(loader, sync_state)
         computed_batches: list[pa.RecordBatch] = []
@@ -615,8 +630,8 @@ class TableSync:
             raise RecomputeNeededError("a row has values that only one may have")
         differences = compare_keyed_rows(self.run.storage_engine, base, keyed_refresh, computed_batches)
         change = self.report.get_or_create_change(self.name)
-        count = keyed_refresh.keys.num_rows
-        change.how = f"{count:,} {'key' if count == 1 else 'keys'}"
+        key_count = keyed_refresh.keys.num_rows
+        change.how = "1 key" if key_count == 1 else f"{key_count:,} keys"
         change.read = loader.report.read
         change.mapped = loader.report.read
         change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
@@ -627,47 +642,39 @@ class TableSync:
         return self._merge_differences(loader, base, differences)
 
     def _merge_differences(self, loader: TableLoader, base: SnapshotRecord, differences: RowDifferences) -> LoadedTable:
-        """Merge what differs into a snapshot; nothing differs: what is published stays."""
+        """Merge the differences into a new snapshot; without differences, keep the published snapshot."""
         run = self.run
-        if differences.has_differences and run.storage_engine is run.site.embedded_engine:
+        if not differences.has_differences:
+            loaded_table = loader.build_result(None)
+            loaded_table.published_record = base
+            return loaded_table
+        if run.storage_engine is run.site.embedded_engine:
             touched_rows = differences.after.num_rows + differences.before.num_rows - differences.changed_count
             merge_bytes = disk_space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes)
-            disk_space.check_disk_space(
-                run.site,
-                run.resource.name,
-                merge_bytes,
-                write_factor=1,
-            )
-        loaded_table = loader.build_result(
-            merge_snapshot(run.storage_engine, base.table, base.snapshot, create_run_id(), differences)
-            if differences.has_differences
-            else None
-        )
-        if loaded_table.snapshot is None:
-            loaded_table.published_record = base
-        else:
-            loader.report.snapshot, loader.report.bytes = loaded_table.snapshot.id, loaded_table.snapshot.bytes
+            disk_space.check_disk_space(run.site, run.resource.name, merge_bytes, write_factor=1)
+        snapshot = merge_snapshot(run.storage_engine, base.table, base.snapshot, create_run_id(), differences)
+        loaded_table = loader.build_result(snapshot)
+        loader.report.snapshot = snapshot.id
+        loader.report.bytes = snapshot.bytes
         return loaded_table
 
     def _check_differences(
         self, differences: RowDifferences, change: TableChange, base: SnapshotRecord, old_state: SyncState | None = None
     ) -> None:
-        """Count what differs; stop if it is too much. `old_state`.
+        """Record the differences, and raise an error if the guards do not allow them.
 
-        What was kept with the base, if it was read already.
+        `old_state` is the state that belongs to the base, if the caller has read it already.
         """
         self.sync_context.change_sets[self.name] = build_change_set(differences, change, base.table.primary)
         self.sync_context.changes[self.name] = (base.id, differences)
         try:
             old_state = old_state or ledgers.load_sync_state(self.run.site, base.id)
-            check_guards(
-                self.spec, change, base.snapshot.rows, sum(old_state.waiting.values()) if old_state is not None else 0
-            )
+            waiting_count = sum(old_state.waiting.values()) if old_state is not None else 0
+            check_guards(self.spec, change, base.snapshot.rows, waiting_count)
         except DataError as error:
             if self.report.accepted:
                 return
             if not self.report.dry_run:
                 raise
-            self.report.warnings.append(
-                str(error).replace("nothing was published", "without --accept nothing will be published")
-            )
+            warning = str(error).replace("nothing was published", "without --accept nothing will be published")
+            self.report.warnings.append(warning)
