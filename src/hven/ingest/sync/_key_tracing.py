@@ -1,8 +1,8 @@
 """Find the keys of a derived table that a change of its tables may touch, and write the query for these keys.
 
-A key can be traced if the query is one SELECT over tables joined by JOIN or LEFT JOIN, a column of the key is a column
-of one of them as it stands (in GROUP BY, if there is one), and each table that changed has that column, or one that a
-condition of equality ties to it. All other queries are computed anew.
+A key can be traced if three things hold. The query is one SELECT over tables that JOIN or LEFT JOIN joins. A column of
+the key is a column of one of these tables, unchanged (and in GROUP BY, if there is one). Each table that changed has
+that column, or a column that an equality in a condition ties to it. All other queries are computed as a whole.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 KEYS_TABLE = ("TAP_UPLOAD", "hven_keys")
-MAX_TRACED_KEYS = 100_000  # keys
+MAX_TRACED_KEYS = 100_000  # with more touched keys, the whole query is computed
 
 Place = tuple[int, str]  # number of a table in FROM, name of its column in lower case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedQuery:
-    """A query for some keys.
+    """A query that computes the rows of some keys.
 
     Attributes
     ----------
     query
-        The query, narrowed to keys that stand in the table `KEYS_TABLE`; it may give some more.
+        The query, restricted to the keys in the table `KEYS_TABLE`; it may give rows of other keys too.
     input_columns
         Column of the primary key -> input table -> its column.
     """
@@ -68,28 +68,39 @@ class TracedQuery:
 
     def find_touched_keys(self, target: Table, changes: Mapping[str, RowDifferences]) -> pa.Table | None:
         """Return the keys that changed rows of the inputs touch; None if they are too many."""
-        schema = to_nullable_schema(pa.schema([target.arrow_schema.field(name) for name in self.input_columns]))
+        key_columns = list(self.input_columns)
+        schema = to_nullable_schema(pa.schema([target.arrow_schema.field(name) for name in key_columns]))
         key_tables = []
         for name, change in changes.items():
             for rows in (change.before, change.after):
                 parts = [rows.column(column_by_table[name]) for column_by_table in self.input_columns.values()]
-                key_tables.append(pa.table(parts, names=list(self.input_columns)).cast(schema))
-        keys = pa.concat_tables(key_tables, promote_options="none").group_by(schema.names).aggregate([]).drop_null()
-        return keys if keys.num_rows <= MAX_TRACED_KEYS else None
+                key_tables.append(pa.table(parts, names=key_columns).cast(schema))
+        all_keys = pa.concat_tables(key_tables, promote_options="none")
+        distinct_keys = all_keys.group_by(schema.names).aggregate([]).drop_null()
+        return distinct_keys if distinct_keys.num_rows <= MAX_TRACED_KEYS else None
 
 
-# each form of query that cannot be traced has its return
-def trace_key(  # noqa: PLR0911, PLR0912
+# each form of query that cannot be traced has its own return
+def trace_key(  # noqa: PLR0911
     spec: TableSpec, target: Table, tables: Iterable[Table], changed_inputs: set[str]
 ) -> TracedQuery | None:
-    """Follow the key of a table to the tables that its query reads.
+    """Trace the key of a table to the tables that its query reads.
 
     Parameters
     ----------
+    spec
+        The table and the query that makes it.
+    target
+        The table with its types and its key.
     tables
-        What the query may name.
+        The tables that the query may name.
     changed_inputs
         Qualified names of the inputs that changed.
+
+    Returns
+    -------
+    traced_query
+        The query for some keys; None if the key cannot be traced.
     """
     if len(spec.sources) != 1 or spec.group_by or not target.primary:
         return None
@@ -97,7 +108,7 @@ def trace_key(  # noqa: PLR0911, PLR0912
         parsed = adql.parse_query(str(spec.sources[0].options.get("adql")))
         bound = bind_query(parsed, StaticCatalogue(tables))
     except HvenError:
-        return None  # the source itself tells
+        return None  # the source itself reports the error
     body = bound.query.body
     written_body = parsed.body
     if not isinstance(body, Select) or not isinstance(written_body, Select) or not _is_row_independent(parsed, bound):
@@ -106,52 +117,46 @@ def trace_key(  # noqa: PLR0911, PLR0912
     if from_tables is None or len(written_body.items) != len(body.items) or len(body.items) != len(bound.columns):
         return None
     names = {number: table for number, table, _ in from_tables}
-    if not changed_inputs <= set(names.values()) or any(
-        list(names.values()).count(name) > 1 for name in changed_inputs
-    ):
+    input_names = list(names.values())
+    if any(input_names.count(name) != 1 for name in changed_inputs):  # an unknown table, or a join with itself
         return None
-    column_ties = _find_column_ties(body)
-    non_null_tables = {number for number, _, nullable_ in from_tables if not nullable_}
+    tables_by_name = index_tables(tables)
+    always_equal, equal_if_joined = _find_column_ties(body)
+    non_null_tables = {number for number, _, is_optional in from_tables if not is_optional}
     grouping_columns = {_locate_column(item) for item in body.group_by}
-    outputs = {column.name.lower(): number for number, column in enumerate(bound.columns)}
-    columns: dict[str, dict[str, str]] = {}
+    item_numbers = {column.name.lower(): number for number, column in enumerate(bound.columns)}
+    input_columns: dict[str, dict[str, str]] = {}
     conditions: list[Expr] = []
     for name in target.primary:
-        query_column = _find_query_column(spec, name)
-        at = outputs.get(query_column.lower())
-        if at is None:
-            item, written_item = (None, None)
-        else:
-            item, written_item = (body.items[at], written_body.items[at])
-        if isinstance(item, SelectItem):
-            place = _locate_column(item.expr)
-        else:
-            place = None
-        if (
-            place is None
-            or place[0] not in non_null_tables
-            or not isinstance(written_item, SelectItem)
-            or (body.group_by and place not in grouping_columns)
-        ):
+        item_number = item_numbers.get(_find_query_column(spec, name).lower())
+        if item_number is None:
             continue
-        tied_columns = {
-            names[number]: column for number, column in (*sorted(_find_tied_columns(place, *column_ties)), place)
-        }
+        item, written_item = body.items[item_number], written_body.items[item_number]
+        if not isinstance(item, SelectItem) or not isinstance(written_item, SelectItem):
+            continue
+        place = _locate_column(item.expr)
+        if place is None or place[0] not in non_null_tables or (body.group_by and place not in grouping_columns):
+            continue
+        tied_places = [*sorted(_find_tied_columns(place, always_equal, equal_if_joined)), place]
+        tied_columns = {names[number]: column for number, column in tied_places}
         if not changed_inputs <= tied_columns.keys():
             continue
-        columns[name] = {
-            table: _find_exact_name(index_tables(tables)[table], tied_columns[table]) for table in changed_inputs
+        input_columns[name] = {
+            table: _find_exact_name(tables_by_name[table], tied_columns[table]) for table in changed_inputs
         }
-        key_query = Select(
-            (SelectItem(build_column_ref(name)),),
-            TableRef(tuple(Ident(part, quoted=True) for part in KEYS_TABLE)),
-        )
-        conditions.append(InPredicate(written_item.expr, Subquery(Query(key_query))))
-    if not columns:
+        conditions.append(InPredicate(written_item.expr, _build_key_subquery(name)))
+    if not input_columns:
         return None
     where = join_conditions(written_body.where, *conditions)
     query = replace(parsed, body=replace(written_body, where=where), order_by=(), text="")
-    return TracedQuery(query=query, input_columns=columns)
+    return TracedQuery(query=query, input_columns=input_columns)
+
+
+def _build_key_subquery(column: str) -> Subquery:
+    """Return the query for one column of the table of keys."""
+    keys_table = TableRef(tuple(Ident(part, quoted=True) for part in KEYS_TABLE))
+    select_item = SelectItem(build_column_ref(column))
+    return Subquery(Query(Select((select_item,), keys_table)))
 
 
 def index_tables(tables: Iterable[Table]) -> dict[str, Table]:
@@ -164,39 +169,33 @@ def _find_exact_name(table: Table, lower_case_name: str) -> str:
 
 
 def _is_row_independent(parsed: Query, bound: BoundQuery) -> bool:
-    """Return whether a query makes rows of single rows or groups, each by itself."""
+    """Return whether each row of the answer depends only on its own rows or its own group."""
     body = parsed.body
-    if (
-        parsed.ctes
-        or parsed.offset is not None
-        or bound.volatile
-        or not isinstance(body, Select)
-        or body.top is not None
-        or body.windows
-    ):
+    if not isinstance(body, Select) or parsed.ctes or parsed.offset is not None or bound.volatile:
         return False
-    return not any(
-        isinstance(node, Subquery | ExistsPredicate | DerivedTable | WindowExpression) for node in walk_tree(body)
-    )
+    if body.top is not None or body.windows:
+        return False
+    dependent_nodes = Subquery | ExistsPredicate | DerivedTable | WindowExpression
+    return not any(isinstance(node, dependent_nodes) for node in walk_tree(body))
 
 
 def _find_query_column(spec: TableSpec, column: str) -> str:
-    """Return the column of the query that a column is, unchanged; else nothing."""
+    """Return the column of the query that a column of the table copies; empty if there is none."""
     setting_of_column = next((setting for setting in spec.settings if setting.column == column), None)
     if setting_of_column is None:
-        if not any(setting.column == column for granule in spec.granules for setting in granule.settings):
-            return column
-        return ""
+        granule_columns = {setting.column for granule in spec.granules for setting in granule.settings}
+        return "" if column in granule_columns else column
     text = str(setting_of_column.value).strip()
-    if setting_of_column.how == "map" and text.strip('"').isidentifier() and text not in spec.let:
-        return text.strip('"')
+    name = text.strip('"')
+    if setting_of_column.how == "map" and name.isidentifier() and text not in spec.let:
+        return name
     return ""
 
 
 def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int, str, bool]] | None:
-    """List the tables of FROM: number, name, whether their columns may be null because there is no row.
+    """List the tables of FROM: number, name, and whether an outer join may make their columns null.
 
-    None if there is anything else.
+    None if FROM has anything else.
     """
     if isinstance(node, TableRef):
         if node.table is None or node.cte:
@@ -218,9 +217,13 @@ def _locate_column(node: object) -> Place | None:
 
 
 def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Place]]]:
-    """Find which columns are equal to each other in every row.
+    """Find the columns that are equal to each other.
 
-    And, for LEFT JOIN, which are equal where there is a row on the right.
+    Returns
+    -------
+    always_equal, equal_if_joined
+        For each column, those that equal it in every row; and, for LEFT JOIN, pairs of a right and a left column that
+        are equal in rows with a right side.
     """
     always_equal: dict[Place, set[Place]] = {}
     equal_if_joined: list[tuple[Place, Place]] = []
@@ -228,24 +231,25 @@ def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple
     conditions = [body.where]
     while pending_nodes:
         node = pending_nodes.pop()
-        if isinstance(node, Join):
-            pending_nodes += [node.left, node.right]
-            if node.kind != "LEFT":
-                conditions.append(node.on)
-                continue
-            right_tables = {number for number, _, _ in _list_from_tables(node.right) or ()}
-            for first_column, second_column in _iterate_equalities(node.on):
-                if (first_column[0] in right_tables) != (second_column[0] in right_tables):
-                    equal_if_joined.append(
-                        (first_column, second_column)
-                        if first_column[0] in right_tables
-                        else (second_column, first_column)
-                    )
+        if not isinstance(node, Join):
+            continue
+        pending_nodes += [node.left, node.right]
+        if node.kind != "LEFT":
+            conditions.append(node.on)
+            continue
+        right_tables = {number for number, _, _ in _list_from_tables(node.right) or ()}
+        for first_column, second_column in _iterate_equalities(node.on):
+            is_first_right = first_column[0] in right_tables
+            is_second_right = second_column[0] in right_tables
+            if is_first_right and not is_second_right:
+                equal_if_joined.append((first_column, second_column))
+            elif is_second_right and not is_first_right:
+                equal_if_joined.append((second_column, first_column))
     for condition in conditions:
         for first_column, second_column in _iterate_equalities(condition):
-            equal_columns = always_equal.get(first_column, {first_column}) | always_equal.get(
-                second_column, {second_column}
-            )
+            equal_to_first = always_equal.get(first_column, {first_column})
+            equal_to_second = always_equal.get(second_column, {second_column})
+            equal_columns = equal_to_first | equal_to_second
             for place in equal_columns:
                 always_equal[place] = equal_columns
     return always_equal, equal_if_joined
@@ -254,16 +258,17 @@ def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple
 def _find_tied_columns(
     place: Place, always_equal: dict[Place, set[Place]], equal_if_joined: list[tuple[Place, Place]]
 ) -> set[Place]:
-    """Return the columns whose values name the rows of the answer that a change touches."""
-    tied_columns = set(always_equal.get(place, {place}))
+    """Return the columns whose values identify the rows of the answer that a change touches."""
+    equal_columns = always_equal.get(place, {place})
+    tied_columns = set(equal_columns)
     for right_column, left_column in equal_if_joined:
-        if left_column in always_equal.get(place, {place}):
+        if left_column in equal_columns:
             tied_columns |= always_equal.get(right_column, {right_column})
     return tied_columns
 
 
 def _iterate_equalities(condition: Expr | None) -> Iterator[tuple[Place, Place]]:
-    """Yield the equalities of columns that a condition demands."""
+    """Yield the pairs of columns that a condition requires to be equal."""
     for node in split_conjuncts(condition):
         if isinstance(node, Comparison) and node.op == "=":
             first_column = _locate_column(node.left)

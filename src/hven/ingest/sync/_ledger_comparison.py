@@ -1,6 +1,6 @@
-"""One table, row by row: source rows that the ledger knows are left alone, the others are mapped.
+"""Compare the rows of a source with the ledger, and merge the differences into the published snapshot.
 
-What differs is merged into the snapshot.
+Rows that the ledger knows are not mapped again.
 """
 
 from __future__ import annotations
@@ -26,28 +26,25 @@ if TYPE_CHECKING:
     from hven.ingest._ledger import LedgerWriter
     from hven.model.table import Table
 
-MIN_MAPPED_ROWS_LIMIT = 200_000  # rows that may always be mapped one by one in memory ..
-MAX_MAPPED_SHARE = 0.3  # .. and of bigger tables so much: with more, everything is computed anew, with flat memory
+MIN_MAPPED_ROWS_LIMIT = 200_000  # this number of rows may always be mapped one by one in memory ..
+MAX_MAPPED_SHARE = 0.3  # .. and this share of a bigger table; beyond it, all is computed anew, in constant memory
 
 
 class RecomputeNeededError(Exception):
-    """What became of the rows depends on more than themselves, or they are too many: everything must be computed.
-
-    The text says why.
-    """
+    """The changed rows cannot be merged, because they depend on others or are too many. The text says why."""
 
 
 class LedgerComparison:
-    """A ledger against a source that is being read.
+    """Compare a ledger with a source while the source is read.
 
     Parameters
     ----------
     ledger
-        Of the published snapshot.
+        Lines of the ledger of the published snapshot.
     file_names
-        What the numbers of its column ``file`` mean: entry and name.
+        Entry number and name for each number in its column ``file``.
     ledger_writer
-        Takes the lines of rows that are not in it.
+        Receives the lines of the rows that the ledger lacks.
     """
 
     def __init__(self, ledger: pa.Table, file_names: Sequence[Sequence[Any]], ledger_writer: LedgerWriter) -> None:
@@ -55,22 +52,23 @@ class LedgerComparison:
         self.ledger_writer = ledger_writer
         self._file_names = file_names
         self._old_file_numbers = np.asarray(ledger.column("file")).astype(np.int64)
-        # the file in which a row was seen this time: it may have another name
+        # the file in which a row was found this time: a file may have been renamed
         self._new_file_numbers = np.full(ledger.num_rows, -1, np.int64)
-        self.line_index = LineIndex(*(np.asarray(ledger.column(name)) for name in ("first", "second")))
+        first_words, second_words = (np.asarray(ledger.column(name)) for name in ("first", "second"))
+        self.line_index = LineIndex(first_words, second_words)
         self.read_count = 0
-        self.unknown_count = 0  # source rows that were not known
-        self._max_unknown_rows = max(MIN_MAPPED_ROWS_LIMIT, int(MAX_MAPPED_SHARE * ledger.num_rows))
+        self.unknown_count = 0  # source rows that the ledger lacks
+        max_share_of_rows = int(MAX_MAPPED_SHARE * ledger.num_rows)
+        self._max_unknown_rows = max(MIN_MAPPED_ROWS_LIMIT, max_share_of_rows)
 
     def select_unknown_rows(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Drop the rows that are known (for `TableLoader`)."""
+        """Return the rows that the ledger lacks (for `TableLoader`)."""
         self.read_count += batch.num_rows
         first, second = compute_row_words(batch, entry, self.ledger_writer.hashed_columns[entry])
         claimed_lines = self.line_index.claim_lines(first, second)
         is_known = claimed_lines >= 0
-        self._new_file_numbers[claimed_lines[is_known]] = self.ledger_writer.get_row_file_numbers(entry, batch)[
-            is_known
-        ]
+        file_numbers = self.ledger_writer.get_row_file_numbers(entry, batch)
+        self._new_file_numbers[claimed_lines[is_known]] = file_numbers[is_known]
         unknown_positions = np.flatnonzero(~is_known)
         self.unknown_count += len(unknown_positions)
         if self.unknown_count > self._max_unknown_rows:
@@ -82,45 +80,54 @@ class LedgerComparison:
         return batch.take(pa.array(unknown_positions))
 
     def is_unchanged(self) -> bool:
-        """Return whether the ledger is as it was: every line is there, in its file, and no other."""
+        """Return whether the ledger stays as it is: every line was found, in its file, and no unknown row."""
         if self.unknown_count or not self.line_index.claimed_mask.all():
             return False
         old_numbers = {(entry, name): number for number, (entry, name) in enumerate(self._file_names)}
-        numbers = np.array([old_numbers.get(name, -1) for name in self.ledger_writer.files] or [-1], np.int64)
+        number_list = [old_numbers.get(name, -1) for name in self.ledger_writer.files]
+        old_number_of_new = np.array(number_list or [-1], np.int64)
         seen_mask = self._new_file_numbers >= 0
-        return bool(np.array_equal(numbers[self._new_file_numbers[seen_mask]], self._old_file_numbers[seen_mask]))
+        new_file_numbers = self._new_file_numbers[seen_mask]
+        return bool(np.array_equal(old_number_of_new[new_file_numbers], self._old_file_numbers[seen_mask]))
 
     def write_kept_lines(self, kept_mask: Any) -> None:
-        """Write the lines that stay into the new ledger."""
-        files = self._new_file_numbers.copy()
-        unseen_mask = kept_mask & (files < 0)
-        used = np.unique(self._old_file_numbers[unseen_mask])
-        numbers = np.full(int(used.max()) + 1 if len(used) else 1, -1, np.int64)
-        numbers[used] = self.ledger_writer.get_file_numbers(
-            [tuple(self._file_names[number]) for number in used.tolist()]
-        )
-        files[unseen_mask] = numbers[self._old_file_numbers[unseen_mask]]
-        if kept_mask.all():
-            kept_lines = self.ledger
-        else:
+        """Write the lines that stay to the new ledger."""
+        file_numbers = self._new_file_numbers.copy()
+        unseen_mask = kept_mask & (file_numbers < 0)
+        used_numbers = np.unique(self._old_file_numbers[unseen_mask])
+        used_names = [tuple(self._file_names[number]) for number in used_numbers.tolist()]
+        size = int(used_numbers.max()) + 1 if len(used_numbers) else 1
+        new_number_of_old = np.full(size, -1, np.int64)
+        new_number_of_old[used_numbers] = self.ledger_writer.get_file_numbers(used_names)
+        file_numbers[unseen_mask] = new_number_of_old[self._old_file_numbers[unseen_mask]]
+        kept_lines = self.ledger
+        if not kept_mask.all():
             kept_lines = self.ledger.filter(pa.array(kept_mask))
+        schema = self.ledger_writer.schema
         column_number = kept_lines.column_names.index("file")
-        item = self.ledger_writer.schema.field("file")
-        for batch in kept_lines.set_column(
-            column_number, item, pa.array(files[kept_mask].astype(np.int32))
-        ).to_batches():
-            self.ledger_writer.write_lines(pa.RecordBatch.from_arrays(batch.columns, schema=self.ledger_writer.schema))
+        file_column = pa.array(file_numbers[kept_mask].astype(np.int32))
+        renumbered_lines = kept_lines.set_column(column_number, schema.field("file"), file_column)
+        for batch in renumbered_lines.to_batches():
+            self.ledger_writer.write_lines(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
 class RowMerge:
-    """What unknown rows became, beside what is published.
+    """Compare the table rows of unknown source rows with the published rows.
 
     Parameters
     ----------
+    storage_engine
+        The engine that stores the snapshot.
+    table
+        The table.
+    base_snapshot
+        The published snapshot.
+    ledger
+        Lines of its ledger.
     removed_mask
-        Which lines of the ledger are there no more.
+        The lines whose source rows are gone.
     new_rows
-        Rows of the table that the unknown source rows gave.
+        Rows of the table that the unknown source rows became.
     """
 
     def __init__(
@@ -138,16 +145,16 @@ class RowMerge:
         self.base_snapshot = base_snapshot
         self.new_rows = replace_nan_with_null(new_rows)
         self.primary = list(table.primary)
-        went = ledger.column(KEYS_COLUMN).filter(pa.array(removed_mask))
-        self.removed_keys = flatten_keys(went, self.primary, table)
+        key_lists = ledger.column(KEYS_COLUMN).filter(pa.array(removed_mask))
+        self.removed_keys = flatten_keys(key_lists, self.primary, table)
 
     def find_differences(self) -> RowDifferences:
-        """Find what is another row than before.
+        """Find the rows that differ from the published ones.
 
         Raises
         ------
         RecomputeNeededError
-            Two rows have one key: an ingest of everything says what is to be done.
+            Two rows have the same key; only an ingest of all rows can decide between them.
         """
         new_keys = self.new_rows.select(self.primary)
         new_hashes = _hash_keys(new_keys)
@@ -173,39 +180,38 @@ class RowMerge:
 
 
 def merge_snapshot(
-    keeper: StorageEngine, table: Table, base: Snapshot, ident: str, differences: RowDifferences
+    engine: StorageEngine, table: Table, base: Snapshot, snapshot_id: str, differences: RowDifferences
 ) -> Snapshot:
-    """Merge an old snapshot and what differs into a new one.
+    """Merge an old snapshot and some differences into a new snapshot.
 
     Raises
     ------
     RecomputeNeededError
-        The old one is written in another way than the table wants it now.
+        The old snapshot is stored in a way that the table does not want any more.
     """
-    removed = differences.before.slice(0, differences.before.num_rows - differences.changed_count).select(
-        list(table.primary)
-    )
+    removed_count = differences.before.num_rows - differences.changed_count
+    removed_keys = differences.before.slice(0, removed_count).select(list(table.primary))
     try:
-        deleted_keys = removed if removed.num_rows else None
-        staging = keeper.stage_merge(table, ident, base, deleted_keys=deleted_keys)
+        deleted_keys = removed_keys if removed_count else None
+        staging = engine.stage_merge(table, snapshot_id, base, deleted_keys=deleted_keys)
     except UnmergeableSnapshotError as error:
         raise RecomputeNeededError(error.message) from error
+    schema = table.arrow_schema
     try:
-        for batch in differences.after.select(table.arrow_schema.names).cast(table.arrow_schema).to_batches():
+        changed_rows = differences.after.select(schema.names).cast(schema)
+        for batch in changed_rows.to_batches():
             staging.write(batch)
-        return replace(staging.finish(), engine=keeper.name)
+        return replace(staging.finish(), engine=engine.name)
     except BaseException:
         staging.abandon()
         raise
 
 
 def flatten_keys(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.Table:
-    """Return the keys that stand in lines, one under the other."""
-    flat = pc.list_flatten(lists)
-    if isinstance(flat, pa.ChunkedArray):
-        key_structs = flat.combine_chunks()
-    else:
-        key_structs = flat
+    """Return the keys of all lines, one row a key."""
+    key_structs = pc.list_flatten(lists)
+    if isinstance(key_structs, pa.ChunkedArray):
+        key_structs = key_structs.combine_chunks()
     schema = to_nullable_schema(pa.schema([table.arrow_schema.field(name) for name in primary]))
     return pa.table([pc.struct_field(key_structs, name) for name in primary], schema=schema)
 
