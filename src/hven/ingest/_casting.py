@@ -1,10 +1,10 @@
-"""Values into the column's own type, safely and vectorised: what does not fit becomes null and is told."""
+"""Cast values to the type of a column, vectorised; a value that does not fit becomes null and is reported."""
 
 from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,19 +27,19 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.array([], column.type)
 
 
-# each pair of types has its branch
+# each pair of types has its own branch
 def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:  # noqa: C901, PLR0911
-    """Convert to `target_type`.
+    """Cast values to `target_type`.
 
     Returns
     -------
     values, lost
-        `lost` (booleans, or None) marks values that do not fit: 3.7 or 70000 in an int16 column, text that is no
+        The values, and a mask (or None) of those that do not fit: 3.7 or 70000 in an int16 column, or a text that is no
         number.
     """
     if values.type.equals(target_type) and not pa.types.is_timestamp(target_type):
         return values, None
-    if values.null_count == len(values):  # also NULL as a shape, which is a text where nothing says its type
+    if values.null_count == len(values):  # also a NULL for a shape, which is a text unless its type is known
         return pa.nulls(len(values), target_type), None
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -50,31 +50,28 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
     if pa.types.is_integer(values.type) and pa.types.is_floating(target_type):
         return values.cast(target_type, safe=False), None  # 2**53 + 1 rounds in a double
     if pa.types.is_floating(values.type) and pa.types.is_integer(target_type):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+        values = _replace_with_null(pc.is_nan(values), values)
     if pa.types.is_timestamp(values.type) and pa.types.is_timestamp(target_type):
         outside_years = find_times_outside_years(values)
         if outside_years is not None:
-            cast_array, lost = _cast_marking_misfits(
-                pc.if_else(outside_years, pa.scalar(None, values.type), values), target_type
-            )
+            cast_array, lost = _cast_marking_misfits(_replace_with_null(outside_years, values), target_type)
             return cast_array, outside_years if lost is None else pc.or_(outside_years, lost)
-    if pa.types.is_string(values.type) and not (
-        pa.types.is_string(target_type) or pa.types.is_large_string(target_type)
-    ):
+    is_text_target = pa.types.is_string(target_type) or pa.types.is_large_string(target_type)
+    if pa.types.is_string(values.type) and not is_text_target:
         values = pc.utf8_trim_whitespace(values)
-        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+        values = _replace_with_null(pc.equal(values, ""), values)
         if pa.types.is_timestamp(target_type):
             times, lost = parse_times(values)
             return times.cast(target_type), lost
         if pa.types.is_integer(target_type) or pa.types.is_floating(target_type):
-            values = pc.replace_substring_regex(values, r"^\+", "")  # Arrow knows no +7
+            values = pc.replace_substring_regex(values, r"^\+", "")  # Arrow does not parse +7
     return _cast_marking_misfits(values, target_type)
 
 
 def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
-    """Return which numbers lie beyond bounds, whole ones to the last digit.
+    """Return the mask of the numbers beyond two bounds; integers are compared exactly.
 
-    None: these are no numbers, or all lie within.
+    None: the values are no numbers, or all of them are within the bounds.
     """
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
@@ -83,22 +80,20 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
     maximum = min_and_max["max"].as_py()
     if minimum is None:
         return None
-    tests = []
+    masks = []
     if low is not None and minimum < low:
-        tests.append(
-            pc.less(values, bound) if (bound := _round_bound(math.ceil, low, values.type)) else pc.is_valid(values)
-        )
+        bound = _round_bound(math.ceil, low, values.type)
+        masks.append(pc.less(values, bound) if bound is not None else pc.is_valid(values))
     if high is not None and maximum > high:
-        tests.append(
-            pc.greater(values, bound) if (bound := _round_bound(math.floor, high, values.type)) else pc.is_valid(values)
-        )
-    return _combine_masks(tests) if tests else None
+        bound = _round_bound(math.floor, high, values.type)
+        masks.append(pc.greater(values, bound) if bound is not None else pc.is_valid(values))
+    return _combine_masks(masks) if masks else None
 
 
 def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
-    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7).
+    """Return a bound in the type of the values, rounded like them (0.7 as float32 is less than 0.7).
 
-    None: no value reaches it.
+    None: no value of the type reaches the bound.
     """
     if pa.types.is_floating(kind):
         return pa.scalar(value, kind)
@@ -109,44 +104,56 @@ def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: p
 
 
 def _cast_marking_misfits(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Cast values; if some do not fit, make them null and return their mask."""
     try:
         return values.cast(target_type), None
     except pa.ArrowInvalid:
         misfits = _find_misfits(values, target_type)
     if misfits is None:
         return cast_or_null(values, target_type)
-    cast_array, further_misfits = cast_or_null(pc.if_else(misfits, pa.scalar(None, values.type), values), target_type)
+    cast_array, further_misfits = cast_or_null(_replace_with_null(misfits, values), target_type)
     return cast_array, misfits if further_misfits is None else pc.or_(misfits, further_misfits)
 
 
+def _replace_with_null(mask: pa.Array, values: pa.Array) -> pa.Array:
+    return pc.if_else(mask, pa.scalar(None, values.type), values)
+
+
 def _find_misfits(values: pa.Array, target_type: pa.DataType) -> pa.Array | None:
-    """Mark what cannot fit, where a rule says so at once; None: no rule known, or it finds nothing."""
+    """Return the mask of the values that a rule shows not to fit; None: there is no rule, or no such value."""
     if pa.types.is_integer(target_type):
-        limits = np.iinfo(target_type.to_pandas_dtype())
-        if pa.types.is_floating(values.type):
-            fraction = pc.not_equal(values, pc.trunc(values))
-            misfits = _combine_masks(
-                [fraction, pc.less(values, float(limits.min)), pc.greater_equal(values, float(limits.max) + 1.0)]
-            )
-        elif pa.types.is_integer(values.type):
-            source_limits = np.iinfo(values.type.to_pandas_dtype())
-            tests = []
-            if source_limits.min < limits.min:
-                tests.append(pc.less(values, pa.scalar(max(int(limits.min), int(source_limits.min)), values.type)))
-            if source_limits.max > limits.max:
-                tests.append(pc.greater(values, pa.scalar(int(limits.max), values.type)))
-            misfits = _combine_masks(tests)
-        elif pa.types.is_string(values.type):
-            misfits = pc.invert(pc.match_substring_regex(values, r"^[+-]?\d{1,19}$"))
-        else:
-            return None
+        misfits = _find_integer_misfits(values, np.iinfo(target_type.to_pandas_dtype()))
     elif pa.types.is_floating(target_type) and pa.types.is_string(values.type):
         misfits = pc.invert(pc.match_substring_regex(values, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"))
     else:
         return None
+    if misfits is None:
+        return None
     misfits = pc.fill_null(misfits, False)
     if pc.any(misfits).as_py():
         return misfits
+    return None
+
+
+def _find_integer_misfits(values: pa.Array, limits: np.iinfo[Any]) -> pa.Array | None:
+    """Return the mask of the values that an integer type with these limits cannot hold; None: there is no rule."""
+    if pa.types.is_floating(values.type):
+        has_fraction = pc.not_equal(values, pc.trunc(values))
+        is_too_small = pc.less(values, float(limits.min))
+        is_too_large = pc.greater_equal(values, float(limits.max) + 1.0)
+        return _combine_masks([has_fraction, is_too_small, is_too_large])
+    if pa.types.is_integer(values.type):
+        source_limits = np.iinfo(values.type.to_pandas_dtype())
+        masks = []
+        if source_limits.min < limits.min:
+            low = max(int(limits.min), int(source_limits.min))
+            masks.append(pc.less(values, pa.scalar(low, values.type)))
+        if source_limits.max > limits.max:
+            high = int(limits.max)
+            masks.append(pc.greater(values, pa.scalar(high, values.type)))
+        return _combine_masks(masks)
+    if pa.types.is_string(values.type):
+        return pc.invert(pc.match_substring_regex(values, r"^[+-]?\d{1,19}$"))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Watermarks of source rows: the largest one that was seen is what the next sync begins at."""
+"""Track the watermarks of source rows: the next sync reads from the largest watermark on."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from hven.ingest._ledger import SourceEntry
 
 TIME_KEY = "time"
-MAX_CLOCK_DIFFERENCE = dt.timedelta(hours=1)  # clocks differ by so much, at most
+MAX_CLOCK_DIFFERENCE = dt.timedelta(hours=1)  # the clock of a source may be ahead by this much
 
 
 class WatermarkTracker:
-    """Looks at the watermarks of source rows as they are read (for `Filling.watch`).
+    """Find the largest watermark of each source entry while its rows are read (`TableLoader.watermark_tracker`).
 
-    Times that are still to come are left out: a row of the year 2999 must not hide all that is written before; it is
-    read each time instead.
+    Times in the future do not count: a row of the year 2999 must not hide all rows that are written before then. Such
+    rows are read by each sync.
 
     Attributes
     ----------
+    largest_by_entry
+        Entry number -> the largest watermark.
+    future_count
+        Number of rows whose watermark is in the future.
     finished_entries
-        Entries that have been looked at: what is shown of them later does not count.
+        Entries whose rows were all seen; later batches of them do not count.
     """
 
     def __init__(self, engine: StorageEngine, entries: Sequence[SourceEntry]) -> None:
@@ -48,55 +52,59 @@ class WatermarkTracker:
         mapping = self._entries[entry].mapping
         if entry in self.finished_entries or mapping.watermark_query is None or not batch.num_rows:
             return
-        watermarks = self._engine.evaluate_query(
-            mapping.watermark_query, {SOURCE_RELATION: batch, **mapping.lookups}
-        ).column(WATERMARK_COLUMN)
+        relations = {SOURCE_RELATION: batch, **mapping.lookups}
+        watermarks = self._engine.evaluate_query(mapping.watermark_query, relations).column(WATERMARK_COLUMN)
         if pa.types.is_floating(watermarks.type):
             watermarks = watermarks.filter(pc.is_finite(watermarks))
-        elif (late := self._find_future_times(watermarks)) is not None and (count := pc.sum(late).as_py()):
-            self.future_count += count
-            watermarks = watermarks.filter(pc.invert(pc.fill_null(late, False)))
+        else:
+            future_mask = self._find_future_times(watermarks)
+            future_count = pc.sum(future_mask).as_py() if future_mask is not None else None
+            if future_count:
+                self.future_count += future_count
+                watermarks = watermarks.filter(pc.invert(pc.fill_null(future_mask, False)))
+        largest = None
         if len(watermarks):
             largest = normalize_watermark(pc.max(watermarks).as_py())
-        else:
-            largest = None
         if largest is not None and (entry not in self.largest_by_entry or largest > self.largest_by_entry[entry]):
             self.largest_by_entry[entry] = largest
 
     def _find_future_times(self, watermarks: Any) -> Any:
-        """Return which times are still to come, texts as ISO 8601 writes them, too; None: these are no times."""
-        if pa.types.is_timestamp(watermarks.type):
-            return pc.greater(watermarks, pa.scalar(self._limit, pa.timestamp("us")).cast(watermarks.type))
-        if not (pa.types.is_string(watermarks.type) or pa.types.is_large_string(watermarks.type)) or not len(
-            watermarks
-        ):
+        """Return the mask of the times in the future, ISO 8601 texts included; None if the values are no times."""
+        value_type = watermarks.type
+        if pa.types.is_timestamp(value_type):
+            limit = pa.scalar(self._limit, pa.timestamp("us")).cast(value_type)
+            return pc.greater(watermarks, limit)
+        is_text = pa.types.is_string(value_type) or pa.types.is_large_string(value_type)
+        if not is_text or not len(watermarks):
             return None
         try:
-            largest = normalize_watermark(dt.datetime.fromisoformat(str(pc.max(watermarks).as_py())))
+            largest_time = dt.datetime.fromisoformat(str(pc.max(watermarks).as_py()))
         except ValueError:
             return None
-        if largest <= self._limit:
+        if normalize_watermark(largest_time) <= self._limit:
             return None
-        day = (self._limit + dt.timedelta(days=1)).date().isoformat()  # time zones may be written there
-        return pc.greater(pc.utf8_slice_codeunits(watermarks, 0, 10), day)
+        # texts may have a time zone, so only days are compared
+        next_day = (self._limit + dt.timedelta(days=1)).date().isoformat()
+        days = pc.utf8_slice_codeunits(watermarks, 0, 10)
+        return pc.greater(days, next_day)
 
     def collect_state(self) -> dict[str, Any]:
-        """Return what is kept for the next sync."""
+        """Return the watermarks for the state that the next sync reads."""
         return {str(entry): pack_watermark(value) for entry, value in self.largest_by_entry.items()}
 
 
 def normalize_watermark(value: Any) -> Any:
-    """Convert a watermark to a number, a text, or a time without a zone (UTC), whatever the source has.
+    """Convert a watermark to a number, a text, or a time in UTC without a zone.
 
     Parameters
     ----------
     value
-        As Arrow's scalars have it.
+        A value of an Arrow scalar.
 
     Returns
     -------
     value
-        For comparisons; of decimals rather too small than too large.
+        A value that can be compared with others; a decimal is rounded down.
     """
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
@@ -105,7 +113,7 @@ def normalize_watermark(value: Any) -> Any:
     if isinstance(value, dt.date):
         return dt.datetime.combine(value, dt.time())
     if isinstance(value, Decimal):
-        # rather a row too many
+        # a watermark that is too small reads a row twice; one that is too large misses rows
         if value == value.to_integral_value():
             return int(value)
         return math.nextafter(float(value), -math.inf)
@@ -113,17 +121,17 @@ def normalize_watermark(value: Any) -> Any:
 
 
 def pack_watermark(value: Any) -> Any:
-    """Serialize a watermark as JSON.
+    """Convert a watermark to JSON.
 
     Parameters
     ----------
     value
-        As `normalize_watermark` returns it.
+        A result of `normalize_watermark`.
 
     Returns
     -------
     value
-        Plain JSON.
+        A JSON value.
     """
     if isinstance(value, dt.datetime):
         return {TIME_KEY: value.isoformat()}
@@ -131,17 +139,17 @@ def pack_watermark(value: Any) -> Any:
 
 
 def unpack_watermark(value: Any) -> Any:
-    """Deserialize what `pack_watermark` wrote.
+    """Convert a result of `pack_watermark` back.
 
     Parameters
     ----------
     value
-        Plain JSON.
+        A JSON value.
 
     Returns
     -------
     value
-        As `normalize_watermark` returns it.
+        A watermark as `normalize_watermark` returns it.
     """
     if isinstance(value, dict):
         return dt.datetime.fromisoformat(value[TIME_KEY])

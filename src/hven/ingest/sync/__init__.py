@@ -1,6 +1,6 @@
-"""Follow a source: read what may have changed, and publish what differs.
+"""Follow the sources of a collection: read what may have changed, and publish the differences.
 
-The result is the same as that of an ingest of everything.
+The result is the same as the result of an ingest of everything.
 """
 
 from __future__ import annotations

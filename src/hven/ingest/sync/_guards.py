@@ -1,4 +1,4 @@
-"""Guards: a source that lost its rows by mistake must not empty what is published."""
+"""Guards: a source that lost its rows by mistake must not empty the published table."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ if TYPE_CHECKING:
     from hven.ingest._report import TableChange
     from hven.model.resource import TableSpec
 
-MIN_GUARDED_ROWS = (
-    10  # rows that may go or change where the descriptor names no share: a share of a tiny table says nothing
-)
+MIN_GUARDED_ROWS = 10  # this number of rows may always change under the default shares: tables may be tiny
 
 
 def check_guards(spec: TableSpec, change: TableChange, published_rows: int, waiting_rows: int = 0) -> None:
-    """Stop if too much went or changed.
+    """Raise an error if more rows were removed or changed than the descriptor allows.
 
     Parameters
     ----------
+    spec
+        The table, with the limits of its ``sync:``.
+    change
+        What changed.
     published_rows
-        Rows that are published.
+        Number of published rows.
     waiting_rows
-        Of them, those whose documents were still to be fetched: that these change was to be expected.
+        Number of published rows whose documents were still to be fetched, so that changes of them are expected.
 
     Raises
     ------
@@ -33,28 +35,26 @@ def check_guards(spec: TableSpec, change: TableChange, published_rows: int, wait
     """
     if change.new or not published_rows:
         return
-    sync_policy = spec.sync
+    max_removed_share = SyncPolicy.DEFAULT_MAX_REMOVED_SHARE
+    max_changed_share = SyncPolicy.DEFAULT_MAX_CHANGED_SHARE
+    place = spec.place
+    if spec.sync is not None:
+        max_removed_share = spec.sync.max_removed_share
+        max_changed_share = spec.sync.max_changed_share
+        place = spec.sync.place
     limits = (
-        (
-            "removed",
-            change.removed,
-            sync_policy.max_removed_share if sync_policy is not None else SyncPolicy.DEFAULT_MAX_REMOVED_SHARE,
-            SyncPolicy.DEFAULT_MAX_REMOVED_SHARE,
-        ),
-        (
-            "changed",
-            change.changed - waiting_rows,
-            sync_policy.max_changed_share if sync_policy is not None else SyncPolicy.DEFAULT_MAX_CHANGED_SHARE,
-            SyncPolicy.DEFAULT_MAX_CHANGED_SHARE,
-        ),
+        ("removed", change.removed, max_removed_share, SyncPolicy.DEFAULT_MAX_REMOVED_SHARE),
+        ("changed", change.changed - waiting_rows, max_changed_share, SyncPolicy.DEFAULT_MAX_CHANGED_SHARE),
     )
     for word, count, share, default_share in limits:
         allowed_rows = MIN_GUARDED_ROWS if share == default_share else 0
-        if (count > allowed_rows and count > share * published_rows) or (word == "removed" and count == published_rows):
+        is_too_much = count > allowed_rows and count > share * published_rows
+        removes_all_rows = word == "removed" and count == published_rows
+        if is_too_much or removes_all_rows:
             raise ChangeGuardError(
                 f"{count:,} of {published_rows:,} rows of {change.table} would be {word}, more than "
                 f"{share:.0%}: nothing was published",
-                place=sync_policy.place if sync_policy is not None else spec.place,
+                place=place,
                 remedy=f"look at the source; if it is right, run it again with --accept (or say guard: {{{word}: ..}} "
                 f"under sync:)",
             )

@@ -1,6 +1,6 @@
 """Refresh derived tables.
 
-A table stays as it is if its inputs did not change. Else it is computed for the keys that a change touches, or anew.
+A table stays as it is if its inputs did not change. Otherwise it is computed for the touched keys, or as a whole.
 """
 
 from __future__ import annotations
@@ -28,75 +28,81 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
     from hven.site.store import SnapshotRecord
 
-MAX_EQUIVALENT_INPUT_STATES = 10  # earlier states of the inputs that are remembered, for a rollback
+MAX_EQUIVALENT_INPUT_STATES = 10  # earlier states of the inputs that provenance keeps, for a rollback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedRefresh:
-    """What must be computed of one table: the rows of some keys.
+    """The rows to compute of one table: those of some keys.
 
     Attributes
     ----------
+    traced_query
+        The query for these keys.
     keys
-        Columns of the primary key, or some of them.
+        All or some columns of the primary key.
     """
 
     traced_query: TracedQuery
     keys: pa.Table
 
     def build_key_upload(self, target: Table) -> Mapping[str, tuple[Table, pa.Table]]:
-        """Return the keys as a table of the query."""
+        """Return the keys as a table that the query can read."""
         columns = tuple(target.find_column(name) for name in self.keys.column_names)
         table = Table(schema=KEYS_TABLE[0], name=KEYS_TABLE[1], columns=columns)
         return {table.qualified_name: (table, self.keys)}
 
 
 def find_changed_inputs(
-    spec: TableSpec, base: SnapshotRecord, resource: Resource, trial: StagedSite, reads: set[str]
+    spec: TableSpec, base: SnapshotRecord, resource: Resource, staged_site: StagedSite, read_tables: set[str]
 ) -> bool | set[str]:
-    """Return whether a table made by queries is as it was.
+    """Find the inputs of a table made by queries that changed since it was published.
 
     Parameters
     ----------
-    reads
-        Names, in lower case, of the tables with rows that its queries read.
+    spec
+        The table and its queries.
+    base
+        The record of the published table.
+    resource
+        The collection of the table.
+    staged_site
+        The site as it will be after this run.
+    read_tables
+        Lower-case names of the tables with rows that the queries read.
 
     Returns
     -------
     bool or set of str
-        True: it is. Else the inputs that changed; False: everything may have.
+        True: no input changed. False: everything may have changed. Otherwise the names of the changed inputs.
     """
     if not spec.sources or any(source.kind != QUERY_SOURCE_KIND for source in spec.sources):
         return False
     provenance = base.provenance
     inputs: Mapping[str, str] = provenance.get("inputs", {})
-    if provenance.get("hashes") != dict(resource.hashes) or not inputs or reads != {name.lower() for name in inputs}:
+    has_same_inputs = bool(inputs) and read_tables == {name.lower() for name in inputs}
+    if not has_same_inputs or provenance.get("hashes") != dict(resource.hashes):
         return False
-    current_snapshots = {name: record.id for name, record in trial.list_future_records().items()}
-    if any(
-        all(current_snapshots.get(name) == snapshot for name, snapshot in input_state.items())
-        for input_state in list_input_states(base)
-    ):
-        return True
+    current_snapshots = {name: record.id for name, record in staged_site.list_future_records().items()}
+    for input_state in list_input_states(base):
+        if all(current_snapshots.get(name) == snapshot for name, snapshot in input_state.items()):
+            return True
     return {name for name, snapshot in inputs.items() if current_snapshots.get(name) != snapshot}
 
 
 def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any]) -> SnapshotRecord | None:
-    """Note that the same rows came out of what is `current_provenance` now: other inputs, another descriptor.
+    """Return the record of an unchanged table with its present provenance: other inputs, or another descriptor.
 
-    None: that is known.
+    None: the provenance is the same.
     """
     changed_keys = {key for key, value in current_provenance.items() if base.provenance.get(key) != value}
     if not changed_keys:
         return None
+    equivalent_inputs: list[Any] = []
     if changed_keys == {"inputs"}:
-        equivalent_inputs = [
-            input_state
-            for input_state in list_input_states(base)
-            if input_state and input_state != current_provenance["inputs"]
-        ][:MAX_EQUIVALENT_INPUT_STATES]
-    else:
-        equivalent_inputs = []
+        current_inputs = current_provenance["inputs"]
+        earlier_inputs = [state for state in list_input_states(base) if state and state != current_inputs]
+        equivalent_inputs = earlier_inputs[:MAX_EQUIVALENT_INPUT_STATES]
     provenance = {**base.provenance, **current_provenance, "alike": equivalent_inputs}
     return replace(base, provenance=provenance)
 
@@ -104,54 +110,60 @@ def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any
 def plan_keyed_refresh(
     spec: TableSpec,
     base: SnapshotRecord,
-    changed: set[str],
+    changed_inputs: set[str],
     changes: Mapping[str, tuple[str, RowDifferences]],
-    trial: StagedSite,
+    staged_site: StagedSite,
 ) -> KeyedRefresh | None:
-    """Find the keys that changes of the inputs touch; None: compute everything.
+    """Find the keys that changes of the inputs touch; None: the table must be computed as a whole.
 
     Parameters
     ----------
+    spec
+        The table and its query.
+    base
+        The record of the published table.
+    changed_inputs
+        Names of the inputs that changed.
     changes
-        Table -> the snapshot that was changed, and how.
+        For each changed table, the id of its base snapshot and the differences from it.
+    staged_site
+        The site as it will be after this run.
     """
     inputs = base.provenance["inputs"]
-    if any(name not in changes or changes[name][0] != inputs[name] for name in changed):
+    if any(name not in changes or changes[name][0] != inputs[name] for name in changed_inputs):
         return None
-    tables = [record.table for record in trial.list_future_records().values()]
-    traced_query = trace_key(spec, base.table, tables, changed)
+    tables = [record.table for record in staged_site.list_future_records().values()]
+    traced_query = trace_key(spec, base.table, tables, changed_inputs)
     if traced_query is None:
         return None
-    keys = traced_query.find_touched_keys(base.table, {name: changes[name][1] for name in changed})
+    differences = {name: changes[name][1] for name in changed_inputs}
+    keys = traced_query.find_touched_keys(base.table, differences)
     if keys is None:
         return None
     return KeyedRefresh(traced_query=traced_query, keys=keys)
 
 
 def compare_keyed_rows(
-    keeper: StorageEngine, base: SnapshotRecord, keyed: KeyedRefresh, computed_batches: Sequence[pa.RecordBatch]
+    engine: StorageEngine, base: SnapshotRecord, keyed: KeyedRefresh, computed_batches: Sequence[pa.RecordBatch]
 ) -> RowDifferences:
-    """Compare the rows that were computed for some keys with those that are published.
+    """Compare the rows that were computed for some keys with the published rows of these keys.
 
     Raises
     ------
     RecomputeNeededError
-        Two rows have one key: an ingest says what is to be done.
+        Two rows have the same key; only an ingest of all rows can decide between them.
     """
     table = base.table
-    names = keyed.keys.column_names
-    rows = replace_nan_with_null(
-        pa.Table.from_batches(computed_batches, schema=table.arrow_schema).cast(to_nullable_schema(table.arrow_schema))
-    )
-    fingerprints = compute_fingerprints(keyed.keys.columns, keyed.keys.num_rows)
-    wanted_hashes = fingerprints[0]
-    row_hashes = compute_fingerprints(rows.select(names).columns, rows.num_rows)[0]
-    rows = rows.filter(pa.array(np.isin(row_hashes, wanted_hashes)))  # the query may give more
+    key_names = keyed.keys.column_names
+    computed_rows = pa.Table.from_batches(computed_batches, schema=table.arrow_schema)
+    rows = replace_nan_with_null(computed_rows.cast(to_nullable_schema(table.arrow_schema)))
+    wanted_hashes, _ = compute_fingerprints(keyed.keys.columns, keyed.keys.num_rows)
+    row_hashes, _ = compute_fingerprints(rows.select(key_names).columns, rows.num_rows)
+    rows = rows.filter(pa.array(np.isin(row_hashes, wanted_hashes)))  # the query may give rows of other keys
     row_keys = rows.select(list(table.primary))
-    if (
-        any(column.null_count for column in row_keys.columns)
-        or len(np.unique(compute_fingerprints(row_keys.columns, rows.num_rows)[0])) < rows.num_rows
-    ):
+    has_null_key = any(column.null_count for column in row_keys.columns)
+    row_key_hashes, _ = compute_fingerprints(row_keys.columns, rows.num_rows)
+    if has_null_key or len(np.unique(row_key_hashes)) < rows.num_rows:
         raise RecomputeNeededError("two rows have one primary key, or one has none")
-    before = find_rows_by_key(keeper, table, base.snapshot, keyed.keys)
+    before = find_rows_by_key(engine, table, base.snapshot, keyed.keys)
     return match_rows(before, rows.select(before.column_names), table.primary)

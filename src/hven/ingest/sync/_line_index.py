@@ -1,7 +1,4 @@
-"""The lines of a ledger, to be found by their words.
-
-Which source rows are known, and which lines nobody has claimed.
-"""
+"""Find the lines of a ledger by their hashes, and tell which lines no source row has claimed."""
 
 from __future__ import annotations
 
@@ -17,11 +14,10 @@ if TYPE_CHECKING:
 
 
 class LineIndex:
-    """Lines by two words. Each line is claimed once.
+    """An index of lines by two words of a hash; each line can be claimed once.
 
-    Of equal source rows there may be as many as before, and one more is new.
-
-    Memory: 25 bytes for each line.
+    If several lines are equal, the same number of equal source rows is known; one row more is new. The index takes 25
+    bytes a line.
     """
 
     def __init__(self, first_words: Words, second_words: Words) -> None:
@@ -29,13 +25,15 @@ class LineIndex:
         self.sorted_words: Words = first_words[self.line_order]
         self.second_words = second_words
         self.claimed_mask = np.zeros(len(first_words), bool)
-        self._claimed_counts: Any = None  # by the place of the first of equal lines: how many are claimed
+        # at the first position of a run of equal words: how many of its lines are claimed
+        self._claimed_counts: Any = None
         self._has_unique_words = bool(np.all(self.sorted_words[1:] != self.sorted_words[:-1]))
 
     def claim_lines(self, first: Words, second: Words) -> Places:
-        """Return the line of each row, -1 for rows that are not known."""
+        """Claim a line for each row; return the numbers of the lines, -1 for unknown rows."""
         claimed_lines = np.full(len(first), -1, np.int64)
-        if not len(self.sorted_words) or not len(first):
+        line_count = len(self.sorted_words)
+        if not line_count or not len(first):
             return claimed_lines
         order = np.argsort(first, kind="stable")
         sorted_wanted = first[order]
@@ -43,17 +41,14 @@ class LineIndex:
         candidate_positions = first_positions + _rank_within_runs(sorted_wanted)
         if not self._has_unique_words:
             if self._claimed_counts is None:
-                self._claimed_counts = np.zeros(len(self.sorted_words), np.int32)
-            candidate_positions += self._claimed_counts[np.minimum(first_positions, len(self.sorted_words) - 1)]
-        inside = candidate_positions < len(self.sorted_words)
-        candidate_positions = np.where(inside, candidate_positions, 0)
+                self._claimed_counts = np.zeros(line_count, np.int32)
+            candidate_positions += self._claimed_counts[np.minimum(first_positions, line_count - 1)]
+        is_inside = candidate_positions < line_count
+        candidate_positions = np.where(is_inside, candidate_positions, 0)
         lines = self.line_order[candidate_positions]
-        is_claimable = (
-            inside
-            & (self.sorted_words[candidate_positions] == sorted_wanted)
-            & (self.second_words[lines] == second[order])
-            & ~self.claimed_mask[lines]
-        )
+        has_first_word = self.sorted_words[candidate_positions] == sorted_wanted
+        has_second_word = self.second_words[lines] == second[order]
+        is_claimable = is_inside & has_first_word & has_second_word & ~self.claimed_mask[lines]
         if not self._has_unique_words:
             np.add.at(self._claimed_counts, first_positions[is_claimable], 1)
         self.claimed_mask[lines[is_claimable]] = True
@@ -61,21 +56,22 @@ class LineIndex:
         return claimed_lines
 
     def release_lines(self, lines: Places) -> None:
-        """Release lines, to be claimed once more."""
+        """Release lines, so that they can be claimed again."""
         self.claimed_mask[lines] = False
         if self._claimed_counts is not None and len(lines):
-            inverse = np.empty(len(self.line_order), np.int64)
-            inverse[self.line_order] = np.arange(len(self.line_order))
-            np.subtract.at(
-                self._claimed_counts, np.searchsorted(self.sorted_words, self.sorted_words[inverse[lines]]), 1
-            )
+            position_of_line = np.empty(len(self.line_order), np.int64)
+            position_of_line[self.line_order] = np.arange(len(self.line_order))
+            words = self.sorted_words[position_of_line[lines]]
+            first_positions = np.searchsorted(self.sorted_words, words)
+            np.subtract.at(self._claimed_counts, first_positions, 1)
 
 
 def _rank_within_runs(words: Words) -> Places:
-    """Count 0, 1, 2 .. within each run of equal words."""
+    """Return the rank 0, 1, 2 .. of each word within its run of equal words."""
     if not len(words):
         return np.zeros(0, np.int64)
-    run_starts_mask = np.ones(len(words), bool)
-    run_starts_mask[1:] = words[1:] != words[:-1]
-    starts = np.flatnonzero(run_starts_mask)
-    return np.arange(len(words)) - np.repeat(starts, np.diff(np.append(starts, len(words))))
+    is_run_start = np.ones(len(words), bool)
+    is_run_start[1:] = words[1:] != words[:-1]
+    run_starts = np.flatnonzero(is_run_start)
+    run_lengths = np.diff(np.append(run_starts, len(words)))
+    return np.arange(len(words)) - np.repeat(run_starts, run_lengths)

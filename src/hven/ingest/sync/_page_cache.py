@@ -1,4 +1,4 @@
-"""Pages that were read are kept until the run ends: who was killed goes on behind the last one."""
+"""Cache the pages of a remote source until the run ends: after a kill, the next run continues behind the last page."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.sources import InputVersion, Source
 
-REMOTE_KINDS = ("tap", "hven")  # kinds that are asked over the network, and read slowly
-MAX_PAGE_AGE_SECONDS = 6 * 3600.0  # seconds for which pages may be used again: the source goes on changing
+REMOTE_KINDS = ("tap", "hven")  # kinds of sources that answer slowly, over the network
+MAX_PAGE_AGE_SECONDS = 6 * 3600.0  # older pages are not used again, because the source goes on changing
 RESUME_TOKEN_KEY = b"hven:after"
 END_PAGE_NAME = "end"
 
@@ -32,25 +32,30 @@ END_PAGE_NAME = "end"
 def cache_source_pages(
     source: Source, entry: SourceEntry, sync_policy: SyncPolicy | None, page_directory: Path, request: Sequence[object]
 ) -> Source:
-    """Wrap a source that is asked page by page, so that its pages are kept.
+    """Wrap a source that is read page by page, so that its pages are cached.
 
     Parameters
     ----------
+    source
+        The source.
+    entry
+        The source entry, with the kind of the source.
+    sync_policy
+        What the descriptor says under ``sync:``; None: nothing, and pages are not cached.
     page_directory
-        Where pages are kept.
+        The directory of the cached pages.
     request
-        What is asked: pages of another request are not used.
+        What identifies the request; pages of another request are not used.
     """
-    is_cacheable = sync_policy is not None and (
-        sync_policy.page_row_count is not None or entry.spec.kind in REMOTE_KINDS
-    )
-    if is_cacheable and isinstance(source, PagedSource):
-        return PageCachingSource(source, page_directory, request)
-    return source
+    if sync_policy is None or not isinstance(source, PagedSource):
+        return source
+    if sync_policy.page_row_count is None and entry.spec.kind not in REMOTE_KINDS:
+        return source
+    return PageCachingSource(source, page_directory, request)
 
 
 class SourceWrapper:
-    """A source by way of another one, `wrapped_source`: as it is, or some of its rows."""
+    """A source that gives the rows of another source, `wrapped_source`, or some of them."""
 
     def __init__(self, wrapped_source: Any) -> None:
         self.wrapped_source = wrapped_source
@@ -60,23 +65,23 @@ class SourceWrapper:
         return self.wrapped_source.list_columns()  # type: ignore[no-any-return]
 
     def list_input_versions(self) -> list[InputVersion]:
-        """List what was asked."""
+        """List the inputs that the source read."""
         return self.wrapped_source.list_input_versions()  # type: ignore[no-any-return]
 
     def estimate_size(self) -> int | None:
-        """Count the rows to come, if that is known."""
+        """Return the number of rows to come, if it is known."""
         return self.wrapped_source.estimate_size()  # type: ignore[no-any-return]
 
 
 class PageCachingSource(SourceWrapper):
-    """A source whose pages are written down as they are read.
+    """A source that writes each page to a file as it reads it.
 
     Attributes
     ----------
     reused_row_count
-        Rows that an earlier run had read.
+        Number of rows that come from pages of an earlier run.
     first_page_time
-        When it read the first of them, in seconds since 1970.
+        Time of the first of these pages, in seconds since 1970.
     """
 
     def __init__(self, source: Any, page_directory: Path, request: Sequence[object]) -> None:
@@ -89,7 +94,7 @@ class PageCachingSource(SourceWrapper):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what is kept, then what follows.
+        """Yield the cached rows, then the rows that follow.
 
         Raises
         ------
@@ -99,9 +104,8 @@ class PageCachingSource(SourceWrapper):
         if row_limit is not None:
             yield from self.wrapped_source.read_batches(column_names, row_limit)
             return
-        request_digest = hashlib.sha256(
-            json.dumps([*self._request, list(column_names or ())], default=str).encode()
-        ).hexdigest()
+        request_text = json.dumps([*self._request, list(column_names or ())], default=str)
+        request_digest = hashlib.sha256(request_text.encode()).hexdigest()
         kept_pages, resume_token, is_complete = self._find_reusable_pages(request_digest)
         if kept_pages:
             self.first_page_time = kept_pages[0].stat().st_mtime
@@ -119,36 +123,39 @@ class PageCachingSource(SourceWrapper):
         self._write_page(END_PAGE_NAME, pa.record_batch({"end": pa.array([], pa.null())}), "")
 
     def _find_reusable_pages(self, request_digest: str) -> tuple[list[Path], str | None, bool]:
-        """Find the pages that can be used again, and what to say to go on; else make room for new ones."""
+        """Return the pages that can be used again, the token to continue with, and whether they are complete.
+
+        Without such pages, delete all pages and begin a new cache.
+        """
         request_file = self._page_directory / "request.json"
         try:
             is_same_request = json.loads(request_file.read_text(encoding="utf-8")) == request_digest
-            newest_page_time = max((path.stat().st_mtime for path in self._page_directory.glob("*.arrow")), default=0.0)
+            page_times = (path.stat().st_mtime for path in self._page_directory.glob("*.arrow"))
+            newest_page_time = max(page_times, default=0.0)
         except (OSError, ValueError):
             is_same_request, newest_page_time = False, 0.0
         if is_same_request and 0 <= time.time() - newest_page_time < MAX_PAGE_AGE_SECONDS:
-            reusable_pages: list[Path] = []
+            numbered_pages = sorted(self._page_directory.glob("[0-9]*.arrow"))
+            intact_pages: list[Path] = []
             following_tokens: list[str] = []
-            for path in sorted(self._page_directory.glob("[0-9]*.arrow")):
+            for path in numbered_pages:
                 following_token = _read_resume_token(path)
-                if following_token is None or path.stem != f"{len(reusable_pages):06d}":
+                if following_token is None or path.stem != f"{len(intact_pages):06d}":
                     break
-                reusable_pages.append(path)
+                intact_pages.append(path)
                 following_tokens.append(following_token)
-            if (
-                reusable_pages
-                and (self._page_directory / f"{END_PAGE_NAME}.arrow").is_file()
-                and len(reusable_pages) == len(list(self._page_directory.glob("[0-9]*.arrow")))
-            ):
-                return reusable_pages, None, True
-            last_resumable = next(
-                (number for number in reversed(range(len(reusable_pages))) if following_tokens[number]), None
-            )
-            if last_resumable is not None:
+            has_end_page = (self._page_directory / f"{END_PAGE_NAME}.arrow").is_file()
+            if intact_pages and has_end_page and len(intact_pages) == len(numbered_pages):
+                return intact_pages, None, True
+            # the source can continue behind a page with a token
+            while following_tokens and not following_tokens[-1]:
+                following_tokens.pop()
+            if following_tokens:
+                reusable_pages = intact_pages[: len(following_tokens)]
                 for path in self._page_directory.glob("*.arrow"):
-                    if path not in reusable_pages[: last_resumable + 1]:
+                    if path not in reusable_pages:
                         path.unlink(missing_ok=True)
-                return reusable_pages[: last_resumable + 1], following_tokens[last_resumable], False
+                return reusable_pages, following_tokens[-1], False
         self.delete_pages()
         try:
             self._page_directory.mkdir(parents=True, exist_ok=True)
@@ -162,9 +169,8 @@ class PageCachingSource(SourceWrapper):
     def _write_page(self, name: str, batch: pa.RecordBatch, resume_token: str) -> None:
         path = self._page_directory / f"{name}.arrow"
         temporary_path = self._page_directory / f"{name}.writing"
-        page_batch = batch.replace_schema_metadata(
-            {**(batch.schema.metadata or {}), RESUME_TOKEN_KEY: resume_token.encode()}
-        )
+        metadata = {**(batch.schema.metadata or {}), RESUME_TOKEN_KEY: resume_token.encode()}
+        page_batch = batch.replace_schema_metadata(metadata)
         try:
             with pa.OSFile(str(temporary_path), "wb") as sink, pa.ipc.new_file(sink, page_batch.schema) as writer:
                 writer.write_batch(page_batch)
@@ -175,15 +181,16 @@ class PageCachingSource(SourceWrapper):
             ) from error
 
     def delete_pages(self) -> None:
-        """Forget the pages."""
+        """Delete all cached pages."""
         shutil.rmtree(self._page_directory, ignore_errors=True)
 
 
 def _read_resume_token(path: Path) -> str | None:
-    """Read what to say to go on behind a page; None if the page is damaged."""
+    """Read the token with which the source continues behind a page; None if the page is damaged."""
     with contextlib.suppress(OSError, pa.ArrowInvalid), pa.OSFile(str(path), "rb") as source:
         metadata = pa.ipc.open_file(source).schema.metadata or {}
-        return metadata[RESUME_TOKEN_KEY].decode() if RESUME_TOKEN_KEY in metadata else None
+        if RESUME_TOKEN_KEY in metadata:
+            return metadata[RESUME_TOKEN_KEY].decode()
     return None
 
 
@@ -192,7 +199,6 @@ def _read_page(path: Path) -> Iterator[pa.RecordBatch]:
         reader = pa.ipc.open_file(source)
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
-            other_metadata = {
-                key: value for key, value in (batch.schema.metadata or {}).items() if key != RESUME_TOKEN_KEY
-            }
-            yield batch.replace_schema_metadata(other_metadata or None)
+            metadata = dict(batch.schema.metadata or {})
+            metadata.pop(RESUME_TOKEN_KEY, None)
+            yield batch.replace_schema_metadata(metadata or None)

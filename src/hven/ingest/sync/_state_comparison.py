@@ -1,4 +1,4 @@
-"""`compare_states`: what differs between two states of a collection that are kept."""
+"""`compare_states`: compare two states of a collection whose snapshots still exist."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ def compare_states(site: Site, name: str, old_state: str, new_state: str | None 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the collection.
     name
         A collection, or one of its tables as ``schema.table``.
     old_state, new_state
-        Ids of snapshots or of runs, labels of releases, or a time as ISO 8601 (what was published then); `new_state`
-        None: what is published.
+        Ids of snapshots or of runs, labels of releases, or a time as ISO 8601 (what was published then). For
+        `new_state`, None means the published state.
 
     Returns
     -------
-    list of Change
+    list of TableChange
         One for each table that both states have, with counts, columns and samples.
 
     Raises
     ------
     NotFoundError
-        No such collection, snapshot or run; or it is not kept any more.
+        The collection, snapshot or run does not exist, or is not kept any more.
     """
     collection = name.partition(".")[0]
     before = find_state(site, collection, old_state)
     after = find_state(site, collection, new_state)
-    tables = [table for table in sorted(before) if table in after and (name in {collection, table})]
+    tables = [table for table in sorted(before) if table in after and name in {collection, table}]
     if not tables:
         raise NotFoundError(
             f"{name}: {old_state} and {new_state or 'what is published'} have no table in common",
@@ -49,36 +49,36 @@ def compare_states(site: Site, name: str, old_state: str, new_state: str | None 
 
 
 def find_state(site: Site, collection: str, state_name: str | None) -> dict[str, SnapshotRecord]:
-    """Find a state of a collection: the snapshot, a release, what a run published, or what was published at a time.
+    """Find a state of a collection: one snapshot, a release, or what a run or a time published.
 
     Parameters
     ----------
-    site, collection
-        Where.
+    site
+        The site that publishes the collection.
+    collection
+        Name of the collection.
     state_name
         As for `compare_states`.
 
     Returns
     -------
     state
-        By table.
+        Records of snapshots by the name of the table.
 
     Raises
     ------
     NotFoundError
-        With what there is.
+        The message lists the states that exist.
     """
     if state_name is None:
-        return {
-            name: record
-            for name, record in site.store.read_published_records()[1].items()
-            if record.collection == collection
-        }
+        published_records = site.store.read_published_records()[1]
+        return {name: record for name, record in published_records.items() if record.collection == collection}
     kept_records = {record.id: record for record in site.store.list_snapshots(collection)}
     if state_name in kept_records:
-        return {kept_records[state_name].table.qualified_name: kept_records[state_name]}
+        record = kept_records[state_name]
+        return {record.table.qualified_name: record}
     for release in site.store.releases.list_releases(collection, state_name):
-        return {table: kept_records[ident] for table, ident in release.snapshots.items()}
+        return {table: kept_records[snapshot_id] for table, snapshot_id in release.snapshots.items()}
     events = site.store.list_events(collection)  # the newest first
     event = next((publication for publication in events if publication.run == state_name), None)
     if event is None and state_name[:4].isdigit() and state_name[4:5] == "-":
@@ -94,18 +94,21 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
             f"{collection} has no snapshot, release, run or time {state_name!r}",
             remedy=_list_available_states(site, collection),
         )
-    missing = [table for table, snapshot in event.state.items() if snapshot not in kept_records]
-    if missing:
+    missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
+    if missing_tables:
         raise NotFoundError(
-            f"{collection}: what was published of {missing[0]} at {event.at} is not kept any more",
+            f"{collection}: what was published of {missing_tables[0]} at {event.at} is not kept any more",
             remedy=_list_available_states(site, collection),
         )
-    return {table: kept_records[snapshot] for table, snapshot in event.state.items()}
+    return {table: kept_records[snapshot_id] for table, snapshot_id in event.state.items()}
 
 
 def _list_available_states(site: Site, collection: str) -> str:
-    records = site.store.list_snapshots(collection)
-    snapshot_list = ", ".join(f"{record.id} ({record.table.name}, {record.created[:19]})" for record in records[:6])
-    if snapshot_list:
-        return f"kept: {snapshot_list}"
+    """Return a remedy that names the newest snapshots of a collection."""
+    snapshot_texts = []
+    for record in site.store.list_snapshots(collection)[:6]:
+        created = record.created[:19]
+        snapshot_texts.append(f"{record.id} ({record.table.name}, {created})")
+    if snapshot_texts:
+        return f"kept: {', '.join(snapshot_texts)}"
     return f"hven history {collection} lists what is kept"

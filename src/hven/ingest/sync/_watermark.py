@@ -1,4 +1,4 @@
-"""Watermarks: from where to read this time."""
+"""Compute the watermark from which the next sync reads."""
 
 from __future__ import annotations
 
@@ -21,38 +21,36 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     DataError
         The overlap is a time, and the watermark a number without a unit of time; or the other way round.
     """
-    if sync_policy.overlap_seconds is None and sync_policy.overlap_amount is None:
+    overlap_seconds = sync_policy.overlap_seconds
+    overlap_amount = sync_policy.overlap_amount
+    if overlap_seconds is None and overlap_amount is None:
         return last_watermark
     if isinstance(last_watermark, dt.datetime):
-        if sync_policy.overlap_seconds is None:
+        if overlap_seconds is None:
             raise _build_overlap_error(
                 sync_policy, "the watermark is a time, and the overlap has no unit", "overlap: 2 d"
             )
         try:
-            return last_watermark - dt.timedelta(seconds=sync_policy.overlap_seconds)
+            return last_watermark - dt.timedelta(seconds=overlap_seconds)
         except OverflowError:
             return None
     if isinstance(last_watermark, str):
         return _move_back_by_overlap(last_watermark, sync_policy)
-    if sync_policy.overlap_amount is not None:
-        return last_watermark - (
-            int(sync_policy.overlap_amount)
-            if isinstance(last_watermark, int) and sync_policy.overlap_amount.is_integer()
-            else sync_policy.overlap_amount
-        )
-    bound = entry.mapping.watermark_query
-    if bound is not None:
-        unit = bound.columns[0].unit
-    else:
-        unit = None
-    if sync_policy.overlap_seconds is None or unit not in SECONDS_PER_UNIT:
-        message = f"the watermark is a number {f'in {unit}' if unit else 'without a unit'}, and the overlap is a time"
+    if overlap_amount is not None:
+        is_integer = isinstance(last_watermark, int) and overlap_amount.is_integer()
+        return last_watermark - (int(overlap_amount) if is_integer else overlap_amount)
+    unit: str | None = None
+    if entry.mapping.watermark_query is not None:
+        unit = entry.mapping.watermark_query.columns[0].unit
+    if overlap_seconds is None or unit not in SECONDS_PER_UNIT:
+        unit_text = f"in {unit}" if unit else "without a unit"
+        message = f"the watermark is a number {unit_text}, and the overlap is a time"
         raise _build_overlap_error(sync_policy, message, "say overlap as a number in the watermark's own unit")
-    return last_watermark - sync_policy.overlap_seconds / SECONDS_PER_UNIT[unit]
+    return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]
 
 
 def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
-    """Subtract the overlap from a time as ISO 8601 writes it."""
+    """Subtract the overlap from a time that is an ISO 8601 text; keep its form."""
     try:
         instant = dt.datetime.fromisoformat(last_watermark)
     except ValueError:
@@ -66,7 +64,8 @@ def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
     start_instant = instant - dt.timedelta(seconds=sync_policy.overlap_seconds)
     if len(last_watermark) <= 10:
         return start_instant.date().isoformat()
-    text = start_instant.isoformat(sep=last_watermark[10], timespec="auto" if "." in last_watermark else "seconds")
+    time_precision = "auto" if "." in last_watermark else "seconds"
+    text = start_instant.isoformat(sep=last_watermark[10], timespec=time_precision)
     if last_watermark.endswith("Z"):
         return text.replace("+00:00", "Z")
     return text

@@ -1,11 +1,9 @@
-"""What changed in a table as one reader sees it.
+"""The changes of a table as one reader sees them: change sets, limited to the visible rows and columns.
 
-Change sets, cut down to the rows and columns that this reader may know of.
-
-A row is *added* if the reader sees it in the later state and did not in the earlier one, *removed* the other way round,
-whatever became of the row itself: what a policy hides is named in neither direction. Who sees whole tables is answered
-from what each publication left (`hven.ingest.sync.change_sets`); for others both states must still be kept, for only
-their rows tell who may see them.
+A row is *added* if the reader sees it in the later state and did not see it in the earlier one, and *removed* the other
+way round, whatever happened to the row itself. A row that a policy hides is never named. For readers who see whole
+tables, the change sets of the publications give the answer (`hven.ingest.sync.change_sets`). For other readers both
+states must still exist, because only their rows tell who may see them.
 """
 
 from __future__ import annotations
@@ -48,36 +46,37 @@ if TYPE_CHECKING:
 CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN = "change", "columns"
 NUMBER_COLUMN = "hven_number"
 UPLOAD_SCHEMA = "TAP_UPLOAD"
-UNLIMITED_ROWS = 2**62  # rows: a feed is as long as what changed
-MAX_CACHE_BYTES = 64 * 1024**2  # bytes of feeds that are remembered
-MAX_COMPARED_ROWS = (
-    20_000_000  # rows of two snapshots that are compared for a reader: 16 bytes each, and as much again to sort them
-)
-PRINCIPAL_SEPARATOR = "~"  # in the name of a state: behind it, which rows this reader saw
+UNLIMITED_ROWS = 2**62  # a feed has as many rows as have changed
+MAX_CACHE_BYTES = 64 * 1024**2  # bytes of cached feeds
+# two snapshots with more rows together are not compared: a row takes 16 bytes, and the same again for sorting
+MAX_COMPARED_ROWS = 20_000_000
+PRINCIPAL_SEPARATOR = "~"  # in the name of a state, before the key of the rows that its reader saw
 SNAPSHOT_ID_PATTERN = re.compile(r"\d{8}T\d{6,}-[0-9a-f]+")
 READ_ALL_REMEDY = "read the whole table, and ask without `since` for the state to go on from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeFeedRequest:
-    """A table and two states of it, as one reader names them.
+    """The request of one reader for the changes of a table between two states.
 
     Attributes
     ----------
+    table
+        The table.
     since, until
-        Snapshots; `since` None: nothing is asked but the name of the state.
+        Ids of snapshots. If `since` is None, the reader only asks for the name of the state.
     ends_at_published
-        The later state is what is published.
+        True if `until` is the published state.
     scope
         What the reader sees of the table.
     is_filtered
-        The reader sees some rows only.
+        True if the reader sees only some rows.
     principal
         The reader.
     policies
-        What readers may see.
+        The access policies of the site.
     published_state
-        What is published.
+        The published tables.
     """
 
     table: Table
@@ -91,19 +90,19 @@ class ChangeFeedRequest:
     published_state: PublishedState
 
     def format_state_name(self, snapshot: str) -> str:
-        """Name a state so that this reader can go on from it. Who sees some rows only may see others under other rules.
+        """Format the name of a state, from which this reader can continue.
 
-        The name says which.
+        For a reader who sees only some rows, the name also says which rows: other rules may show others.
 
         Parameters
         ----------
         snapshot
-            Its id.
+            Id of the snapshot.
 
         Returns
         -------
         state
-            Opaque text.
+            An opaque text.
         """
         if self.is_filtered:
             return f"{snapshot}{PRINCIPAL_SEPARATOR}{self.scope.key}"
@@ -111,7 +110,7 @@ class ChangeFeedRequest:
 
     @property
     def cache_key(self) -> tuple[str, str | None, str, str]:
-        """Equal keys, equal feeds."""
+        """Requests with equal keys have equal feeds."""
         return self.table.qualified_name, self.since, self.until, self.scope.key
 
 
@@ -125,64 +124,65 @@ def create_feed_request(
     policies: Sequence[AccessPolicy],
     published_state: PublishedState,
 ) -> ChangeFeedRequest:
-    """Find the states that are meant.
+    """Resolve the two states that a reader names.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the table.
     table
-        One that this reader may know of.
+        A table that the reader can see.
     since, until
-        Names of states as the feed gives them, snapshots, runs, or times (ISO 8601; a day means its end). `until` None:
-        what is published.
+        Names of states from the feed, snapshots, runs, or times (ISO 8601; a day means its end). For `until`, None
+        means the published state.
     principal
         The reader.
     policies
-        What readers may see.
+        The access policies of the site.
     published_state
-        What is published.
+        The published tables.
 
     Returns
     -------
-    asked
-        Two states of the table, and who asks.
+    request
+        The table, its two states and the reader.
 
     Raises
     ------
     NotFoundError
-        The table is a view, has no primary key, or is read in place: its changes are not known.
+        The changes of the table are not known: it is a view, has no primary key, or is read in place.
     GoneError
-        No such state was published, or not as this reader sees the table now.
+        The state was never published, or the reader saw other rows then.
     ParamError
-        Neither a state nor a time.
+        The name is neither a state nor a time.
     """
-    published = published_state.tables_by_name.get(table.qualified_name)
-    relation = None if published is None else published.relation
+    name = table.qualified_name
+    published_table = published_state.tables_by_name.get(name)
+    relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
-        raise NotFoundError(
-            f"what changes in {table.qualified_name} is not known: it is no stored table", remedy="ask it by TAP"
-        )
+        raise NotFoundError(f"what changes in {name} is not known: it is no stored table", remedy="ask it by TAP")
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
         raise NotFoundError(
-            f"what changes in {table.qualified_name} cannot be told row by row: its rows have no key",
+            f"what changes in {name} cannot be told row by row: its rows have no key",
             remedy="ask it by TAP",
         )
     row_conditions = collect_row_filters([table], principal, policies)
-    if is_table_visible(table, ANONYMOUS_PRINCIPAL, policies):
-        private_tables = []
-    else:
-        private_tables = [table.qualified_name]
+    private_tables = []
+    if not is_table_visible(table, ANONYMOUS_PRINCIPAL, policies):
+        private_tables.append(name)
     column_masks = collect_column_masks([table], principal)
     scope = build_access_scope(row_conditions, private_tables, column_masks)
-    states = _TableStates(site, table.qualified_name, scope, filtered=bool(row_conditions))
+    is_filtered = bool(row_conditions)
+    states = _TableStates(site, name, scope, is_filtered=is_filtered)
+    since_snapshot = None if since is None else states.find_snapshot("since", since, relation.id)
+    until_snapshot = relation.id if until is None else states.find_snapshot("until", until, relation.id)
     return ChangeFeedRequest(
         table=table,
-        since=None if since is None else states.find_snapshot("since", since, relation.id),
-        until=relation.id if until is None else states.find_snapshot("until", until, relation.id),
+        since=since_snapshot,
+        until=until_snapshot,
         ends_at_published=until is None,
         scope=scope,
-        is_filtered=bool(row_conditions),
+        is_filtered=is_filtered,
         principal=principal,
         policies=policies,
         published_state=published_state,
@@ -190,73 +190,72 @@ def create_feed_request(
 
 
 class _TableStates:
-    """The states of one table that were ever published."""
+    """All states of one table that were ever published."""
 
-    def __init__(self, site: Site, table: str, scope: AccessScope, *, filtered: bool) -> None:
+    def __init__(self, site: Site, table: str, scope: AccessScope, *, is_filtered: bool) -> None:
         self._site = site
         self._table = table
         self._scope = scope
-        self._filtered = filtered
+        self._is_filtered = is_filtered
 
     def find_snapshot(self, param_name: str, state_name: str, current_snapshot: str) -> str:
-        """Find the snapshot that a reader means."""
+        """Return the snapshot that a reader names."""
         name, separator, scope = state_name.strip().partition(PRINCIPAL_SEPARATOR)
-        known_snapshots = {current_snapshot}
-        events = self._site.store.list_events(
-            self._site.store.get_record(current_snapshot).collection
-        )  # the newest first
-        known_snapshots |= {event.state[self._table] for event in events if self._table in event.state}
-        if name in known_snapshots:
-            if (scope != self._scope.key) if self._filtered else separator:
+        collection = self._site.store.get_record(current_snapshot).collection
+        all_events = self._site.store.list_events(collection)  # the newest first
+        events = [event for event in all_events if self._table in event.state]
+        if name in {current_snapshot, *(event.state[self._table] for event in events)}:
+            has_other_scope = scope != self._scope.key if self._is_filtered else bool(separator)
+            if has_other_scope:
                 raise GoneError(
                     f"{param_name}={state_name}: which rows of {self._table} you may see was not said, or has changed",
                     remedy=READ_ALL_REMEDY,
                 )
             return name
-        run_snapshot = next(
-            (event.state[self._table] for event in events if event.run == name and self._table in event.state), None
-        )
+        run_snapshot = next((event.state[self._table] for event in events if event.run == name), None)
         if run_snapshot is not None:
             return run_snapshot
         if SNAPSHOT_ID_PATTERN.fullmatch(name):
-            time_instant = None
-        else:
-            time_instant = parse_instant(name)
-        if time_instant is None:
-            if SNAPSHOT_ID_PATTERN.fullmatch(name):
-                raise GoneError(
-                    f"{param_name}={state_name[:80]}: {self._table} is not known to have had that state",
-                    remedy=READ_ALL_REMEDY,
-                )
+            raise GoneError(
+                f"{param_name}={state_name[:80]}: {self._table} is not known to have had that state",
+                remedy=READ_ALL_REMEDY,
+            )
+        instant = parse_instant(name)
+        if instant is None:
             raise ParamError(
                 f"{param_name}={state_name[:80]!r} is neither a state nor a time",
                 name=param_name,
                 remedy="a time as 2026-11-20T08:00:00, or a state's name",
             )
-        state = next((event.state for event in events if event.at <= time_instant), {})
+        state = next((event.state for event in all_events if event.at <= instant), {})
         if self._table not in state:
             raise GoneError(f"{param_name}={state_name}: {self._table} was not published then", remedy=READ_ALL_REMEDY)
         return state[self._table]
 
 
 class ChangeFeeds:
-    """What changed between states, remembered as long as there is room.
+    """Find the changes between states, with a cache: a reader pages, and many readers follow one table.
 
-    A reader pages, and many readers follow one table.
+    Parameters
+    ----------
+    site
+        The site that publishes the tables.
+    byte_limit
+        Bytes of cached feeds.
     """
 
     def __init__(self, site: Site, byte_limit: int = MAX_CACHE_BYTES) -> None:
         self._site = site
         self._cache = Cache[pa.Table](byte_limit)
-        self._comparison_lock = threading.Lock()  # comparing snapshots reads them whole: one at a time
+        self._comparison_lock = threading.Lock()  # a comparison reads whole snapshots, so one runs at a time
 
     def find_changed_rows(self, request: ChangeFeedRequest) -> pa.Table:
-        """Return what changed.
+        """Return the changed rows of a table.
 
         Parameters
         ----------
         request
-            As `create_feed_request` returned it.
+            A result of `create_feed_request`.
 
         Returns
         -------
@@ -267,7 +266,7 @@ class ChangeFeeds:
         Raises
         ------
         GoneError
-            It is not kept any more.
+            The changes are not kept any more.
         """
         key = request.cache_key
         changed_rows = self._cache.find(key)
@@ -282,70 +281,57 @@ class ChangeFeeds:
     def query_changes(
         self, request: ChangeFeedRequest, *, offset: int = 0, maxrec: int | None = None, include_values: bool = False
     ) -> QueryResult:
-        """Answer with what changed, or a part of it.
+        """Return the changed rows, or a part of them, as the result of a query.
 
         Parameters
         ----------
         request
-            As `create_feed_request` returned it.
+            A result of `create_feed_request`.
         offset
-            Rows to leave out.
+            Number of rows to skip.
         maxrec
-            Rows at most.
+            Largest number of rows; None: all.
         include_values
-            True: the other columns of rows that are there, too.
+            True: with the other columns of the rows that exist in the later state.
 
         Returns
         -------
         result
-            As of a query.
+            The result of the query.
 
         Raises
         ------
         GoneError
-            It is not kept any more.
+            The changes are not kept any more.
         ParamError
-            `include_values` are asked for, and a column has a name of the feed.
+            `include_values` is set, and a column has the name of a column of the feed.
         """
         table = request.table
+        value_columns: list[Column] = []
         if include_values:
-            value_columns = [
+            value_columns += [
                 column for column in table.columns if not column.hidden and column.name not in table.primary
             ]
-        else:
-            value_columns = []
-        conflicting_name = next(
-            (
-                column.name
-                for column in value_columns
-                if column.name.lower() in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN, NUMBER_COLUMN}
-            ),
-            None,
-        )
-        if conflicting_name is not None:
+        feed_names = {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN, NUMBER_COLUMN}
+        conflicting_names = [column.name for column in value_columns if column.name.lower() in feed_names]
+        if conflicting_names:
             raise ParamError(
-                f"{table.qualified_name} has a column {conflicting_name!r} itself",
+                f"{table.qualified_name} has a column {conflicting_names[0]!r} itself",
                 name="ROWS",
                 remedy="ask without ROWS=values",
             )
         rows = self.find_changed_rows(request)
-        rows = rows.slice(min(offset, rows.num_rows), None if maxrec is None else min(maxrec, rows.num_rows) + 1)
-        name, upload = _build_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
-        quoted = [adql.quote_name(item) for item in table.primary]
-        select_list = ", ".join(
-            [
-                *(f"c.{item}" for item in quoted),
-                f"c.{CHANGE_COLUMN}",
-                f"c.{CHANGED_COLUMNS_COLUMN}",
-                *(f"t.{adql.quote_name(item.name)}" for item in value_columns),
-            ]
-        )
-        text = f"SELECT {select_list} FROM {name} AS c"
+        # one row more than MAXREC, so that the query knows of the overflow
+        length = None if maxrec is None else min(maxrec, rows.num_rows) + 1
+        rows = rows.slice(min(offset, rows.num_rows), length)
+        upload_name, upload = _build_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
+        key_names = [adql.quote_name(name) for name in table.primary]
+        select_items = [f"c.{name}" for name in (*key_names, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
+        select_items += [f"t.{adql.quote_name(column.name)}" for column in value_columns]
+        text = f"SELECT {', '.join(select_items)} FROM {upload_name} AS c"
         if value_columns:
-            text += (
-                f" LEFT JOIN {_quote_table_name(table)} AS t ON "
-                f"{' AND '.join(f'c.{item} = t.{item}' for item in quoted)}"
-            )
+            join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
+            text += f" LEFT JOIN {_quote_table_name(table)} AS t ON {join_condition}"
         published_state = _find_published_state(
             self._site, request, request.until, is_current=request.ends_at_published
         )
@@ -379,7 +365,8 @@ FEED_COLUMNS = (
 
 
 def _list_key_columns(table: Table) -> list[Column]:
-    return [column for name in table.primary if (column := table.find_column(name)) is not None]
+    columns = (table.find_column(name) for name in table.primary)
+    return [column for column in columns if column is not None]
 
 
 def _quote_table_name(table: Table) -> str:
@@ -389,8 +376,9 @@ def _quote_table_name(table: Table) -> str:
 def _build_upload(
     table: Table, columns: Sequence[Column], rows: pa.Table
 ) -> tuple[str, dict[str, tuple[Table, pa.Table]]]:
-    """Make rows a table that a query may join, with a number for each."""
-    numbered = rows.append_column(NUMBER_COLUMN, pa.array(np.arange(rows.num_rows, dtype=np.int64)))
+    """Return rows as an uploaded table that a query can join, with a number for each row."""
+    numbers = pa.array(np.arange(rows.num_rows, dtype=np.int64))
+    numbered_rows = rows.append_column(NUMBER_COLUMN, numbers)
     upload_table = Table(
         schema=UPLOAD_SCHEMA,
         name="changes",
@@ -398,43 +386,39 @@ def _build_upload(
         enums=table.enums,
         frames=table.frames,
     )
-    return f"{UPLOAD_SCHEMA}.changes", {upload_table.qualified_name: (upload_table, numbered)}
+    return f"{UPLOAD_SCHEMA}.changes", {upload_table.qualified_name: (upload_table, numbered_rows)}
 
 
 def _find_published_state(
     site: Site, request: ChangeFeedRequest, snapshot: str, *, is_current: bool = False
 ) -> PublishedState:
-    """Return the holdings of a state.
+    """Return the published state in which the table has a snapshot.
 
     Raises
     ------
     GoneError
-        Its rows are not kept.
+        The rows of the snapshot are not kept any more.
     """
+    if is_current:
+        return request.published_state
     name = request.table.qualified_name
-    if not is_current:
-        state_at_snapshot = site.find_past_state(snapshot).published_state
-        published_table = state_at_snapshot.tables_by_name.get(name)
-        if (
-            published_table is None
-            or not isinstance(published_table.relation, Snapshot)
-            or published_table.relation.id != snapshot
-        ):
-            raise GoneError(f"{name} as it was with {snapshot} is not kept any more", remedy=READ_ALL_REMEDY)
-        return state_at_snapshot
-    return request.published_state
+    past_state = site.find_past_state(snapshot).published_state
+    published_table = past_state.tables_by_name.get(name)
+    relation = None if published_table is None else published_table.relation
+    if not isinstance(relation, Snapshot) or relation.id != snapshot:
+        raise GoneError(f"{name} as it was with {snapshot} is not kept any more", remedy=READ_ALL_REMEDY)
+    return past_state
 
 
 def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
-    """Find what changed for this reader."""
+    """Find the changed rows that this reader may know of."""
     table = request.table
     primary = list(table.primary)
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in _list_key_columns(table)])
-    empty = pa.schema(
-        [*schema, pa.field(CHANGE_COLUMN, pa.string()), pa.field(CHANGED_COLUMNS_COLUMN, pa.string())]
-    ).empty_table()
+    text_fields = [pa.field(name, pa.string()) for name in (CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
+    empty_feed = pa.schema([*schema, *text_fields]).empty_table()
     if request.since is None or request.since == request.until:
-        return empty
+        return empty_feed
     _check_comparable(site, request)
     try:
         change_set = find_changes_between(site, table.qualified_name, request.since, request.until)
@@ -443,38 +427,41 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     if not set(primary) <= set(change_set.column_names):
         raise GoneError(f"{table.qualified_name} had another key then", remedy=READ_ALL_REMEDY)
     change_kinds = change_set.column(KIND).cast(pa.string())
-    masked_columns = {
-        name for mask_columns in collect_column_masks([table], request.principal).values() for name in mask_columns
-    }
-    names, is_reported = _format_changed_columns(table, change_set.column(NAMES), change_kinds, masked_columns)
-    keys = pa.table({name: change_set.column(name).cast(schema.field(name).type) for name in primary}, schema=schema)
-    rows = (
-        keys.append_column(CHANGE_COLUMN, change_kinds).append_column(CHANGED_COLUMNS_COLUMN, names).filter(is_reported)
-    )
+    masked_columns: set[str] = set()
+    for column_names in collect_column_masks([table], request.principal).values():
+        masked_columns.update(column_names)
+    name_lists = change_set.column(NAMES)
+    changed_names, is_reported = _format_changed_columns(table, name_lists, change_kinds, masked_columns)
+    key_columns = {name: change_set.column(name).cast(schema.field(name).type) for name in primary}
+    rows = pa.table(key_columns, schema=schema)
+    rows = rows.append_column(CHANGE_COLUMN, change_kinds)
+    rows = rows.append_column(CHANGED_COLUMNS_COLUMN, changed_names)
+    rows = rows.filter(is_reported)
     if request.is_filtered:
         rows = _classify_for_principal(site, request, rows)
     if rows.num_rows:
         return rows.sort_by([(name, "ascending") for name in primary]).combine_chunks()
-    return empty
+    return empty_feed
 
 
 def _check_comparable(site: Site, request: ChangeFeedRequest) -> None:
-    """Refuse to compare what is too big for that.
+    """Refuse to compare snapshots that are too large.
 
     Raises
     ------
     GoneError
-        Nothing leads from one state to the other but comparing two big snapshots.
+        No change sets lead from one state to the other, and the two snapshots are too large to compare.
     """
-    assert request.since is not None  # noqa: S101  (there is nothing to compare)
+    assert request.since is not None  # noqa: S101  (otherwise there is nothing to compare)
     name = request.table.qualified_name
     if find_change_chain(site, name, request.since, request.until) is not None:
         return
     try:
-        rows = sum(site.store.get_record(snapshot_id).snapshot.rows for snapshot_id in (request.since, request.until))
+        old_record = site.store.get_record(request.since)
+        new_record = site.store.get_record(request.until)
     except NotFoundError:
-        return  # which is told by who looks for them
-    if rows > MAX_COMPARED_ROWS:
+        return  # the caller reports that a snapshot is gone
+    if old_record.snapshot.rows + new_record.snapshot.rows > MAX_COMPARED_ROWS:
         raise GoneError(
             f"what changed in {name} since {request.since} was not kept, and two big tables are not compared for it",
             remedy=READ_ALL_REMEDY,
@@ -484,62 +471,62 @@ def _check_comparable(site: Site, request: ChangeFeedRequest) -> None:
 def _format_changed_columns(
     table: Table, lists: pa.ChunkedArray, change_kinds: pa.ChunkedArray, masked_columns: Collection[str]
 ) -> tuple[pa.Array, pa.Array]:
-    """Write the changed columns as text, without hidden ones; tell also which rows are told at all.
+    """Format the names of changed columns as text, without hidden columns.
 
-    Not those that changed in hidden columns alone.
+    A column that the reader sees only in some rows counts as hidden in all rows. So the feed does not tell that a file
+    was replaced which the reader may not know of.
 
-    Columns that the reader sees in some rows only are hidden in all: that a file which they may not know of was
-    replaced is not told.
+    Returns
+    -------
+    texts, reported_mask
+        The texts; and a mask without the rows that changed only in hidden columns.
     """
-    lists = lists.cast(pa.list_(pa.string())).combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):
-        lists = pa.concat_arrays(lists.chunks)
-    change_kinds = change_kinds.combine_chunks()
-    if isinstance(change_kinds, pa.ChunkedArray):
-        change_kinds = pa.concat_arrays(change_kinds.chunks)
-    hidden = pa.array(
-        [column.name for column in table.columns if column.hidden or column.name in masked_columns], pa.string()
-    )
-    changed = pc.equal(change_kinds, CHANGED_CHANGE)
-    has_columns = pc.and_(changed, pc.is_valid(lists))
-    is_reported = pa.array(np.ones(len(lists), bool))
-    if len(hidden):
-        flat = pc.list_flatten(lists)
+    lists = _to_one_array(lists.cast(pa.list_(pa.string())))
+    change_kinds = _to_one_array(change_kinds)
+    hidden_names = [column.name for column in table.columns if column.hidden or column.name in masked_columns]
+    is_changed = pc.equal(change_kinds, CHANGED_CHANGE)
+    has_columns = pc.and_(is_changed, pc.is_valid(lists))
+    reported_mask = pa.array(np.ones(len(lists), bool))
+    if hidden_names:
+        names = pc.list_flatten(lists)
         parents = pc.list_parent_indices(lists)
-        is_visible = pc.invert(pc.is_in(flat, value_set=hidden))
-        counts = np.bincount(np.asarray(parents.filter(is_visible)), minlength=len(lists))
-        original_counts = np.bincount(np.asarray(parents), minlength=len(lists))
-        is_reported = pc.or_(pc.invert(has_columns), pa.array((counts > 0) | (original_counts == 0)))
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        lists = pa.ListArray.from_arrays(pa.array(offsets), flat.filter(is_visible))
-    text = pc.binary_join(lists, ",")
-    return pc.if_else(has_columns, text, pa.scalar(None, pa.string())), is_reported
+        is_visible = pc.invert(pc.is_in(names, value_set=pa.array(hidden_names, pa.string())))
+        visible_counts = np.bincount(np.asarray(parents.filter(is_visible)), minlength=len(lists))
+        all_counts = np.bincount(np.asarray(parents), minlength=len(lists))
+        has_visible_change = pa.array((visible_counts > 0) | (all_counts == 0))
+        reported_mask = pc.or_(pc.invert(has_columns), has_visible_change)
+        offsets = np.concatenate([[0], np.cumsum(visible_counts)]).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), names.filter(is_visible))
+    texts = pc.binary_join(lists, ",")
+    return pc.if_else(has_columns, texts, pa.scalar(None, pa.string())), reported_mask
+
+
+def _to_one_array(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        return pa.concat_arrays(array.chunks)
+    return array
 
 
 def _classify_for_principal(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
-    """Classify changes by what the reader sees in either state: nothing else is named."""
+    """Classify changes by the rows that the reader sees in each state, and drop the rows that are in neither."""
+    assert request.since is not None  # noqa: S101  (otherwise there are no rows)
     change_kinds = rows.column(CHANGE_COLUMN)
-    assert request.since is not None  # noqa: S101  (there would be no rows)
-    visible_before = _find_visible_rows(site, request, request.since, rows, pc.not_equal(change_kinds, ADDED_CHANGE))
+    existed_before = pc.not_equal(change_kinds, ADDED_CHANGE)
+    exists_after = pc.not_equal(change_kinds, REMOVED_CHANGE)
+    visible_before = _find_visible_rows(site, request, request.since, rows, existed_before)
     visible_after = _find_visible_rows(
-        site,
-        request,
-        request.until,
-        rows,
-        pc.not_equal(change_kinds, REMOVED_CHANGE),
-        is_current=request.ends_at_published,
+        site, request, request.until, rows, exists_after, is_current=request.ends_at_published
     )
-    words = np.where(
-        visible_before & visible_after, CHANGED_CHANGE, np.where(visible_after, ADDED_CHANGE, REMOVED_CHANGE)
-    )
-    is_visible_in_both = pa.array(visible_before & visible_after)
-    names = pc.if_else(is_visible_in_both, rows.column(CHANGED_COLUMNS_COLUMN), pa.scalar(None, pa.string()))
-    keys = rows.drop_columns([CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN])
-    return (
-        keys.append_column(CHANGE_COLUMN, pa.array(words, pa.string()))
-        .append_column(CHANGED_COLUMNS_COLUMN, names)
-        .filter(pa.array(visible_before | visible_after))
-    )
+    visible_in_both = visible_before & visible_after
+    visible_kinds = np.where(visible_after, ADDED_CHANGE, REMOVED_CHANGE)
+    visible_kinds = np.where(visible_in_both, CHANGED_CHANGE, visible_kinds)
+    changed_names = rows.column(CHANGED_COLUMNS_COLUMN)
+    visible_names = pc.if_else(pa.array(visible_in_both), changed_names, pa.scalar(None, pa.string()))
+    classified_rows = rows.drop_columns([CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN])
+    classified_rows = classified_rows.append_column(CHANGE_COLUMN, pa.array(visible_kinds, pa.string()))
+    classified_rows = classified_rows.append_column(CHANGED_COLUMNS_COLUMN, visible_names)
+    return classified_rows.filter(pa.array(visible_before | visible_after))
 
 
 def _find_visible_rows(
@@ -551,20 +538,19 @@ def _find_visible_rows(
     *,
     is_current: bool = False,
 ) -> np.ndarray:
-    """Ask which of these rows the reader sees in a state."""
-    flags = np.zeros(rows.num_rows, bool)
+    """Return the mask of the rows that the reader sees in a state."""
+    visible_mask = np.zeros(rows.num_rows, bool)
     row_positions = np.flatnonzero(np.asarray(existence_mask))
     if not len(row_positions):
-        return flags
-    holdings = _find_published_state(site, request, snapshot, is_current=is_current)
+        return visible_mask
+    published_state = _find_published_state(site, request, snapshot, is_current=is_current)
     table = request.table
-    name, upload = _build_upload(
-        table, _list_key_columns(table), rows.select(list(table.primary)).take(pa.array(row_positions))
-    )
-    join_condition = " AND ".join(
-        f"c.{adql.quote_name(column_name)} = t.{adql.quote_name(column_name)}" for column_name in table.primary
-    )
-    text = f"SELECT c.{NUMBER_COLUMN} FROM {name} AS c JOIN {_quote_table_name(table)} AS t ON {join_condition}"
+    keys = rows.select(list(table.primary)).take(pa.array(row_positions))
+    upload_name, upload = _build_upload(table, _list_key_columns(table), keys)
+    key_names = [adql.quote_name(name) for name in table.primary]
+    join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
+    table_name = _quote_table_name(table)
+    text = f"SELECT c.{NUMBER_COLUMN} FROM {upload_name} AS c JOIN {table_name} AS t ON {join_condition}"
     with query.run_query(
         text,
         request.principal,
@@ -573,11 +559,12 @@ def _find_visible_rows(
         hard_row_limit=UNLIMITED_ROWS,
         uploads=upload,
         policies=request.policies,
-        published_state=holdings,
+        published_state=published_state,
     ) as result:
         for batch in result.iterate_batches():
-            flags[row_positions[np.asarray(batch.column(0))]] = True
-    return flags
+            visible_rows = np.asarray(batch.column(0))
+            visible_mask[row_positions[visible_rows]] = True
+    return visible_mask
 
 
 __all__ = [

@@ -1,34 +1,32 @@
-"""What each publication changed, kept as a file: key, kind and columns of every row that became another one.
-
-Also over several of them.
+"""Store the changes of each publication in a file, and join the changes of several publications.
 
 A change set is an Arrow table: the columns of the primary key, `CHANGE_COLUMN` (``added``, ``changed``, ``removed``)
-and `CHANGED_COLUMNS_COLUMN` (a list of names for changed rows; null: any column may be another one).
+and `CHANGED_COLUMNS_COLUMN` (a list of names for changed rows; null: any column may have changed).
 
 Common
 ------
 site
-    That keeps them.
+    The site that stores the change sets.
 table
     ``schema.table``.
 since, until
-    Ids of snapshots; no `until`: the published one.
+    Ids of snapshots; without `until`, the published one.
 before, after
     Ids of snapshots.
 run
     Id of the run.
 at
-    When, as ISO 8601.
+    Time of the publication, as ISO 8601.
 rows
-    A change set; of a `ChangeSet`, how many rows are other ones.
+    A change set; in a `ChangeSet`, the number of its rows.
 old_record, new_record
     Records of two snapshots.
 change_sets
     Change sets, the oldest first.
 collection
-    Its name.
+    Name of the collection.
 returns : pa.Table, TableChange
-    A change set, and what it counts.
+    A change set, and its counts.
 """
 
 from __future__ import annotations
@@ -65,24 +63,26 @@ if TYPE_CHECKING:
     from hven.site.store import SnapshotRecord
 
 METADATA_KEY = b"hven"
-NUMBER_COLUMN = "hven:number"
+POSITION_COLUMN = "hven:place"
 DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
-    """What one publication made of a table.
+    """The changes of a table by one publication.
 
     Attributes
     ----------
+    table
+        ``schema.table``.
     before, after
         Ids of the snapshots.
     at
-        When it was published, or nearly.
+        Approximate time of the publication.
     rows
-        How many rows are other ones; `load_rows` gives them.
+        Number of rows that differ; `load_rows` returns them.
     run
-        Id of the run that published it.
+        Id of the run that published the table.
     path
         The file.
     """
@@ -101,7 +101,7 @@ class ChangeSet:
         Raises
         ------
         NotFoundError
-            The file is gone.
+            The file does not exist any more.
         """
         try:
             with pa.OSFile(str(self.path), "rb") as source:
@@ -111,12 +111,12 @@ class ChangeSet:
 
 
 def store_change_set(site: Site, table: str, rows: pa.Table, *, before: str, after: str, run: str, at: str) -> None:
-    """Write down what a publication changes, before it is published.
+    """Write the changes of a table to a file, before they are published.
 
     Raises
     ------
     StorageError
-        The disk.
+        The disk failed.
     """
     table_directory = _find_table_directory(site, table)
     metadata = {"before": before, "after": after, "run": run, "at": at}
@@ -139,28 +139,28 @@ def store_change_set(site: Site, table: str, rows: pa.Table, *, before: str, aft
 
 
 def list_change_sets(site: Site, table: str) -> list[ChangeSet]:
-    """Return the change sets of a table that are kept, the newest first.
+    """Return the change sets of a table whose files exist, the newest first.
 
-    Some may be of snapshots that were never published: follow `before`.
+    Some may belong to snapshots that were never published: follow `before`.
     """
-    change_sets = []
     table_directory = _find_table_directory(site, table)
-    for path in sorted(table_directory.glob("*.arrow"), reverse=True) if table_directory.is_dir() else ():
+    if not table_directory.is_dir():
+        return []
+    change_sets = []
+    for path in sorted(table_directory.glob("*.arrow"), reverse=True):
         try:
             with pa.OSFile(str(path), "rb") as source:
                 reader = pa.ipc.open_file(source)
                 metadata = json.loads((reader.schema.metadata or {})[METADATA_KEY])
-                rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+                row_count = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
             continue
-        change_sets.append(ChangeSet(table=table, rows=rows, path=path, **metadata))
+        change_sets.append(ChangeSet(table=table, rows=row_count, path=path, **metadata))
     return change_sets
 
 
 def find_change_chain(site: Site, table: str, since: str, until: str | None = None) -> list[ChangeSet] | None:
-    """Return the change sets that lead from one snapshot to another, the oldest first.
-
-    None if there is no unbroken way.
+    """Return the change sets that lead from one snapshot to another, the oldest first; None if one is missing.
 
     Parameters
     ----------
@@ -171,18 +171,18 @@ def find_change_chain(site: Site, table: str, since: str, until: str | None = No
     sets_by_snapshot = {change_set.after: change_set for change_set in list_change_sets(site, table)}
     change_chain: list[ChangeSet] = []
     while current_snapshot is not None and current_snapshot != since:
-        step = sets_by_snapshot.pop(current_snapshot, None)
-        if step is None:
+        change_set = sets_by_snapshot.pop(current_snapshot, None)
+        if change_set is None:
             return None
-        change_chain.append(step)
-        current_snapshot = step.before
+        change_chain.append(change_set)
+        current_snapshot = change_set.before
     if current_snapshot == since:
         return change_chain[::-1]
     return None
 
 
 def find_changes_between(site: Site, table: str, since: str, until: str | None = None) -> pa.Table:
-    """Return what is different in one snapshot of a table from another one: from what was kept, or by comparing them.
+    """Return the changes between two snapshots of a table, from stored change sets or by a comparison.
 
     Raises
     ------
@@ -190,8 +190,8 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
         Neither the change sets nor the two snapshots are kept any more; or there is no such table.
     """
     change_chain = find_change_chain(site, table, since, until)
-    if change_chain is not None and change_chain:
-        return join_change_sets([step.load_rows() for step in change_chain])
+    if change_chain:
+        return join_change_sets([change_set.load_rows() for change_set in change_chain])
     target = until or site.store.read_pointers()[1].get(table)
     if target is None:
         raise NotFoundError(f"there is no table {table!r}")
@@ -199,48 +199,42 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
         old_record = site.store.get_record(since)
         new_record = site.store.get_record(target)
     except NotFoundError as error:
-        message = f"what changed in {table} since {since} is not kept any more"
-        raise NotFoundError(message, remedy="read the whole table, and begin anew from its present snapshot") from error
+        raise NotFoundError(
+            f"what changed in {table} since {since} is not kept any more",
+            remedy="read the whole table, and begin anew from its present snapshot",
+        ) from error
     return compare_records(site, old_record, new_record)[0]
 
 
 def compare_records(site: Site, old_record: SnapshotRecord, new_record: SnapshotRecord) -> tuple[pa.Table, TableChange]:
-    """Compare two snapshots that are kept.
+    """Compare two snapshots that still exist.
 
     Raises
     ------
     NotFoundError
-        They are not of one table, or have other columns or keys.
+        They belong to different tables, or have other columns or keys.
     """
-    if old_record.table.qualified_name != new_record.table.qualified_name:
-        raise NotFoundError(
-            f"{old_record.id} is of {old_record.table.qualified_name}, {new_record.id} of "
-            f"{new_record.table.qualified_name}"
-        )
-    change = TableChange(table=new_record.table.qualified_name, rows=new_record.snapshot.rows)
+    name = new_record.table.qualified_name
+    old_name = old_record.table.qualified_name
+    if old_name != name:
+        raise NotFoundError(f"{old_record.id} is of {old_name}, {new_record.id} of {name}")
+    change = TableChange(table=name, rows=new_record.snapshot.rows)
+    primary = new_record.table.primary
     schema = to_nullable_schema(new_record.table.arrow_schema)
-    if (
-        to_nullable_schema(old_record.table.arrow_schema) != schema
-        or old_record.table.primary != new_record.table.primary
-    ):
+    old_schema = to_nullable_schema(old_record.table.arrow_schema)
+    if old_schema != schema or old_record.table.primary != primary:
         raise NotFoundError(
-            f"{old_record.id} and {new_record.id} of {new_record.table.qualified_name} have other columns or keys",
+            f"{old_record.id} and {new_record.id} of {name} have other columns or keys",
             remedy="compare what was published since",
         )
-    primary = new_record.table.primary
     if old_record.id == new_record.id:
-        empty = schema.empty_table().select(list(primary) or schema.names)
-        lists = pa.array([], pa.list_(pa.string()))
-        return empty.append_column(CHANGE_COLUMN, pa.array([], pa.string())).append_column(
-            CHANGED_COLUMNS_COLUMN, lists
-        ), change
-    engine = site.engines.find_engine(old_record.snapshot)
-    differences = compare_snapshots(
-        (engine, old_record.snapshot),
-        (site.engines.find_engine(new_record.snapshot), new_record.snapshot),
-        primary,
-        schema,
-    )
+        change_set = schema.empty_table().select(list(primary) or schema.names)
+        change_set = change_set.append_column(CHANGE_COLUMN, pa.array([], pa.string()))
+        change_set = change_set.append_column(CHANGED_COLUMNS_COLUMN, pa.array([], pa.list_(pa.string())))
+        return change_set, change
+    old_snapshot = (site.engines.find_engine(old_record.snapshot), old_record.snapshot)
+    new_snapshot = (site.engines.find_engine(new_record.snapshot), new_record.snapshot)
+    differences = compare_snapshots(old_snapshot, new_snapshot, primary, schema)
     return build_change_set(differences, change, primary), change
 
 
@@ -248,77 +242,55 @@ def join_change_sets(change_sets: Sequence[pa.Table]) -> pa.Table:
     """Join change sets that follow each other into one."""
     if len(change_sets) == 1:
         return change_sets[0].replace_schema_metadata(None)
-    plain_sets = [
-        step.replace_schema_metadata(None).set_column(
-            step.num_columns - 2, CHANGE_COLUMN, step.column(CHANGE_COLUMN).cast(pa.string())
-        )
-        for step in change_sets
-    ]
-    plain_sets = [
-        step.set_column(
-            step.num_columns - 1,
-            CHANGED_COLUMNS_COLUMN,
-            step.column(CHANGED_COLUMNS_COLUMN).cast(pa.list_(pa.string())),
-        )
-        for step in plain_sets
-    ]
-    rows = pa.concat_tables(plain_sets).combine_chunks()
+    rows = pa.concat_tables([_decode_change_set(change_set) for change_set in change_sets]).combine_chunks()
     key = [name for name in rows.column_names if name not in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN}]
-    rows = rows.append_column(NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
-    first_and_last = rows.group_by(key, use_threads=False).aggregate(
-        [
-            (CHANGE_COLUMN, "first"),
-            (CHANGE_COLUMN, "last"),
-            (NUMBER_COLUMN, "min"),
-            (NUMBER_COLUMN, "max"),
-            (NUMBER_COLUMN, "count"),
-        ]
-    )
-    existed_before = pc.not_equal(first_and_last.column(f"{CHANGE_COLUMN}_first"), ADDED_CHANGE)
-    exists_after = pc.not_equal(first_and_last.column(f"{CHANGE_COLUMN}_last"), REMOVED_CHANGE)
-    change_kind = pc.if_else(existed_before, pc.if_else(exists_after, CHANGED_CHANGE, REMOVED_CHANGE), ADDED_CHANGE)
-    first_and_last = first_and_last.append_column(CHANGE_COLUMN, change_kind).filter(
-        pc.or_(existed_before, exists_after)
-    )
-    return first_and_last.select([*key, CHANGE_COLUMN]).append_column(
-        CHANGED_COLUMNS_COLUMN, _collect_changed_columns(rows, first_and_last, key)
-    )
+    # the first and the last change of a row tell whether it existed before and exists now
+    row_changes = rows.group_by(key, use_threads=False).aggregate([(CHANGE_COLUMN, "first"), (CHANGE_COLUMN, "last")])
+    existed_before = pc.not_equal(row_changes.column(f"{CHANGE_COLUMN}_first"), ADDED_CHANGE)
+    exists_after = pc.not_equal(row_changes.column(f"{CHANGE_COLUMN}_last"), REMOVED_CHANGE)
+    kind_if_existed = pc.if_else(exists_after, CHANGED_CHANGE, REMOVED_CHANGE)
+    change_kinds = pc.if_else(existed_before, kind_if_existed, ADDED_CHANGE)
+    row_changes = row_changes.append_column(CHANGE_COLUMN, change_kinds)
+    row_changes = row_changes.filter(pc.or_(existed_before, exists_after))
+    changed_columns = _collect_changed_columns(rows, row_changes, key)
+    return row_changes.select([*key, CHANGE_COLUMN]).append_column(CHANGED_COLUMNS_COLUMN, changed_columns)
 
 
-def _collect_changed_columns(rows: pa.Table, first_and_last: pa.Table, key: Sequence[str]) -> pa.Array:
-    """Collect the columns that changed; null where a row went and came back."""
-    changed = rows.filter(pc.equal(rows.column(CHANGE_COLUMN), CHANGED_CHANGE))
-    lists = changed.column(CHANGED_COLUMNS_COLUMN)
-    numbers = pc.list_parent_indices(lists)
-    flat_columns = changed.select(list(key)).take(numbers).append_column(CHANGED_COLUMNS_COLUMN, pc.list_flatten(lists))
-    row_places = first_and_last.select(
-        [*key, CHANGE_COLUMN, f"{CHANGE_COLUMN}_first", f"{CHANGE_COLUMN}_last"]
-    ).append_column("hven:place", pa.array(np.arange(first_and_last.num_rows)))
-    column_places = (
-        flat_columns.group_by([*key, CHANGED_COLUMNS_COLUMN])
-        .aggregate([])
-        .join(row_places, keys=list(key), join_type="inner")
-    )
-    column_places = column_places.filter(pc.equal(column_places.column(CHANGE_COLUMN), CHANGED_CHANGE)).sort_by(
-        [("hven:place", "ascending"), (CHANGED_COLUMNS_COLUMN, "ascending")]
-    )
-    counts = np.bincount(np.asarray(column_places.column("hven:place")), minlength=first_and_last.num_rows)
+def _decode_change_set(change_set: pa.Table) -> pa.Table:
+    """Return a change set without dictionaries and metadata, so that it can be joined with others."""
+    kind_position = change_set.num_columns - 2
+    change_kinds = change_set.column(CHANGE_COLUMN).cast(pa.string())
+    name_lists = change_set.column(CHANGED_COLUMNS_COLUMN).cast(pa.list_(pa.string()))
+    plain_set = change_set.replace_schema_metadata(None)
+    plain_set = plain_set.set_column(kind_position, CHANGE_COLUMN, change_kinds)
+    return plain_set.set_column(kind_position + 1, CHANGED_COLUMNS_COLUMN, name_lists)
+
+
+def _collect_changed_columns(rows: pa.Table, row_changes: pa.Table, key: Sequence[str]) -> pa.Array:
+    """Collect the names of the changed columns of each row; null where a row was removed and added again."""
+    changed_rows = rows.filter(pc.equal(rows.column(CHANGE_COLUMN), CHANGED_CHANGE))
+    lists = changed_rows.column(CHANGED_COLUMNS_COLUMN)
+    key_of_name = changed_rows.select(list(key)).take(pc.list_parent_indices(lists))
+    row_names = key_of_name.append_column(CHANGED_COLUMNS_COLUMN, pc.list_flatten(lists))
+    distinct_row_names = row_names.group_by([*key, CHANGED_COLUMNS_COLUMN]).aggregate([])
+    is_changed = pc.equal(row_changes.column(CHANGE_COLUMN), CHANGED_CHANGE)
+    row_positions = pa.array(np.arange(row_changes.num_rows))
+    positions_by_key = row_changes.select(list(key)).append_column(POSITION_COLUMN, row_positions)
+    located_names = distinct_row_names.join(positions_by_key.filter(is_changed), keys=list(key), join_type="inner")
+    located_names = located_names.sort_by([(POSITION_COLUMN, "ascending"), (CHANGED_COLUMNS_COLUMN, "ascending")])
+    counts = np.bincount(np.asarray(located_names.column(POSITION_COLUMN)), minlength=row_changes.num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    is_reappeared = pc.and_(
-        pc.equal(first_and_last.column(CHANGE_COLUMN), CHANGED_CHANGE),
-        pc.or_(
-            pc.equal(first_and_last.column(f"{CHANGE_COLUMN}_first"), REMOVED_CHANGE),
-            pc.equal(first_and_last.column(f"{CHANGE_COLUMN}_last"), ADDED_CHANGE),
-        ),
-    )
-    names = column_places.column(CHANGED_COLUMNS_COLUMN).combine_chunks()
+    was_removed_first = pc.equal(row_changes.column(f"{CHANGE_COLUMN}_first"), REMOVED_CHANGE)
+    was_added_last = pc.equal(row_changes.column(f"{CHANGE_COLUMN}_last"), ADDED_CHANGE)
+    is_reappeared = pc.and_(is_changed, pc.or_(was_removed_first, was_added_last))
+    names = located_names.column(CHANGED_COLUMNS_COLUMN).combine_chunks()
     if isinstance(names, pa.ChunkedArray):
         names = pa.concat_arrays(names.chunks)
     return pa.ListArray.from_arrays(pa.array(offsets), names, mask=pa.array(np.asarray(is_reappeared)))
 
 
 def delete_old_change_sets(site: Site, collection: str) -> None:
-    """Remove what is older than `keep_changes`; called by who holds the collection's lease."""
+    """Delete the change sets that are older than `keep_changes`; the caller holds the lease of the collection."""
     trusted_time = site.store.deletion_clock.get_trusted_time()
     oldest_time = datetime.fromisoformat(trusted_time).timestamp() - site.settings.keep_changes * DAY_SECONDS
     for path in _iterate_change_files(site, collection):
@@ -329,8 +301,9 @@ def delete_old_change_sets(site: Site, collection: str) -> None:
 
 def _iterate_change_files(site: Site, collection: str) -> Iterator[Path]:
     changes_directory = site.settings.data_directory / "sync" / "changes"
-    for table_directory in changes_directory.glob(f"{collection}.*") if changes_directory.is_dir() else ():
-        yield from table_directory.iterdir()
+    if changes_directory.is_dir():
+        for table_directory in changes_directory.glob(f"{collection}.*"):
+            yield from table_directory.iterdir()
 
 
 def _find_table_directory(site: Site, table: str) -> Path:
