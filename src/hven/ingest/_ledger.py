@@ -1,6 +1,6 @@
-"""The ledger of a table that is synchronised: a line for each source row, with what was published from it.
+"""The ledger of a synchronised table: a line for each source row, with the keys of the rows it was published as.
 
-Written as rows are read.
+The ledger is written while the source rows are read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
 
 FILE_PATH_COLUMN = "file.path"
-BATCH_POSITION_COLUMN = "hven.place"  # number of a source row in its batch, where its elements are what is mapped
+BATCH_POSITION_COLUMN = "hven.place"  # position of a source row in its batch, if its array elements are mapped
 KEYS_COLUMN = "keys"
 FINGERPRINT_COLUMNS = ("first", "second", "identity")  # the fingerprint in two words
 SKIPPED_ROW_STATE, PUBLISHED_ROW_STATE, REJECTED_ROW_STATE = 0, 1, 2
@@ -51,7 +51,7 @@ UNIQUE_CHECK = "unique"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceEntry:
-    """One ``source:`` of a table: its columns and its mapping; nothing is read yet."""
+    """One ``source:`` of a table, with its columns and its mapping, before its rows are read."""
 
     spec: SourceSpec
     source: Source
@@ -62,21 +62,15 @@ class SourceEntry:
 
 def build_ledger_schema(table: Table) -> pa.Schema:
     """Return the columns of a table's ledger."""
-    key = pa.struct(
-        [pa.field(column.name, column.type.arrow) for column in table.columns if column.name in table.primary]
-    )
-    return pa.schema(
-        [
-            *((name, pa.uint64()) for name in FINGERPRINT_COLUMNS),
-            ("file", pa.int32()),
-            ("state", pa.int8()),
-            (KEYS_COLUMN, pa.list_(pa.field("item", key))),
-        ]
-    )
+    key_columns = [column for column in table.columns if column.name in table.primary]
+    key = pa.struct([pa.field(column.name, column.type.arrow) for column in key_columns])
+    fingerprint_fields = [(name, pa.uint64()) for name in FINGERPRINT_COLUMNS]
+    keys_field = (KEYS_COLUMN, pa.list_(pa.field("item", key)))
+    return pa.schema([*fingerprint_fields, ("file", pa.int32()), ("state", pa.int8()), keys_field])
 
 
 def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | None:
-    """Return why the rows of a table cannot be followed one by one: then everything is computed, and compared."""
+    """Return why the rows of a table cannot be followed one by one, so that it is computed as a whole and compared."""
     if not table.primary:
         return "the table has no primary key"
     for entry in entries:
@@ -93,47 +87,53 @@ def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | 
 
 
 def list_hashed_columns(entry: SourceEntry) -> list[str]:
-    """Return the source columns that decide what becomes of a row."""
+    """Return the source columns that decide what a row becomes."""
     return sorted(name for name in entry.mapping.needed_columns if name != ROW_NUMBER_COLUMN)
 
 
 def list_identity_columns(entry: SourceEntry, table: Table) -> list[str]:
-    """Return the source columns from which the primary key is made; empty if it does not come from the source."""
+    """Return the source columns that make the primary key; empty if the key does not come from the source."""
     origins_by_column = {column.name: column.origins for column in entry.mapping.table.columns}
-    identity_columns = {name for key in table.primary for name in origins_by_column.get(key, ())} - {
-        ELEMENT_INDEX_COLUMN
-    }
+    identity_columns: set[str] = set()
+    for key_column in table.primary:
+        identity_columns.update(origins_by_column.get(key_column, ()))
+    identity_columns.discard(ELEMENT_INDEX_COLUMN)
     if identity_columns and identity_columns <= set(list_hashed_columns(entry)):
         return sorted(identity_columns)
     return []
 
 
 def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Sequence[SourceEntry], table: Table) -> str:
-    """Sum up all that decides what a source row becomes, but for the row itself."""
+    """Return a digest of everything that decides what a source row becomes, apart from the row itself."""
+    columns = [(column.name, str(column.type)) for column in table.columns]
+    settings = [_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS]
+    source_columns = []
+    for entry in entries:
+        facts = [(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns]
+        source_columns.append(facts)
     signed_values = {
         "method": FINGERPRINT_METHOD,
         "software": hven.__version__,
         "hashes": dict(resource.hashes),
         "site": select_site_values(resource, spec),
         "table": spec.table.qualified_name,
-        "columns": [(column.name, str(column.type)) for column in table.columns],
+        "columns": columns,
         "primary": table.primary,
-        "settings": [_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS],
-        "sources": [
-            [(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns]
-            for entry in entries
-        ],
+        "settings": settings,
+        "sources": source_columns,
     }
-    return hashlib.sha256(json.dumps(signed_values, sort_keys=True, default=str).encode()).hexdigest()
+    text = json.dumps(signed_values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def select_site_values(resource: Resource, spec: TableSpec) -> dict[str, str]:
-    """Return the words of hven.toml (`site.url` ..) that the rows of a table are made with."""
+    """Return the values of hven.toml (`site.url` ..) that the rows of a table use."""
     text = json.dumps([_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS])
-    return {word: value for word, value in resource.site.items() if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)}
+    used_words = [word for word in resource.site if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)]
+    return {word: resource.site[word] for word in used_words}
 
 
-# what hven.toml may say below or beside a descriptor counts as well
+# hven.toml can complete or override parts of a descriptor, so the settings are digested and not only its files
 DIGESTED_SETTINGS = (
     "sources",
     "settings",
@@ -149,50 +149,52 @@ DIGESTED_SETTINGS = (
 
 
 def _to_comparable(value: Any) -> Any:
-    """Write a part of a descriptor without its places."""
+    """Convert a part of a descriptor to JSON, without its places."""
     if isinstance(value, Place):
         return None
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _to_comparable(getattr(value, item.name)) for item in fields(value)}
+        return {setting.name: _to_comparable(getattr(value, setting.name)) for setting in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _to_comparable(item) for key, item in value.items()}
+        return {str(key): _to_comparable(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_to_comparable(item) for item in value]
+        return [_to_comparable(member) for member in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(str(item) for item in value)
+        return sorted(str(member) for member in value)
     return str(value)
 
 
 @dataclass(slots=True, kw_only=True)
 class SyncState:
-    """What the store keeps with a snapshot for the next sync (`Store.syncs`).
+    """The state that the store keeps with a snapshot for the next sync (`Store.syncs`).
 
     Attributes
     ----------
+    signature
+        Digest of everything that decides what a source row becomes.
     ledger
         Name of the file with the lines; None: rows are not followed one by one.
     files
-        ``[entry, name]`` of what the lines' `file` counts.
+        ``[entry, name]`` for each number in the column `file` of the lines.
     listed
-        Entry number -> files as they were, of sources that read file by file (`FileListSource.list_files`); written as
-        Arrow's IPC, packed, for there may be very many.
+        Entry number -> the files of a source that reads file by file (`FileListSource.list_files`). In JSON this is
+        compressed Arrow IPC, because there can be very many files.
     contended
-        Rows that were rejected because another one had their key.
+        Number of rows that were rejected because another row had their key.
     lines, rejected
-        How many source rows there are, how many of them were rejected.
+        Number of source rows, and of the rejected rows among them.
     unread
-        File -> rows that could not be read, and have no line.
+        File -> number of rows that could not be read, and have no line.
     watermark
-        Entry number -> largest value seen: a number, a text, or ``{"time": ..}``.
+        Entry number -> largest value: a number, a text, or ``{"time": ..}``.
     blocks
-        Entry number -> block -> ``[rows, checksum]``, of sources that sum up blocks of keys.
+        Entry number -> block -> ``[rows, checksum]``, for sources that have checksums of blocks of keys.
     full
-        When everything was read last.
+        Time at which everything was read last.
     fed
-        Entry number -> state of a source that tells what has changed since.
+        Entry number -> state of a source that reports its changes.
     waiting
-        Entry number -> documents of its rows that were still to be fetched: their rows must be read again, though
-        nothing of these changed.
+        Entry number -> number of documents that were still to be fetched; their rows must be read again, even if they
+        did not change.
     """
 
     signature: str
@@ -210,21 +212,22 @@ class SyncState:
     waiting: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        listed = {number: _pack_table(files) for number, files in self.listed.items()}
-        return {state_field.name: getattr(self, state_field.name) for state_field in fields(self)} | {"listed": listed}
+        """Return the state as a JSON object."""
+        document = {state_field.name: getattr(self, state_field.name) for state_field in fields(self)}
+        document["listed"] = {number: _pack_table(files) for number, files in self.listed.items()}
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SyncState:
-        """Read what `to_json` gave; raise TypeError or ValueError if another Hven did."""
-        return cls(
-            **{**document, "listed": {number: _unpack_table(text) for number, text in document["listed"].items()}}
-        )
+        """Read a result of `to_json`; raise TypeError or ValueError if another version of Hven wrote it."""
+        listed = {number: _unpack_table(text) for number, text in document["listed"].items()}
+        return cls(**{**document, "listed": listed})
 
 
 def _pack_table(table: pa.Table) -> str:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    write_options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, table.schema, options=write_options) as writer:
         writer.write_table(table)
     return base64.b64encode(sink.getvalue()).decode()
 
@@ -234,7 +237,7 @@ def _unpack_table(text: str) -> pa.Table:
 
 
 def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
-    """Read what was kept with a snapshot; None if nothing was, or another Hven wrote it."""
+    """Read the state that belongs to a snapshot; None if there is none, or another version of Hven wrote it."""
     document = site.store.syncs.load_state(snapshot)
     try:
         if document is None:
@@ -246,26 +249,22 @@ def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
 
 @runtime_checkable
 class InputListSource(Protocol):
-    """A source that is read in part: of the rest, what was said of it before holds."""
+    """A source that reads only some of its files, but describes all of them."""
 
     def list_read_files(self) -> list[dict[str, Any]]:
-        """List what all was read, as provenance has it."""
+        """List all files for the provenance of the table."""
 
 
 def list_read_inputs(source: Source) -> list[dict[str, Any]]:
-    """List what was read of a source, as provenance has it."""
-    return (
-        source.list_read_files()
-        if isinstance(source, InputListSource)
-        else build_file_list(source.list_input_versions()).to_pylist()
-    )
+    """List the inputs of a source for the provenance of the table."""
+    if isinstance(source, InputListSource):
+        return source.list_read_files()
+    file_list = build_file_list(source.list_input_versions())
+    return file_list.to_pylist()
 
 
 class LedgerWriter:
-    """A ledger that is being written. Call `begin_batch` for each batch of source rows.
-
-    Then `finish_ledger`, or `abandon_ledger`.
-    """
+    """Write a ledger. Call `begin_batch` for each batch of source rows, then `finish_ledger` or `abandon_ledger`."""
 
     def __init__(self, directory: Path, table: Table, entries: Sequence[SourceEntry]) -> None:
         self.directory = directory
@@ -284,23 +283,20 @@ class LedgerWriter:
         self._writer: Any = pa.ipc.new_file(self._file, self.schema)
 
     def compute_fingerprints(self, entry: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
-        """Return the fingerprints of source rows; rows of different entries have different ones."""
+        """Return the fingerprints of source rows; equal rows of two entries have different fingerprints."""
         return compute_row_words(batch, entry, self.hashed_columns[entry])
 
     def begin_batch(self, entry: int, batch: pa.RecordBatch) -> LedgerBatch:
-        """Begin the lines of a batch."""
+        """Begin the lines of a batch of source rows."""
         first, second = self.compute_fingerprints(entry, batch)
-        return LedgerBatch(
-            self,
-            batch.num_rows,
-            [first, second, self.compute_identities(entry, batch)],
-            self.get_row_file_numbers(entry, batch),
-        )
+        identities = self.compute_identities(entry, batch)
+        file_numbers = self.get_row_file_numbers(entry, batch)
+        return LedgerBatch(self, batch.num_rows, [first, second, identities], file_numbers)
 
     def compute_identities(self, entry: int, batch: pa.RecordBatch) -> Any:
-        """Return the identities of source rows.
+        """Return the identities of source rows: hashes of their keys.
 
-        One word, for two rows that share it by chance are only looked at more closely.
+        One word is enough: if two rows share it by chance, they are only compared more closely.
         """
         return compute_row_words(batch, entry, self.identity_columns[entry])[0]
 
@@ -310,17 +306,18 @@ class LedgerWriter:
             file_number = self.get_file_number(entry, None)
             return np.full(batch.num_rows, file_number, np.int32)
         names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
-        file_numbers = np.array([self.get_file_number(entry, name) for name in names.dictionary.to_pylist()], np.int32)
-        if len(file_numbers):
-            return file_numbers[np.asarray(names.indices)]
-        return np.zeros(batch.num_rows, np.int32)
+        number_list = [self.get_file_number(entry, name) for name in names.dictionary.to_pylist()]
+        if not number_list:
+            return np.zeros(batch.num_rows, np.int32)
+        file_numbers = np.array(number_list, np.int32)
+        return file_numbers[np.asarray(names.indices)]
 
     def get_file_number(self, entry: int, name: str | None) -> int:
-        """Return the number of a file."""
+        """Return the number of a file; a new file gets the next number."""
         return self.files.setdefault((entry, name), len(self.files))
 
     def get_file_numbers(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
-        """Return the numbers of many files, none twice: entry and name of each."""
+        """Return the numbers of many different files, each as entry and name."""
         if self.files.keys().isdisjoint(files):
             new_numbers = range(len(self.files), len(self.files) + len(files))
             self.files.update(zip(files, new_numbers, strict=True))
@@ -328,16 +325,17 @@ class LedgerWriter:
         return [self.get_file_number(*file_key) for file_key in files]
 
     def write_lines(self, lines: pa.RecordBatch) -> None:
-        """Write lines."""
+        """Write lines to the ledger, and count them."""
+        states = np.asarray(lines.column("state"))
         self.line_count += lines.num_rows
-        self.rejected_count += int(np.count_nonzero(np.asarray(lines.column("state")) == REJECTED_ROW_STATE))
+        self.rejected_count += int(np.count_nonzero(states == REJECTED_ROW_STATE))
         try:
             self._writer.write_batch(lines)
         except OSError as error:
             raise _build_write_error(self._path, error) from error
 
     def finish_ledger(self, name: str) -> str:
-        """Make the file durable under a name, which is given back with its ending."""
+        """Close the file, make it durable under a name, and return the name with its ending."""
         target = self.directory / f"{name}.arrow"
         try:
             self._writer.close()
@@ -350,7 +348,7 @@ class LedgerWriter:
         return target.name
 
     def abandon_ledger(self) -> None:
-        """Remove what was written; may be called twice, and after `finish_ledger`."""
+        """Delete the unfinished file; may be called twice, and after `finish_ledger`."""
         with contextlib.suppress(OSError, pa.ArrowInvalid):
             self._writer.close()
         with contextlib.suppress(OSError):
@@ -372,56 +370,55 @@ class LedgerBatch:
         self._keys: list[pa.StructArray] = []
 
     def record_published(self, source_positions: Places, rows: pa.RecordBatch) -> None:
-        """Record published rows; `source_positions` says from which source row each came."""
-        self._source_positions.append(np.asarray(source_positions, np.int64))
+        """Record published rows, and the position of the source row that each comes from."""
+        positions = np.asarray(source_positions, np.int64)
+        self._source_positions.append(positions)
         key_type = self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type
-        self._keys.append(
-            pa.StructArray.from_arrays(
-                [rows.column(item.name).cast(item.type) for item in key_type], fields=list(key_type)
-            )
-        )
-        self._state[source_positions[self._state[source_positions] != REJECTED_ROW_STATE]] = PUBLISHED_ROW_STATE
+        key_arrays = [rows.column(key_field.name).cast(key_field.type) for key_field in key_type]
+        self._keys.append(pa.StructArray.from_arrays(key_arrays, fields=list(key_type)))
+        is_rejected = self._state[source_positions] == REJECTED_ROW_STATE
+        self._state[source_positions[~is_rejected]] = PUBLISHED_ROW_STATE
 
     def record_rejected(self, source_positions: Places) -> None:
-        """Record source rows of which something was rejected."""
+        """Record the source rows that were rejected, or had a rejected part."""
         self._state[source_positions] = REJECTED_ROW_STATE
 
     def write_lines(self) -> None:
-        """Write the lines."""
+        """Write the lines of the batch to the ledger."""
+        schema = self._ledger_writer.schema
+        keys_type = schema.field(KEYS_COLUMN).type
         source_positions = np.concatenate([np.zeros(0, np.int64), *self._source_positions])
         if self._keys:
             keys = pa.concat_arrays(self._keys)
         else:
-            keys = pa.array([], self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type)
-        if len(source_positions) and np.any(source_positions[1:] < source_positions[:-1]):
+            keys = pa.array([], keys_type.value_type)
+        is_unordered = np.any(source_positions[1:] < source_positions[:-1])
+        if is_unordered:
             order = np.argsort(source_positions, kind="stable")
             source_positions = source_positions[order]
             keys = keys.take(pa.array(order))
         counts = np.bincount(source_positions, minlength=self._row_count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        lists = pa.ListArray.from_arrays(pa.array(offsets), keys)
-        arrays = [
-            *(pa.array(hash_words) for hash_words in self._hashes),
-            pa.array(self._files),
-            pa.array(self._state),
-            lists.cast(self._ledger_writer.schema.field(KEYS_COLUMN).type),
-        ]
-        self._ledger_writer.write_lines(pa.RecordBatch.from_arrays(arrays, schema=self._ledger_writer.schema))
+        key_lists = pa.ListArray.from_arrays(pa.array(offsets), keys).cast(keys_type)
+        hash_arrays = [pa.array(hash_words) for hash_words in self._hashes]
+        arrays = [*hash_arrays, pa.array(self._files), pa.array(self._state), key_lists]
+        self._ledger_writer.write_lines(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 def compute_row_words(batch: pa.RecordBatch, entry: int, columns: Sequence[str]) -> tuple[Any, Any]:
-    """Hash rows of one entry over some columns; without columns all have the same words."""
-    number = pa.array(np.full(batch.num_rows, entry, np.int16))
-    return compute_fingerprints([number, *(batch.column(name) for name in columns)], batch.num_rows)
+    """Hash the rows of an entry over some columns; without columns, all rows have the same hash."""
+    entry_numbers = pa.array(np.full(batch.num_rows, entry, np.int16))
+    arrays = [entry_numbers, *(batch.column(name) for name in columns)]
+    return compute_fingerprints(arrays, batch.num_rows)
 
 
 def find_ledger_directory(site: Site, table: str) -> Path:
-    """Return where the ledgers of a table lie: beside the rows, for all machines that share them."""
+    """Return the directory of a table's ledgers: beside the rows, so that machines that share the rows share them."""
     return site.settings.data_directory / "sync" / "ledgers" / table
 
 
 def read_ledger(site: Site, table: str, name: str) -> pa.Table | None:
-    """Map a ledger's lines; None if the file is lost or damaged."""
+    """Map the lines of a ledger into memory; None if the file is lost or damaged."""
     path = find_ledger_directory(site, table) / name
     try:
         with pa.memory_map(str(path)) as source:
@@ -440,24 +437,25 @@ def measure_ledger(site: Site, table: str, name: str) -> int | None:
 
 
 def delete_unused_ledgers(site: Site, collection: str) -> None:
-    """Remove ledgers whose snapshots are gone; called by who holds the collection's lease."""
+    """Delete the ledgers whose snapshots are gone; the caller holds the lease of the collection."""
     ledgers = site.store.syncs.map_ledgers(collection)
+    kept_snapshots: set[str] = set()
     if ledgers:
-        kept_snapshots = site.store.list_snapshot_ids(collection)
-    else:
-        kept_snapshots = set()
+        kept_snapshots = set(site.store.list_snapshot_ids(collection))
     deleted_snapshots = ledgers.keys() - kept_snapshots
     if deleted_snapshots:
         site.store.syncs.delete_states(deleted_snapshots)
-    names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept_snapshots}
+    used_names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept_snapshots}
     ledgers_directory = site.settings.data_directory / "sync" / "ledgers"
-    for table_directory in ledgers_directory.glob(f"{collection}.*") if ledgers_directory.is_dir() else ():
+    if not ledgers_directory.is_dir():
+        return
+    for table_directory in ledgers_directory.glob(f"{collection}.*"):
         for path in table_directory.iterdir():
-            if path.name not in names:
+            if path.name not in used_names:
                 with contextlib.suppress(OSError):
                     path.unlink()
         with contextlib.suppress(OSError):
-            table_directory.rmdir()  # if it is empty
+            table_directory.rmdir()  # fails unless it is empty
 
 
 def _build_write_error(path: Path, error: OSError) -> StorageError:

@@ -20,27 +20,33 @@ if TYPE_CHECKING:
     from hven.ingest.quality import FlagStatistics
     from hven.model import Deviation
 
-MAX_OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
+MAX_OFFENDERS = 10  # rows of each rule in the report; the rejects file has all of them
 
-MAX_REASONS = 3  # why rows were rejected, in one sentence
+MAX_REASONS = 3  # reasons for rejected rows in one sentence
 
-MAX_SHOWN_GROUPS = 5  # groups that are shown
+MAX_SHOWN_GROUPS = 5  # groups of rows in the text of the report
 
-MAX_COUNTED_RULES = 500  # different rules that are counted one by one
+MAX_COUNTED_RULES = 500  # rules with a count of their own; further rules share one
 
-MAX_SAMPLES = 5  # changed rows of each kind that are shown
+MAX_SAMPLES = 5  # changed rows of each kind in the report
+
+SUMMARY_KEYS = ("read", "skipped", "rejected", "published", "snapshot")  # counts of a table in the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offender:
-    """One row that breaks a rule: where it stands in the source, and the value.
+    """A row that breaks a rule: its place in the source, and the value.
 
     Attributes
     ----------
     file
-        Its name; None: the source has no files.
+        Name of its file; None: the source has no files.
+    row
+        Number of the row in the file; None: unknown.
     column
-        The one at fault; None: several.
+        Column of the value; None: the rule is about several columns.
+    value
+        The value as text; None: unknown.
     """
 
     file: str | None
@@ -50,41 +56,35 @@ class Offender:
 
     def __str__(self) -> str:
         # of the data: a header and comments are not counted
-        if self.row is not None:
-            row = f"row {self.row:,}"
-        else:
-            row = ""
-        where = " ".join(part for part in (self.file, row) if part) or "?"
-        # on one line
+        # the row number counts rows of data: a header and comments are not counted
+        row = f"row {self.row:,}" if self.row is not None else ""
+        location = " ".join(part for part in (self.file, row) if part) or "?"
+        value = None
         if self.value is not None:
-            value = " ".join(str(self.value).split())[:80]
-        else:
-            value = None
+            value = " ".join(str(self.value).split())[:80]  # on one line
         if self.column:
-            value_text = f": {self.column} = {value}"
-        elif value:
-            value_text = f": {value}"
-        else:
-            value_text = ""
-        return where + value_text
+            return f"{location}: {self.column} = {value}"
+        if value:
+            return f"{location}: {value}"
+        return location
 
 
 @dataclass(slots=True, kw_only=True)
 class RuleFinding:
-    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside.
-
-    ``warning``, ``info``: published all the same.
+    """How often a rule was broken, and by which rows first.
 
     Attributes
     ----------
+    rule
+        Name of the rule.
     message
         What is wrong with these rows.
     severity
-        As above.
+        ``error``: the rows were rejected; ``warning`` and ``info``: they were published.
     count
-        Of rows.
+        Number of rows.
     offenders
-        The first of them.
+        The first rows.
     """
 
     rule: str
@@ -96,26 +96,29 @@ class RuleFinding:
 
 @dataclass(slots=True, kw_only=True)
 class TableReport:
-    """What happened to one table.
+    """The result of a run for one table.
 
     Attributes
     ----------
+    table
+        ``schema.table``.
     read, skipped, rejected, published
-        Source rows read; left out by ``where``; kept aside; rows written (granules: several of one source row).
+        Number of source rows that were read, left out by ``where``, and rejected; and of rows that were written (with
+        granules, several from one source row).
     findings
-        By the name of the rule.
+        Findings by the name of the rule.
     deviations
         What the readers of its sources narrowed, dropped or reinterpreted, with counts.
     seconds
-        Time by step: read, map, check, stage (these overlap), finish.
+        Time of each step: read, map, check, stage (these overlap), finish.
     snapshot
-        Id of the new one; None: there is none.
+        Id of the new snapshot; None: there is none.
     bytes
-        Of its files.
+        Size of its files.
     rejects
-        Path of the file of rows that were kept aside.
+        Path of the file of rejected rows.
     quality
-        What the flags of all its rows say, those that were not read this time included; None: it has no flags.
+        Statistics of the flags of all its rows, unchanged rows included; None: it has no flags.
     """
 
     table: str
@@ -132,20 +135,20 @@ class TableReport:
     quality: FlagStatistics | None = None
 
     def add_finding(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
-        """Count rows that break a rule; the first few are kept.
+        """Count rows that break a rule, and keep the first of them.
 
         Parameters
         ----------
         rule
-            Its name.
+            Name of the rule.
         message
-            What is wrong with them.
+            What is wrong with the rows.
         severity
-            ``error`` or ``warning``.
+            ``error``, ``warning`` or ``info``.
         count
-            Of rows.
+            Number of rows.
         offenders
-            Some of them.
+            Some of these rows.
         """
         if rule not in self.findings and len(self.findings) >= MAX_COUNTED_RULES:
             rule = f"other {severity}s"
@@ -155,18 +158,18 @@ class TableReport:
         finding.offenders.extend(offenders[: MAX_OFFENDERS - len(finding.offenders)])
 
     def add_step_time(self, step: str, start_time: float) -> float:
-        """Add the time since a moment to what a step took.
+        """Add the time since a moment to the time of a step.
 
         Parameters
         ----------
         step
-            Its name.
+            Name of the step.
         start_time
-            Seconds, as `time.perf_counter` has them.
+            Begin of the step, in seconds of `time.perf_counter`.
 
         Returns
         -------
-        now
+        current_time
             Seconds of the same clock, for the next step.
         """
         current_time = time.perf_counter()
@@ -174,73 +177,68 @@ class TableReport:
         return current_time
 
     def summarize_rejects(self) -> str:
-        """Summarize how many rows were rejected, why, and where they are.
+        """Summarize how many rows were rejected, why, and which file has them.
 
         Returns
         -------
         text
-            Empty: none was.
+            One sentence; empty if no row was rejected.
         """
         if not self.rejected:
             return ""
-        most_frequent = sorted(
-            (item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count
-        )
-        reasons = ", ".join(f"{item.message} ({item.count:,})" for item in most_frequent[:MAX_REASONS]) + (
-            ", ..." if len(most_frequent) > MAX_REASONS else ""
-        )
-        return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {reasons}" + (
-            f"; they are in {self.rejects}" if self.rejects else ""
-        )
+        errors = [finding for finding in self.findings.values() if finding.severity == "error"]
+        errors.sort(key=lambda finding: -finding.count)
+        reasons = ", ".join(f"{finding.message} ({finding.count:,})" for finding in errors[:MAX_REASONS])
+        text = f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {reasons}"
+        if len(errors) > MAX_REASONS:
+            text += ", ..."
+        if self.rejects:
+            text += f"; they are in {self.rejects}"
+        return text
 
     def add_deviation(self, deviation: Deviation) -> None:
-        """Add what a reader narrows, drops or reinterprets.
+        """Add a deviation of a source, such as a value that its reader narrows, drops or reinterprets.
 
         Parameters
         ----------
         deviation
-            The record; counts of the same kind, column and message are added up.
+            The deviation; counts of the same kind, column and message are added up.
         """
         add_deviation(self.deviations, deviation)
 
     def format_deviations(self) -> list[str]:
         """Format the deviations for a person, one line each."""
-        return [f"  warning: {item}" + (f"; {item.remedy}" if item.remedy else "") for item in self.deviations]
+        lines = []
+        for deviation in self.deviations:
+            remedy = f"; {deviation.remedy}" if deviation.remedy else ""
+            lines.append(f"  warning: {deviation}{remedy}")
+        return lines
 
     def summarize_quality(self) -> list[str]:
-        """Summarize what the flags say, and where rejects are.
+        """Summarize the quality flags, and name the file of rejected rows.
 
         Returns
         -------
         lines
-            One for all rows, one for each of the groups with the largest share of flagged rows.
+            One line for all rows, and one for each of the groups with the largest share of flagged rows.
         """
+        lines = []
+        if self.quality is not None:
+            lines.append(f"  {self.quality.format_text()}")
+            flagged_groups = [group for group in self.quality.groups if group.flagged]
+            flagged_groups.sort(key=lambda group: -group.flagged / group.rows)
+            for group in flagged_groups[:MAX_SHOWN_GROUPS]:
+                group_name = ", ".join(value or "NULL" for value in group.of)
+                clean_share = format_percent(group.rows - group.flagged, group.rows)
+                lines.append(f"    {group_name}: {clean_share} of {group.rows:,}")
         if self.rejects:
-            reject_lines = [f"  kept aside in {self.rejects}"]
-        else:
-            reject_lines = []
-        quality = self.quality
-        if quality is None:
-            return reject_lines
-        worst_groups = sorted(
-            (group for group in quality.groups if group.flagged), key=lambda group: -group.flagged / group.rows
-        )[:MAX_SHOWN_GROUPS]
-        return [
-            f"  {quality.format_text()}",
-            *(
-                (
-                    f"    {', '.join(value or 'NULL' for value in group.of)}: "
-                    f"{format_percent(group.rows - group.flagged, group.rows)} of {group.rows:,}"
-                )
-                for group in worst_groups
-            ),
-            *reject_lines,
-        ]
+            lines.append(f"  kept aside in {self.rejects}")
+        return lines
 
 
 @dataclass(slots=True, kw_only=True)
 class TestResult:
-    """One of the descriptor's tests."""
+    """The result of one of the descriptor's tests."""
 
     name: str
     passed: bool
@@ -249,31 +247,33 @@ class TestResult:
 
 @dataclass(slots=True, kw_only=True)
 class TableChange:
-    """What changed in one table.
+    """The changes of one table by a run.
 
     Attributes
     ----------
+    table
+        ``schema.table``.
     how
         What was read, in words: ``everything``, ``since 2026-11-18``, ``2 of 40 files``.
     why
         Why everything was computed anew, if it was.
     read, mapped
-        Source rows that were read; those of them that had to be mapped and checked.
+        Number of source rows that were read, and of those that had to be mapped and checked.
     rows
-        Rows of the table afterwards.
+        Number of rows of the table afterwards.
     added, removed, changed
-        Published rows.
+        Number of published rows.
     columns
-        Column -> in how many of the changed rows it differs.
+        Column -> number of changed rows in which it differs.
     samples
-        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the
-        columns that differ.
+        A few of the changes: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after
+        have the columns that differ.
     new
-        True if the table was not published before, or with other columns: nothing to compare with.
+        True if the table was not published before, or had other columns, so that there is nothing to compare with.
     described
-        True if the source says other units or descriptions of its columns.
+        True if the source gives other units or descriptions of its columns.
     watermark
-        The largest one that the source has shown, as text.
+        The largest watermark of the source, as text.
     """
 
     table: str
@@ -293,23 +293,21 @@ class TableChange:
 
     @property
     def has_changes(self) -> bool:
-        """True if the table is another one than before."""
+        """True if the table differs from the published one."""
         return self.new or self.described or bool(self.added or self.removed or self.changed)
 
     def collect_counts(self) -> dict[str, Any]:
         """Return the counts alone."""
-        return {
-            key: getattr(self, key)
-            for key in ("how", "read", "mapped", "rows", "added", "removed", "changed", "columns", "new", "watermark")
-        }
+        keys = ("how", "read", "mapped", "rows", "added", "removed", "changed", "columns", "new", "watermark")
+        return {key: getattr(self, key) for key in keys}
 
     def format_summary(self) -> str:
-        """Summarize what changed in one line.
+        """Summarize the changes in one line.
 
         Returns
         -------
         text
-            Counts of rows that were added, changed, removed.
+            Counts of rows that were added, changed and removed.
         """
         if self.new:
             return f"{self.table}: {self.rows:,} rows, all new"
@@ -318,48 +316,50 @@ class TableChange:
         return f"{self.table}: {', '.join(counts) or 'no change'}, {self.rows:,} rows"
 
     def format_text(self) -> str:
-        """Summarize it in one line, with what was read."""
+        """Summarize the changes in one line, with what was read."""
         return f"{self.format_summary()} ({self.how} read)"
 
 
 @dataclass(slots=True, kw_only=True)
 class IngestReport:
-    """What an ingest or a sync of a collection did.
+    """The report of an ingest, a sync or a push.
 
     Attributes
     ----------
+    collection
+        Name of the collection.
     run
-        Its id.
+        Id of the run.
     started
-        ISO time, UTC.
+        Start of the run: ISO time, UTC.
     tables
-        What happened to each.
+        The report of each table.
     warnings
-        Sentences about the whole.
+        Warnings about the run as a whole.
     tests
-        Of the descriptor, with what came of them.
+        Results of the descriptor's tests.
     seconds
-        That it took.
+        Duration of the run.
     published
         True if readers see the new rows.
     followers
-        Tables of other collections that were made anew from this one's, and published with it.
+        Tables of other collections that were made anew from this collection, and published with it.
     sample
-        Rows of each source that were read; None: all.
+        Number of rows of each source that were read; None: all.
     dry_run
-        Nothing was published on purpose.
+        True if the run was not to publish anything.
     error
-        What ended it; None: nothing.
+        The error that ended the run; None: there was none.
     path
-        Where this report stands as JSON.
+        Path of this report as JSON.
     kind
         ``ingest``, ``sync``, ``push``.
     changes
-        Qualified table -> what a sync changed.
+        Qualified table -> its changes in a sync.
     accepted
-        True if guards were not to stop it.
+        True if the guards were not to stop the run.
     by
-        Who pushed; None: of another kind of run.
+        The user who pushed; None: another kind of run.
     """
 
     collection: str
@@ -382,16 +382,16 @@ class IngestReport:
 
     @property
     def merges_changes(self) -> bool:
-        """True if what changed is merged into what is published."""
+        """True if the run merges changes into the published tables."""
         return self.kind in {"sync", "push"}
 
     @property
     def has_changes(self) -> bool:
-        """True if a sync made any table another one than before."""
+        """True if a sync changed any table."""
         return any(change.has_changes for change in self.changes.values())
 
     def get_or_create_change(self, name: str) -> TableChange:
-        """Return what is told of a table's changes; begin to if nothing is.
+        """Return the changes of a table; create them if there are none.
 
         Parameters
         ----------
@@ -402,51 +402,51 @@ class IngestReport:
 
     @property
     def row_count(self) -> int:
-        """Rows of all tables."""
+        """Number of rows of all tables."""
         return sum(table.published for table in self.tables.values())
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole report as a JSON object."""
         document = asdict(self)
-        omitted_keys = {
-            "kind",
-            *(() if self.merges_changes else ("changes", "accepted")),
-            *(() if self.by else ("by",)),
-        }
-        kept_items = {key: value for key, value in document.items() if key not in omitted_keys}
+        del document["kind"]
+        if not self.by:
+            del document["by"]
         if self.merges_changes:
-            return {**kept_items, "changed": self.has_changes}
-        return kept_items
+            document["changed"] = self.has_changes
+        else:
+            del document["changes"]
+            del document["accepted"]
+        return document
 
     def summarize_counts(self) -> dict[str, Any]:
-        """Return the counts alone, for the system state."""
-        keys = ("read", "skipped", "rejected", "published", "snapshot")
-        tables = {
-            name: {key: getattr(table, key) for key in keys}
-            | ({"quality": table.quality.to_json()} if table.quality is not None else {})
-            for name, table in self.tables.items()
-        }
-        changes = {
-            "published": self.published,
-            "changes": {name: change.collect_counts() for name, change in self.changes.items()},
-        }
-        return {
+        """Return the counts alone, for the store."""
+        tables: dict[str, dict[str, Any]] = {}
+        for name, table in self.tables.items():
+            tables[name] = {key: getattr(table, key) for key in SUMMARY_KEYS}
+            if table.quality is not None:
+                tables[name]["quality"] = table.quality.to_json()
+        deviation_count = sum(len(table.deviations) for table in self.tables.values())
+        summary = {
             "tables": tables,
             "seconds": round(self.seconds, 3),
-            "warnings": len(self.warnings) + sum(len(table.deviations) for table in self.tables.values()),
+            "warnings": len(self.warnings) + deviation_count,
             "sample": self.sample,
             "dry_run": self.dry_run,
-            **(changes if self.merges_changes else {}),
-            **({"by": self.by} if self.by else {}),
         }
+        if self.merges_changes:
+            summary["published"] = self.published
+            summary["changes"] = {name: change.collect_counts() for name, change in self.changes.items()}
+        if self.by:
+            summary["by"] = self.by
+        return summary
 
     def write_report(self, directory: Path) -> None:
-        """Write the report beside the rejects of its run.
+        """Write the report to the directory of its run, beside the rejected rows.
 
         Parameters
         ----------
         directory
-            Of the run; made if it is not there.
+            Directory of the run; created if it does not exist.
         """
         directory.mkdir(parents=True, exist_ok=True)
         target = directory / "report.json"
@@ -459,47 +459,44 @@ class IngestReport:
         Returns
         -------
         text
-            Of several lines.
+            Several lines.
         """
-        sync = self.merges_changes
-        if self.dry_run:
-            unpublished_text = "nothing was published (dry run)"
-        elif sync:
-            unpublished_text = "nothing to publish"
+        if self.published:
+            outcome = "published"
+        elif self.dry_run:
+            outcome = "nothing was published (dry run)"
+        elif self.merges_changes:
+            outcome = "nothing to publish"
         else:
-            unpublished_text = "nothing was published"
-        outcome = "published" if self.published else unpublished_text
+            outcome = "nothing was published"
         duration_text = f"{self.seconds:.1f} s"
-        if sync:
+        if self.merges_changes:
+            table_lines = self._format_changes()
             closing_text = f"{outcome}, {duration_text}"
         else:
+            table_lines = self._format_tables()
             closing_text = f"{self.row_count:,} rows in {duration_text}, {outcome}"
-        return "\n".join(
-            [
-                *(self._format_changes() if sync else self._format_tables()),
-                *self._format_general_notes(),
-                f"{self.collection}: {closing_text}",
-            ]
-        )
+        lines = [*table_lines, *self._format_general_notes(), f"{self.collection}: {closing_text}"]
+        return "\n".join(lines)
 
     def _format_tables(self) -> Iterator[str]:
         for name, table in self.tables.items():
-            row_notes = [
-                f"{count:,} {word}"
-                for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected"))
-                if count
-            ]
-            yield f"{name}: {table.published:,} rows" + (
-                f" ({', '.join(row_notes)} of {table.read:,} read)" if row_notes else ""
-            )
+            row_notes = []
+            if table.skipped:
+                row_notes.append(f"{table.skipped:,} left out by where")
+            if table.rejected:
+                row_notes.append(f"{table.rejected:,} rejected")
+            line = f"{name}: {table.published:,} rows"
+            if row_notes:
+                line += f" ({', '.join(row_notes)} of {table.read:,} read)"
+            yield line
             for finding in table.findings.values():
-                count = f"{finding.count:,} {'row' if finding.count == 1 else 'rows'}"
-                if finding.rule.partition(": ")[2].startswith(
-                    ("without ", "region ")
-                ):  # nothing is wrong with these rows
-                    yield f"  {finding.severity}: {count} {finding.message}"
+                count_text = _count_finding_rows(finding)
+                reason = finding.rule.partition(": ")[2]
+                if reason.startswith(("without ", "region ")):  # nothing is wrong with these rows
+                    yield f"  {finding.severity}: {count_text} {finding.message}"
                     continue
-                yield f"  {finding.severity}: {finding.message}: {count}"
+                yield f"  {finding.severity}: {finding.message}: {count_text}"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
             yield from table.summarize_quality()
@@ -510,25 +507,30 @@ class IngestReport:
             if change.why:
                 yield f"  everything was computed anew: {change.why}"
             if change.columns:
-                yield "  differing columns: " + ", ".join(
-                    f"{column} ({count:,})" for column, count in sorted(change.columns.items())
-                )
+                column_counts = (f"{column} ({count:,})" for column, count in sorted(change.columns.items()))
+                yield f"  differing columns: {', '.join(column_counts)}"
             table = self.tables.get(name)
             if table is None:
                 continue
             for finding in table.findings.values():
                 if finding.severity == "info":
                     continue
-                rows = "row" if finding.count == 1 else "rows"
-                yield f"  {finding.severity}: {finding.message}: {finding.count:,} {rows} of those that were read anew"
+                count_text = _count_finding_rows(finding)
+                yield f"  {finding.severity}: {finding.message}: {count_text} of those that were read anew"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
             yield from table.summarize_quality()
 
     def _format_general_notes(self) -> Iterator[str]:
-        """List what is not of one table: what follows it, warnings, tests."""
-        yield from (f"{name}: {table.published:,} rows, made anew from it" for name, table in self.followers.items())
-        yield from (f"warning: {warning}" for warning in self.warnings)
-        yield from (
-            f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests
-        )
+        """Yield the lines that belong to no table: dependent tables, warnings and tests."""
+        for name, table in self.followers.items():
+            yield f"{name}: {table.published:,} rows, made anew from it"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
+        for test in self.tests:
+            result = "passed" if test.passed else f"FAILED: {test.message}"
+            yield f"test {test.name}: {result}"
+
+
+def _count_finding_rows(finding: RuleFinding) -> str:
+    return "1 row" if finding.count == 1 else f"{finding.count:,} rows"
