@@ -1,4 +1,4 @@
-"""Compute fingerprints of rows: 128 bits each, over whole columns at a time.
+"""Compute 128-bit fingerprints of rows, over whole columns at a time.
 
 Equal values have equal fingerprints, in every batch and every process.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-FINGERPRINT_METHOD = "hven-1"  # written into ledgers: those of another method know no row
+FINGERPRINT_METHOD = "hven-1"  # written to ledgers; a ledger of another method knows no row
 
-# odd numbers of equally many ones and zeros (splitmix64, xxHash); nothing here is secret
+# odd numbers with as many ones as zeros (splitmix64, xxHash); they need not be secret
 _MIX_MULTIPLIER_1, _MIX_MULTIPLIER_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _FOLD_MULTIPLIER_1, _FOLD_MULTIPLIER_2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
 _NULL_WORD, _SEED = np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5)
@@ -29,7 +29,7 @@ _POSITION_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_29 = (np.uint64(bits) for bits in (30, 27, 31, 29))
 # bytes of a word that belong to the value
 _TAIL_MASKS = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
-MAX_VECTORISED_TEXT_BYTES = 512  # bytes; longer texts are hashed one by one: their bytes weigh more than the calls
+MAX_VECTORISED_TEXT_BYTES = 512  # longer texts are hashed one by one: their bytes cost more than the calls
 
 
 def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[Words, Words]:
@@ -38,13 +38,15 @@ def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[W
     Parameters
     ----------
     columns
-        In an order that stays; of any type.
+        Columns of any type, always in the same order.
+    row_count
+        Number of rows.
 
     Returns
     -------
     first, second
-        Two independent words for each row. Two different rows among n have the same ones with a chance of about n**2 /
-        7e38.
+        Two independent words for each row. Among n rows, the chance that two different rows have the same words is
+        about n**2 / 7e38.
     """
     first: Words = np.full(row_count, _SEED, np.uint64)
     second: Words = np.full(row_count, ~_SEED, np.uint64)
@@ -55,7 +57,7 @@ def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[W
 
 
 def _fold_word(first: Words, second: Words, word: Words) -> None:
-    """Fold one more word into both sums."""
+    """Mix one more word into both hashes."""
     first ^= word
     first *= _FOLD_MULTIPLIER_1
     first ^= first >> _SHIFT_31
@@ -65,7 +67,7 @@ def _fold_word(first: Words, second: Words, word: Words) -> None:
 
 
 def _apply_finalizer(words: Words) -> Words:
-    """Spread every bit over the word; no two words become one."""
+    """Spread each bit over the whole word; the function is one-to-one."""
     mixed = words ^ (words >> _SHIFT_30)
     mixed *= _MIX_MULTIPLIER_1
     mixed ^= mixed >> _SHIFT_27
@@ -75,7 +77,7 @@ def _apply_finalizer(words: Words) -> Words:
 
 
 def _encode_values(values: Any) -> list[Words]:
-    """Encode each value as one or several words; null is a word of its own."""
+    """Encode each value as one or several words; null has a word of its own."""
     values = _unwrap_array(values)
     if pa.types.is_null(values.type):
         return [np.full(len(values), _NULL_WORD, np.uint64)]
@@ -118,7 +120,12 @@ def _encode_by_type(values: Any) -> list[Words]:
     return _encode_fixed_width(values)
 
 
-_LIST_TYPE_TESTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_map)
+_LIST_TYPE_TESTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_map,
+)
 _KNOWN_TYPE_TESTS = (
     pa.types.is_null,
     pa.types.is_string,
@@ -134,29 +141,32 @@ _KNOWN_TYPE_TESTS = (
 
 
 def _encode_fixed_width(values: Any) -> list[Words]:
-    """Read values as they stand in memory, eight bytes at a time."""
-    size = values.type.byte_width
+    """Read values as they are in memory, eight bytes at a time."""
+    value_bytes = values.type.byte_width
     count = len(values)
     data = values.buffers()[1]
     if not count or data is None:
         return [np.zeros(count, np.uint64)]
-    if size in {1, 2, 4, 8}:
-        unsigned_values = np.frombuffer(data, f"<u{size}", count, values.offset * size)
+    offset_bytes = values.offset * value_bytes
+    if value_bytes in {1, 2, 4, 8}:
+        unsigned_values = np.frombuffer(data, f"<u{value_bytes}", count, offset_bytes)
         return [_apply_finalizer(unsigned_values.astype(np.uint64))]
-    raw = np.frombuffer(data, np.uint8, count * size, values.offset * size).reshape(count, size)
-    padded = np.zeros((count, -(-size // 8) * 8), np.uint8)
-    padded[:, :size] = raw
+    raw = np.frombuffer(data, np.uint8, count * value_bytes, offset_bytes).reshape(count, value_bytes)
+    words_per_value = -(-value_bytes // 8)
+    padded = np.zeros((count, words_per_value * 8), np.uint8)
+    padded[:, :value_bytes] = raw
     return [_apply_finalizer(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
 
 
-def _encode_texts(values: Any, width: Any) -> list[Words]:
+def _encode_texts(values: Any, offset_type: Any) -> list[Words]:
     count = len(values)
     _, offsets, data = values.buffers()
     first: Words = np.zeros(count, np.uint64)
     second: Words = np.zeros(count, np.uint64)
     if not count:
         return [first, second]
-    ends = np.frombuffer(offsets, width, count + 1, values.offset * np.dtype(width).itemsize).astype(np.int64)
+    offset_bytes = values.offset * np.dtype(offset_type).itemsize
+    ends = np.frombuffer(offsets, offset_type, count + 1, offset_bytes).astype(np.int64)
     lengths = np.diff(ends)
     _fold_word(first, second, _apply_finalizer(lengths.astype(np.uint64)))
     begin = int(ends[0])
@@ -170,9 +180,9 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
     long_texts = lengths > MAX_VECTORISED_TEXT_BYTES
     if long_texts.any():
         for row_number in np.flatnonzero(long_texts):
-            digest = hashlib.blake2b(
-                raw[starts[row_number] : starts[row_number] + lengths[row_number]].data, digest_size=16
-            ).digest()
+            start = starts[row_number]
+            text = raw[start : start + lengths[row_number]]
+            digest = hashlib.blake2b(text.data, digest_size=16).digest()
             first[row_number], second[row_number] = np.frombuffer(digest, "<u8")
         lengths = np.where(long_texts, 0, lengths)
     active: Any = slice(None)
@@ -188,7 +198,7 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
         text_words = words[starts[active] + 8 * step]
         if int(remaining_bytes.min()) < 8:
             text_words = text_words & _TAIL_MASKS[np.minimum(remaining_bytes, 8)]
-        # views, if all values are that long
+        # these are views if all texts have such a word, and copies otherwise
         first_sums = first[active]
         second_sums = second[active]
         _fold_word(first_sums, second_sums, _apply_finalizer(text_words))
@@ -198,7 +208,7 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
 
 
 def _encode_lists(values: Any) -> list[Words]:
-    """Sum up the elements, each turned by its place."""
+    """Sum the hashes of the elements, each mixed with its position in the list."""
     list_type = values.type
     count = len(values)
     if pa.types.is_fixed_size_list(list_type):
@@ -208,18 +218,20 @@ def _encode_lists(values: Any) -> list[Words]:
     else:
         ends = np.asarray(values.offsets).astype(np.int64)
         if pa.types.is_map(list_type):
-            inner = pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
+            all_elements = pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
         else:
-            inner = values.values
-        elements = inner.slice(int(ends[0]), int(ends[-1] - ends[0]))
-        ends = ends - ends[0]
+            all_elements = values.values
+        first_element = int(ends[0])
+        elements = all_elements.slice(first_element, int(ends[-1]) - first_element)
+        ends = ends - first_element
     lengths = np.diff(ends)
-    element_positions = (np.arange(len(elements), dtype=np.int64) - np.repeat(ends[:-1], lengths)).astype(np.uint64)
+    list_starts = np.repeat(ends[:-1], lengths)
+    element_positions = (np.arange(len(elements), dtype=np.int64) - list_starts).astype(np.uint64)
+    length_terms = lengths.astype(np.uint64) * _POSITION_MULTIPLIER
     list_words = []
-    for word in compute_fingerprints([elements], len(elements)):
-        mixed_words = _apply_finalizer(word + element_positions * _POSITION_MULTIPLIER)
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_words, dtype=np.uint64)])
-        list_words.append(
-            _apply_finalizer(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _POSITION_MULTIPLIER)
-        )
+    for element_words in compute_fingerprints([elements], len(elements)):
+        mixed_words = _apply_finalizer(element_words + element_positions * _POSITION_MULTIPLIER)
+        running_sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_words, dtype=np.uint64)])
+        list_sums = running_sums[ends[1:]] - running_sums[ends[:-1]]
+        list_words.append(_apply_finalizer(list_sums + length_terms))
     return list_words

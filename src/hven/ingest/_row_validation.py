@@ -1,7 +1,4 @@
-"""Checks of mapped rows, whole columns at a time.
-
-Lost values, nulls, ranges, codes, the sphere, and the descriptor's rules.
-"""
+"""Check mapped rows, whole columns at a time: types, nulls, ranges, codes, positions and the descriptor's rules."""
 
 from __future__ import annotations
 
@@ -39,7 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RowValidator:
-    """The rules of one table; `rejects_rows`: rows with errors are set aside."""
+    """Check the rows of one table.
+
+    With `rejects_rows`, rows with errors are rejected: they take no key from other rows, and give no observation.
+    """
 
     engine: StorageEngine
     mapping: CompiledMapping
@@ -52,245 +52,210 @@ class RowValidator:
 
     def __post_init__(self) -> None:
         self._column_rules = ColumnRuleChecker(self.mapping, self.seen_hashes)
-        self._deliberate_null_columns |= self.mapping.contour_columns  # contours say why they have no region
-        self._observation_validators = [
-            ObservationValidator(
-                self.engine,
-                observation_mapping,
-                RowValidator(
-                    self.engine, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False
-                ).find_violations,
-            )
-            for observation_mapping in self.mapping.observations
-        ]
-        table = self.mapping.table
+        self._deliberate_null_columns |= self.mapping.contour_columns  # contours report why they have no region
+        self._observation_validators = []
+        for observation_mapping in self.mapping.observations:
+            validator = RowValidator(self.engine, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False)
+            observation_validator = ObservationValidator(self.engine, observation_mapping, validator.find_violations)
+            self._observation_validators.append(observation_validator)
         for query in self.mapping.queries:
             body = query.query.body
-            if isinstance(body, Select) and len(body.items) == len(query.columns):
-                self._deliberate_null_columns.update(
-                    column.name
-                    for item, column in zip(body.items, query.columns, strict=True)
-                    if _can_be_deliberately_null(item)
-                )
+            if not isinstance(body, Select) or len(body.items) != len(query.columns):
+                continue
+            for item, column in zip(body.items, query.columns, strict=True):
+                if _can_be_deliberately_null(item):
+                    self._deliberate_null_columns.add(column.name)
+        table = self.mapping.table
         for column in table.columns:
-            if column.enum:
-                labels = table.enums.get(column.enum)
-            else:
-                labels = None
+            labels = table.enums.get(column.enum) if column.enum else None
             if labels:
                 self._enum_codes[column.name] = pa.array([str(code) for code in labels], pa.string())
 
     def find_violations(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
-        """Yield what is wrong with mapped rows; `batch` is the prepared source batch that they came from.
+        """Yield the violations of mapped rows; `batch` is the prepared source batch that they came from.
 
-        Rows that an error throws away take no key from another one, and give no observation: these are looked at last.
-        The column of flags of `mapped` is filled meanwhile.
+        A rejected row takes no key from another row, and gives no observation; so keys and observations are checked
+        last. This method also fills the column of quality flags of `mapped`.
         """
         rejected_mask = np.zeros(mapped.rows.num_rows, bool)
         flags: npt.NDArray[np.int64] | None = None
-        for item in chain(
-            self._find_row_violations(mapped, batch),
-            (
-                _build_rule_violation(*rule_failure)
-                for rule_failure in self._column_rules.find_repeated_rows(mapped.rows, rejected_mask)
-            ),
-        ):
-            if item.severity == ERROR_SEVERITY and self.rejects_rows:
-                rejected_mask |= np.asarray(item.row_mask)
-            if item.flag is not None and self.mapping.flags_column is not None:
+        # the mask is complete when the rules 'unique' read it: they come last
+        repeated_rows = self._column_rules.find_repeated_rows(mapped.rows, rejected_mask)
+        key_violations = (_build_rule_violation(*rule_failure) for rule_failure in repeated_rows)
+        for violation in chain(self._find_row_violations(mapped, batch), key_violations):
+            row_mask = np.asarray(violation.row_mask)
+            if violation.severity == ERROR_SEVERITY and self.rejects_rows:
+                rejected_mask |= row_mask
+            if violation.flag is not None and self.mapping.flags_column is not None:
                 if flags is None:
                     flags = np.zeros(mapped.rows.num_rows, np.int64)
-                flags[np.asarray(item.row_mask)] |= 1 << item.flag
-            yield item
+                flags[row_mask] |= 1 << violation.flag
+            yield violation
         if flags is not None and self.mapping.flags_column is not None:
             _set_flags_column(mapped, self.mapping.flags_column, flags)
         for observation_validator in self._observation_validators:
             yield from observation_validator.find_violations(mapped, rejected_mask)
 
-    # each kind of rule has its branch
-    def _find_row_violations(  # noqa: C901, PLR0912
-        self, mapped: MappedRows, batch: pa.RecordBatch
-    ) -> Iterator[RuleViolation]:
-        """Yield what is wrong with each row by itself."""
+    def _find_row_violations(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+        """Yield the violations of rules about single rows."""
         rows = mapped.rows
-        for name, misfits in mapped.misfit_masks.items():
-            source = self.mapping.copies.get(name)
-            column_type = self.mapping.table.find_column(name).type
-            row_mask = pc.fill_null(misfits, False)
-            yield RuleViolation(
-                rule=f"{name}: type",
-                message=f"{source or name} does not fit the column {name} ({column_type})",
-                severity=ERROR_SEVERITY,
-                row_mask=row_mask,
-                column=source or name,
-                is_source_column=source is not None,
-            )
+        yield from self._report_misfits(mapped)
         for column in self.mapping.table.columns:
             values = rows.column(column.name)
-            if column.name in mapped.constant_columns and len(values) > 1:  # one row speaks for all
-                for item in self._check_column(column, values.slice(0, 1), mapped):
-                    yield replace(item, row_mask=pa.repeat(item.row_mask[0], len(values)))
+            if column.name in mapped.constant_columns and len(values) > 1:  # one row stands for all
+                for violation in self._check_column(column, values.slice(0, 1), mapped):
+                    row_mask = pa.repeat(violation.row_mask[0], len(values))
+                    yield replace(violation, row_mask=row_mask)
             else:
                 yield from self._check_column(column, values, mapped)
         yield from self._check_position(rows)
         yield from self._find_unexpected_nulls(mapped, batch)
         yield from self._count_missing_inputs(mapped, batch)
         yield from find_contour_violations(self.engine, self.mapping, mapped, batch)
-        crossing_masks: dict[str, pa.Array] = {}
-        for rule, names, violation_mask in self._column_rules.find_failures(rows, mapped.constant_columns):
-            if rule.check == "orientation" and names[0] in crossing_masks:  # these are turned
-                violation_mask = pc.and_not(violation_mask, crossing_masks[names[0]])  # noqa: PLW2901
-                if not pc.any(violation_mask).as_py():
-                    continue
-            # as they were given
-            rule_violation = _build_rule_violation(rule, names, violation_mask)
-            yield replace(rule_violation, values=rows.column(names[0]))
-            if rule.check == "simple" and rule.severity != ERROR_SEVERITY:
-                crossing_masks |= dict.fromkeys(names, violation_mask)
-        for name, violation_mask in crossing_masks.items():
-            polygon_checks = {"orientation", "simple"}
-            frame_kinds = [
-                rule.of for rule in self.mapping.column_rules if rule.check in polygon_checks and name in rule.columns
-            ]
-            column_type = self.mapping.table.find_column(name).type
-            yield from replace_crossing_polygons(
-                mapped, name, violation_mask, column_type=column_type, is_on_body="sky" not in frame_kinds
-            )
-        flags = self._run_row_rules(mapped)
+        yield from self._run_column_rules(mapped, rows)
+        failing_masks = self._run_row_rules(mapped)
         for number, check in enumerate(self.mapping.checks):
-            if check.relation_name == SOURCE_RELATION:
+            is_source_check = check.relation_name == SOURCE_RELATION
+            if is_source_check:
                 failing_mask = self._run_source_check(check, mapped, batch)
             else:
-                failing_mask = flags.get(id(check))
-            if failing_mask is not None:
-                if len(check.columns) == 1:
-                    shown_column = check.columns[0]
-                else:
-                    shown_column = None
-                yield RuleViolation(
-                    rule=f"{check.name} ({number})" if not check.name else check.name,
-                    message=check.message,
-                    severity=check.severity,
-                    row_mask=failing_mask,
-                    column=shown_column,
-                    is_source_column=check.relation_name == SOURCE_RELATION,
-                    flag=check.flag,
-                )
+                failing_mask = failing_masks.get(id(check))
+            if failing_mask is None:
+                continue
+            yield RuleViolation(
+                rule=check.name or f"{check.name} ({number})",
+                message=check.message,
+                severity=check.severity,
+                row_mask=failing_mask,
+                column=check.columns[0] if len(check.columns) == 1 else None,
+                is_source_column=is_source_check,
+                flag=check.flag,
+            )
+
+    def _report_misfits(self, mapped: MappedRows) -> Iterator[RuleViolation]:
+        """Yield the values that do not fit the type of their column."""
+        for name, misfits in mapped.misfit_masks.items():
+            source = self.mapping.copies.get(name)
+            shown_name = source or name
+            column_type = self.mapping.table.find_column(name).type
+            row_mask = pc.fill_null(misfits, False)
+            yield RuleViolation(
+                rule=f"{name}: type",
+                message=f"{shown_name} does not fit the column {name} ({column_type})",
+                severity=ERROR_SEVERITY,
+                row_mask=row_mask,
+                column=shown_name,
+                is_source_column=source is not None,
+            )
+
+    def _run_column_rules(self, mapped: MappedRows, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
+        """Yield the violations of rules with ``check``, and replace polygons that cross themselves.
+
+        `rows` are the mapped rows before any of their values is replaced.
+        """
+        crossing_masks: dict[str, pa.Array] = {}
+        for rule, names, violation_mask in self._column_rules.find_failures(rows, mapped.constant_columns):
+            row_mask = violation_mask
+            if rule.check == "orientation" and names[0] in crossing_masks:  # the replaced polygons turn the right way
+                row_mask = pc.and_not(row_mask, crossing_masks[names[0]])
+                if not pc.any(row_mask).as_py():
+                    continue
+            rule_violation = _build_rule_violation(rule, names, row_mask)
+            yield replace(rule_violation, values=rows.column(names[0]))
+            if rule.check == "simple" and rule.severity != ERROR_SEVERITY:
+                crossing_masks |= dict.fromkeys(names, row_mask)
+        polygon_rules = [rule for rule in self.mapping.column_rules if rule.check in {"orientation", "simple"}]
+        for name, crossing_mask in crossing_masks.items():
+            frame_kinds = [rule.of for rule in polygon_rules if name in rule.columns]
+            column_type = self.mapping.table.find_column(name).type
+            is_on_body = "sky" not in frame_kinds
+            yield from replace_crossing_polygons(
+                mapped, name, crossing_mask, column_type=column_type, is_on_body=is_on_body
+            )
 
     def _check_column(self, column: Column, values: pa.Array, mapped: MappedRows) -> Iterator[RuleViolation]:
         name = column.name
         if column.required and values.null_count:
             null_mask = pc.is_null(values)
-            if name in mapped.misfit_masks:  # told already
-                null_mask = pc.and_(null_mask, pc.invert(pc.fill_null(mapped.misfit_masks[name], False)))
+            if name in mapped.misfit_masks:  # values that do not fit are reported already
+                misfit_mask = pc.fill_null(mapped.misfit_masks[name], False)
+                null_mask = pc.and_(null_mask, pc.invert(misfit_mask))
             yield from _build_violation(null_mask, f"{name}: required", f"{name} is required, and there is no value")
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
-            yield from _build_violation(
-                find_out_of_bounds(values, column.minimum, column.maximum),
-                f"{name}: range",
-                f"{name} is {_describe_limits(column.minimum, column.maximum)}",
-                name,
-            )
-        if column.type.is_string and not column.type.is_timestamp:
-            size = column.type.size
-        else:
-            size = None
-        if size is not None:
-            yield from _build_violation(
-                pc.greater(pc.utf8_length(values), size),
-                f"{name}: length",
-                f"{name} is longer than {size} characters",
-                name,
-            )
+            outside_mask = find_out_of_bounds(values, column.minimum, column.maximum)
+            message = f"{name} is {_describe_limits(column.minimum, column.maximum)}"
+            yield from _build_violation(outside_mask, f"{name}: range", message, name)
+        if column.type.is_string and not column.type.is_timestamp and column.type.size is not None:
+            max_characters = column.type.size
+            too_long_mask = pc.greater(pc.utf8_length(values), max_characters)
+            message = f"{name} is longer than {max_characters} characters"
+            yield from _build_violation(too_long_mask, f"{name}: length", message, name)
         codes = self._enum_codes.get(name)
         if codes is not None and (column.type.is_string or column.type.is_integer):
-            unknown_mask = pc.invert(pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False))
-            unknown_mask = pc.and_(unknown_mask, pc.is_valid(values))
-            yield from _build_violation(
-                unknown_mask,
-                f"{name}: enum",
-                f"{name} is none of the values of the enum {column.enum}",
-                name,
-                WARNING_SEVERITY,
-            )
+            is_code = pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False)
+            unknown_mask = pc.and_(pc.invert(is_code), pc.is_valid(values))
+            message = f"{name} is none of the values of the enum {column.enum}"
+            yield from _build_violation(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
 
     def _check_position(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
         if self.mapping.table.position is None:
             return
-        lon, lat = self.mapping.table.position
-        latitude = rows.column(lat)
-        longitude = rows.column(lon)
-        if not all(
-            pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)
-        ):
-            return
+        longitude_name, latitude_name = self.mapping.table.position
+        longitude = rows.column(longitude_name)
+        latitude = rows.column(latitude_name)
+        for values in (longitude, latitude):
+            if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+                return
         yield from _build_violation(
             find_out_of_bounds(latitude, -90.0, 90.0),
-            f"{lat}: sphere",
-            f"{lat} is no latitude: outside -90 to 90 degrees",
-            lat,
+            f"{latitude_name}: sphere",
+            f"{latitude_name} is no latitude: outside -90 to 90 degrees",
+            latitude_name,
         )
         yield from _build_violation(
             find_out_of_bounds(longitude, -180.0, 360.0),
-            f"{lon}: sphere",
-            f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees",
-            lon,
+            f"{longitude_name}: sphere",
+            f"{longitude_name} is no longitude: outside 0 to 360 (or -180 to 180) degrees",
+            longitude_name,
         )
 
     def _find_unexpected_nulls(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
-        """Yield expressions that gave nothing although all they are made from is there: an unreadable date, say."""
+        """Yield expressions that gave no value although all their inputs have one, such as an unreadable date."""
+        skipped_columns = {*self.mapping.copies, *self._deliberate_null_columns}
         for column in self.mapping.table.columns:
             values = mapped.rows.column(column.name)
-            if (
-                column.name in self.mapping.copies
-                or column.name in self._deliberate_null_columns
-                or not values.null_count
-                or not column.origins
-                or column.required
-            ):
+            if column.name in skipped_columns or not values.null_count or not column.origins or column.required:
                 continue
-            origins = [name for name in column.origins if name in batch.schema.names]
-            if len(origins) != len(column.origins):
+            if not set(column.origins) <= set(batch.schema.names):
                 continue
             mask = pc.is_null(values)
-            for name in origins:
-                if mapped.source_positions is None:
-                    source_values = batch.column(name)
-                else:
-                    source_values = batch.column(name).take(pa.array(mapped.source_positions))
+            for name in column.origins:
+                source_values = _select_source_values(mapped, batch, name)
                 mask = pc.and_(mask, pc.is_valid(source_values))
-            if len(origins) == 1:
-                shown_column = origins[0]
-            else:
-                shown_column = None
-            message = (
-                f"{column.name} has no value although {', '.join(origins)} {'has' if len(origins) == 1 else 'have'}"
-            )
+            has_one_origin = len(column.origins) == 1
+            shown_column = column.origins[0] if has_one_origin else None
+            verb = "has" if has_one_origin else "have"
+            message = f"{column.name} has no value although {', '.join(column.origins)} {verb}"
             yield from _build_violation(
                 mask, f"{column.name}: empty", message, shown_column, WARNING_SEVERITY, is_source_column=True
             )
 
     def _count_missing_inputs(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
-        """Count rows in which an expression gave nothing because something that it is made from is not there."""
+        """Count the rows in which an expression has no value because one of its inputs has none."""
+        skipped_columns = {*self.mapping.copies, *self.mapping.contour_columns}
         for column in self.mapping.table.columns:
             values = mapped.rows.column(column.name)
-            if (
-                column.name in self.mapping.copies
-                or column.name in self.mapping.contour_columns
-                or not values.null_count
-                or self._is_plain_conversion(column.name, batch)
-            ):
+            if column.name in skipped_columns or not values.null_count:
+                continue
+            if self._is_plain_conversion(column.name, batch):
                 continue
             null_mask = pc.is_null(values)
             for name in column.origins:
                 if name not in batch.schema.names or not batch.column(name).null_count:
                     continue
-                if mapped.source_positions is None:
-                    source_values = batch.column(name)
-                else:
-                    source_values = batch.column(name).take(pa.array(mapped.source_positions))
+                source_values = _select_source_values(mapped, batch, name)
                 missing_input_mask = pc.and_(null_mask, pc.is_null(source_values))
                 yield from _build_violation(
                     missing_input_mask,
@@ -302,51 +267,43 @@ class RowValidator:
                 )
 
     def _is_plain_conversion(self, name: str, batch: pa.RecordBatch) -> bool:
-        """Check whether a column is text read as another type, or one of the same name in another unit.
-
-        Nothing is computed there.
-        """
+        """Return whether a column only converts a text, or converts the unit of a column with the same name."""
         source = self.mapping.conversions.get(name)
         if source is None:
             return False
-        if source in batch.schema.names:
-            type_ = batch.schema.field(source).type
-        else:
-            type_ = None
-        return (
-            source.lower() == name.lower()
-            or type_ is None
-            or not (pa.types.is_floating(type_) or pa.types.is_integer(type_))
-        )
+        if source.lower() == name.lower() or source not in batch.schema.names:
+            return True
+        source_type = batch.schema.field(source).type
+        return not (pa.types.is_floating(source_type) or pa.types.is_integer(source_type))
 
     def _run_source_check(self, check: RowCheck, mapped: MappedRows, batch: pa.RecordBatch) -> pa.Array | None:
-        if check.relation_name == SOURCE_RELATION:
-            failing_numbers = self.engine.evaluate_query(
-                check.bound, {SOURCE_RELATION: batch, **self.mapping.lookups}
-            ).column(ROW_NUMBER_COLUMN)
-            if not len(failing_numbers):
-                return None
-            numbers = batch.column(ROW_NUMBER_COLUMN)
-            if mapped.source_positions is not None:
-                numbers = numbers.take(pa.array(mapped.source_positions))
-            failing_mask = pc.is_in(numbers, value_set=combine_chunks(failing_numbers))
-            if pc.any(failing_mask).as_py():
-                return failing_mask
+        """Return the mask of the mapped rows whose source row fails a condition; None: none does."""
+        relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
+        failing_numbers = self.engine.evaluate_query(check.bound, relations).column(ROW_NUMBER_COLUMN)
+        if not len(failing_numbers):
             return None
+        numbers = _select_source_values(mapped, batch, ROW_NUMBER_COLUMN)
+        failing_mask = pc.is_in(numbers, value_set=combine_chunks(failing_numbers))
+        if pc.any(failing_mask).as_py():
+            return failing_mask
         return None
 
     def _run_row_rules(self, mapped: MappedRows) -> dict[int, pa.Array]:
         """Run all conditions over the mapped rows in one pass.
 
-        Return the rows that fail, by `id` of the checks that any row fails.
+        Returns
+        -------
+        masks_by_check
+            The failing rows by `id` of the check, for the checks that any row fails.
         """
-        if self.mapping.combined_rule_query is None:
+        query = self.mapping.combined_rule_query
+        if query is None:
             return {}
-        rows = mapped.rows.append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(mapped.rows.num_rows, dtype=np.int64)))
+        row_count = mapped.rows.num_rows
+        row_numbers = pa.array(np.arange(row_count, dtype=np.int64))
+        rows = mapped.rows.append_column(ROW_NUMBER_COLUMN, row_numbers)
         try:
-            failing_rows = self.engine.evaluate_query(
-                self.mapping.combined_rule_query, {TARGET_RELATION: rows, **self.mapping.lookups}
-            )
+            failing_rows = self.engine.evaluate_query(query, {TARGET_RELATION: rows, **self.mapping.lookups})
         except HvenError:
             self._raise_failing_rule(rows)
             raise
@@ -354,23 +311,23 @@ class RowValidator:
             return {}
         row_positions = np.asarray(combine_chunks(failing_rows.column(ROW_NUMBER_COLUMN)))
         masks_by_check: dict[int, pa.Array] = {}
-        for number, check in enumerate(
-            check for check in self.mapping.checks if check.relation_name == TARGET_RELATION
-        ):
-            failing_positions = row_positions[np.asarray(combine_chunks(failing_rows.column(f"check{number}"))) == 1]
+        target_checks = [check for check in self.mapping.checks if check.relation_name == TARGET_RELATION]
+        for number, check in enumerate(target_checks):
+            failures = np.asarray(combine_chunks(failing_rows.column(f"check{number}")))
+            failing_positions = row_positions[failures == 1]
             if len(failing_positions):
-                mask = np.zeros(mapped.rows.num_rows, bool)
+                mask = np.zeros(row_count, bool)
                 mask[failing_positions] = True
                 masks_by_check[id(check)] = pa.array(mask)
         return masks_by_check
 
     def _raise_failing_rule(self, rows: pa.RecordBatch) -> None:
-        """Find out which condition cannot be evaluated over these rows.
+        """Find the condition that cannot be evaluated over some rows, and raise its error.
 
         Raises
         ------
         DataError
-            It is this one.
+            With the name of the rule and its place.
         """
         for check in self.mapping.checks:
             if check.relation_name == TARGET_RELATION:
@@ -382,10 +339,19 @@ class RowValidator:
 
 
 def _set_flags_column(mapped: MappedRows, name: str, flags: npt.NDArray[np.int64]) -> None:
+    schema_field = mapped.rows.schema.field(name)
     column_number = mapped.rows.schema.get_field_index(name)
-    values = pa.array(flags).cast(mapped.rows.schema.field(column_number).type)
-    mapped.rows = mapped.rows.set_column(column_number, mapped.rows.schema.field(column_number), values)
+    values = pa.array(flags).cast(schema_field.type)
+    mapped.rows = mapped.rows.set_column(column_number, schema_field, values)
     mapped.constant_columns -= {name}
+
+
+def _select_source_values(mapped: MappedRows, batch: pa.RecordBatch, name: str) -> pa.Array:
+    """Return the values of a source column, one for each mapped row."""
+    values = batch.column(name)
+    if mapped.source_positions is None:
+        return values
+    return values.take(pa.array(mapped.source_positions))
 
 
 def _build_violation(
@@ -420,15 +386,17 @@ def _describe_limits(low: float | None, high: float | None) -> str:
 
 
 def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violation_mask: pa.Array) -> RuleViolation:
-    """Describe rows that break a rule which looks at whole columns."""
+    """Return the violation of a rule about whole columns."""
     is_one_of_many = len(rule.columns) > len(names)  # the rule is about other columns too
     column_list = ", ".join(names)
-    rule_message = rule.message or (
-        f"{column_list} is none of the words of {rule.of}"
-        if rule.check == "words"
-        else f"{column_list} fails the check {rule.check}"
-    )
-    message = rule_message if names[0] in rule_message else f"{column_list}: {rule_message}"
+    if rule.message:
+        message = rule.message
+    elif rule.check == "words":
+        message = f"{column_list} is none of the words of {rule.of}"
+    else:
+        message = f"{column_list} fails the check {rule.check}"
+    if names[0] not in message:
+        message = f"{column_list}: {message}"
     return RuleViolation(
         rule=f"{rule.name}: {column_list}" if is_one_of_many else rule.name,
         message=message,
@@ -440,7 +408,7 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
 
 
 def _can_be_deliberately_null(tree: object) -> bool:
-    """Return whether an expression gives null on purpose: it chooses by cases."""
+    """Return whether an expression can give null on purpose, because it has CASE or NULLIF."""
     for node in walk_tree(tree):
         if isinstance(node, Case):
             return True

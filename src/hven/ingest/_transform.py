@@ -1,6 +1,6 @@
-"""A batch of source rows -> rows of the table, by its mapping.
+"""Transform batches of source rows to rows of a table, by its mapping.
 
-Copies go straight across, the rest through the engine.
+Columns that copy a source column are taken over; the engine computes the others.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     Positions = npt.NDArray[np.int64]
 
 FILE_PATH_COLUMN = "file.path"
-CONTOUR_PIECE_ROWS = 4096  # rows of which contours are made in one thread, while others are in another one
-PROBE_TIMEOUT_SECONDS = 5.0  # seconds for a part of a batch, while the row is looked for that a function fails at
+CONTOUR_PIECE_ROWS = 4096  # one thread makes the contours of this number of rows, while other threads make others
+PROBE_TIMEOUT_SECONDS = 5.0  # of each call with a part of a batch, in the search for the row at which a function fails
 
 
 @dataclass(slots=True, kw_only=True)
 class MappedRows:
-    """Rows of the table that a batch gave.
+    """Rows of the table that a batch of source rows became.
 
     Attributes
     ----------
     rows
-        The table's columns in order, in their own types.
+        The columns of the table in order, in their own types.
     source_positions
-        Position in the source batch of each row; None: row i came from source row i.
+        For each row the position of its source row in the batch; None: row i came from source row i.
     misfit_masks
-        Column -> booleans over `rows`: there was a value, and it could not be converted.
+        Column -> mask over `rows` of the values that could not be converted.
     constant_columns
-        Columns with one value in all rows, of any batch.
+        Columns with the same value in all rows of all batches.
     contour_query
-        Asks source rows why their contour has no region; None: the table's outline is made of none.
+        Query over source rows that tells why a contour has no region; None: the table has no regions from contours.
     """
 
     rows: pa.RecordBatch
@@ -65,7 +65,7 @@ class MappedRows:
 
 
 class MappingTransform:
-    """A mapping, ready to run over batches."""
+    """Transform batches of source rows by a mapping."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class MappingTransform:
         limits: PythonLimits | None = None,
         stop_event: Event | None = None,
     ) -> None:
-        self._stop_event = stop_event  # set where nobody waits for rows any more
+        self._stop_event = stop_event  # is set when the caller needs no more rows
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
@@ -83,46 +83,43 @@ class MappingTransform:
         self._calls: list[tuple[PythonCall, Any]] = []
         if mapping.calls:
             python = PythonProcess(limits)
-            self._calls = [
-                (call, size_reader if call.path is None and size_reader is not None else call.load_function(python))
-                for call in mapping.calls
-            ]
-        if len(mapping.queries) > 1:
-            self._copies = {}
-        else:
+            for call in mapping.calls:
+                is_size_lookup = call.path is None and size_reader is not None
+                self._calls.append((call, size_reader if is_size_lookup else call.load_function(python)))
+        self._copies: dict[str, str] = {}
+        if len(mapping.queries) <= 1:
             self._copies = dict(mapping.copies)
         self._constant_columns = [ConstantColumns(engine, mapping, query) for query in mapping.queries]
-        self._remaining_queries = [
-            _drop_known_columns(query, {*self._copies, *fixed.names})
-            for query, fixed in zip(mapping.queries, self._constant_columns, strict=True)
-        ]
+        self._remaining_queries = []
+        for query, constants in zip(mapping.queries, self._constant_columns, strict=True):
+            remaining_query = _drop_known_columns(query, {*self._copies, *constants.names})
+            self._remaining_queries.append(remaining_query)
 
     def prepare_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Prepare the batch: its rows numbered, with the Python functions' answers.
+        """Add row numbers and the results of the Python functions to a batch.
 
-        The engine's answers are matched to the batch by row number, which must be unique in it; a mapping that does not
-        use the source's own numbers gets simple ones.
+        The engine's answers are matched to the batch by row number, which must be unique in it. If the mapping does not
+        use the numbers of the source, they are replaced by positions.
         """
         original_batch = batch
         if not self._uses_row_numbers or not _has_increasing_numbers(batch):
             batch = _set_column(batch, ROW_NUMBER_COLUMN, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         for call, function in self._calls:
-            arguments = self.engine.evaluate_query(
-                call.argument_query, {SOURCE_RELATION: batch, **self.mapping.lookups}
-            )
+            relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
+            arguments = self.engine.evaluate_query(call.argument_query, relations)
             columns = [combine_chunks(column) for column in arguments.columns]
             try:
                 values = function(*columns)
-            except CuratorCodeError as error:  # whatever a curator's function does is the curator's to see
+            except CuratorCodeError as error:  # the message shows the curator any error of the function
+                line = ""
                 if call.path is not None and error.line is not None:
                     line = f" ({call.path.name}:{error.line})"
-                else:
-                    line = ""
                 timeout_seconds = None if error.was_answered else PROBE_TIMEOUT_SECONDS
                 failing_row = _describe_failing_row(function, columns, original_batch, timeout_seconds)
                 message = f"the function {call.name} failed: {error}{line}; {failing_row}"
                 raise DataError(message, place=call.place) from error
-            batch = _set_column(batch, call.output_column, self._check_answer(call, values, batch.num_rows))
+            output_values = self._check_answer(call, values, batch.num_rows)
+            batch = _set_column(batch, call.output_column, output_values)
         return batch
 
     def _check_answer(self, call: Any, values: object, rows: int) -> pa.Array:
@@ -138,80 +135,83 @@ class MappingTransform:
                 f"the function {call.name} gave {array.type}, which is no {call.type}: {error}", place=call.place
             ) from error
 
-    # one pass over the target columns, each of which is constant, copied or computed
-    def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:  # noqa: PLR0912
-        """Map a prepared batch: one `MappedRows` per granule."""
-        contour_queries = self.mapping.contour_queries or (None,) * len(self._remaining_queries)
-        for query, constants, contour in zip(
+    def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:
+        """Map a prepared batch, and yield one `MappedRows` per granule."""
+        query_count = len(self._remaining_queries)
+        contour_queries = self.mapping.contour_queries or (None,) * query_count
+        for query, constants, contour_query in zip(
             self._remaining_queries, self._constant_columns, contour_queries, strict=True
         ):
-            computed_columns, source_positions = self._compute_columns(query, batch)
-            if source_positions is None:
-                count = batch.num_rows
-            else:
-                count = len(source_positions)
-            columns: list[pa.Array] = []
-            misfit_masks: dict[str, pa.Array] = {}
-            constant_names: set[str] = set()
-            for item in self.target:
-                source = self._copies.get(item.name)
-                if item.name in constants.names:
-                    values, is_misfit = constants.repeat_value(item.name, item.type, count, batch)
-                    if is_misfit:
-                        misfit_masks[item.name] = pa.repeat(True, count)
-                    else:
-                        constant_names.add(item.name)
-                    columns.append(values)
-                    continue
-                if source is not None:
-                    values = batch.column(source)
-                    if source_positions is not None:
-                        values = values.take(pa.array(source_positions))
+            yield self._map_granule(batch, query, constants, contour_query)
+
+    def _map_granule(
+        self,
+        batch: pa.RecordBatch,
+        query: BoundQuery | None,
+        constants: ConstantColumns,
+        contour_query: BoundQuery | None,
+    ) -> MappedRows:
+        """Map a prepared batch by one query; each target column is constant, copied or computed."""
+        computed_columns, source_positions = self._compute_columns(query, batch)
+        row_count = batch.num_rows if source_positions is None else len(source_positions)
+        columns: list[pa.Array] = []
+        misfit_masks: dict[str, pa.Array] = {}
+        constant_names: set[str] = set()
+        for target_field in self.target:
+            name = target_field.name
+            if name in constants.names:
+                values, is_misfit = constants.repeat_value(name, target_field.type, row_count, batch)
+                if is_misfit:
+                    misfit_masks[name] = pa.repeat(True, row_count)
                 else:
-                    values = combine_chunks(computed_columns.column(item.name))  # type: ignore[union-attr]
-                try:
-                    values, misfits = cast_values(values, item.type)
-                except pa.ArrowNotImplementedError as error:
-                    raise DataError(
-                        f"the column {item.name} is {item.type}, and {values.type} does not become that: {error}"
-                    ) from error
-                if misfits is not None:
-                    misfit_masks[item.name] = misfits
+                    constant_names.add(name)
                 columns.append(values)
-            rows = pa.RecordBatch.from_arrays(columns, schema=self.target)
-            source_of = {name: source for name, source in self.mapping.copies.items() if name not in self._copies}
-            if source_of:
-                self._mark_engine_misfits(rows, batch, source_positions, source_of, misfit_masks)
-            yield MappedRows(
-                rows=rows,
-                source_positions=source_positions,
-                misfit_masks=misfit_masks,
-                constant_columns=frozenset(constant_names),
-                contour_query=contour,
-            )
+                continue
+            source = self._copies.get(name)
+            if source is not None:
+                values = _take_rows(batch.column(source), source_positions)
+            else:
+                values = combine_chunks(computed_columns.column(name))  # type: ignore[union-attr]
+            try:
+                values, misfits = cast_values(values, target_field.type)
+            except pa.ArrowNotImplementedError as error:
+                raise DataError(
+                    f"the column {name} is {target_field.type}, and {values.type} does not become that: {error}"
+                ) from error
+            if misfits is not None:
+                misfit_masks[name] = misfits
+            columns.append(values)
+        rows = pa.RecordBatch.from_arrays(columns, schema=self.target)
+        engine_copies = {name: source for name, source in self.mapping.copies.items() if name not in self._copies}
+        if engine_copies:
+            self._mark_engine_misfits(rows, batch, source_positions, engine_copies, misfit_masks)
+        return MappedRows(
+            rows=rows,
+            source_positions=source_positions,
+            misfit_masks=misfit_masks,
+            constant_columns=frozenset(constant_names),
+            contour_query=contour_query,
+        )
 
     def _compute_columns(
         self, query: BoundQuery | None, batch: pa.RecordBatch
     ) -> tuple[pa.Table | None, Positions | None]:
-        if query is None and self.mapping.row_filter_query is None:
-            return None, None
+        """Compute columns with the engine; return them, and the positions of their source rows in the batch."""
         bound = query if query is not None else self.mapping.row_filter_query
+        if bound is None:
+            return None, None
+        row_count = max(batch.num_rows, 1)
+        has_contours = any(self.mapping.contour_queries)
+        piece_rows = CONTOUR_PIECE_ROWS if has_contours else row_count
 
         def compute_piece(piece_start: int) -> pa.Table:
             if self._stop_event is not None and self._stop_event.is_set():
                 raise OperationCancelledError("nobody waits for these rows")
-            return self.engine.evaluate_query(
-                bound,  # type: ignore[arg-type]
-                {SOURCE_RELATION: batch.slice(piece_start, size), **self.mapping.lookups},
-            )
+            piece = batch.slice(piece_start, piece_rows)
+            return self.engine.evaluate_query(bound, {SOURCE_RELATION: piece, **self.mapping.lookups})
 
-        if any(self.mapping.contour_queries):
-            size = CONTOUR_PIECE_ROWS
-        else:
-            size = max(batch.num_rows, 1)
-        computed_table = pa.concat_tables(
-            contours.map_in_threads(compute_piece, range(0, max(batch.num_rows, 1), size))
-        )
+        pieces = contours.map_in_threads(compute_piece, range(0, row_count, piece_rows))
+        computed_table = pa.concat_tables(pieces)
         return computed_table, find_positions(computed_table.column(ROW_NUMBER_COLUMN), batch)
 
     def _mark_engine_misfits(
@@ -222,47 +222,36 @@ class MappingTransform:
         copies: dict[str, str],
         misfit_masks: dict[str, pa.Array],
     ) -> None:
+        """Mark the values that the engine could not convert: the source has a value, and the row has none."""
         for name, source in copies.items():
             values = rows.column(name)
             if source not in batch.schema.names or not values.null_count:
                 continue
-            if source_positions is None:
-                source_values = batch.column(source)
+            source_values = _take_rows(batch.column(source), source_positions)
+            is_lost = pc.and_(pc.is_null(values), pc.is_valid(source_values))
+            if not pc.any(is_lost).as_py():
+                continue
+            if name in misfit_masks:
+                misfit_masks[name] = pc.or_(misfit_masks[name], is_lost)
             else:
-                source_values = batch.column(source).take(pa.array(source_positions))
-            missing = pc.and_(pc.is_null(values), pc.is_valid(source_values))
-            if pc.any(missing).as_py():
-                if name not in misfit_masks:
-                    misfit_masks[name] = missing
-                else:
-                    misfit_masks[name] = pc.or_(misfit_masks[name], missing)
+                misfit_masks[name] = is_lost
 
 
 class ConstantColumns:
-    """The columns of one query that are the same in each row: computed once, and repeated without a copy."""
+    """The columns of a query that have the same value in each row: computed once, and repeated without a copy."""
 
     def __init__(self, engine: StorageEngine, mapping: CompiledMapping, query: BoundQuery) -> None:
         self._engine = engine
         self._mapping = mapping
         self._query = query
         body = query.query.body
-        plain = (
-            isinstance(body, Select)
-            and len(body.items) == len(query.columns)
-            and not body.group_by
-            and not body.distinct
-        )
-        if plain and isinstance(body, Select):
-            self.names = frozenset(
-                column.name
-                for item, column in zip(body.items, query.columns, strict=True)
-                if isinstance(item, SelectItem)
-                and item.expr.meta is not None
-                and item.expr.meta.constant
-                and column.name != ROW_NUMBER_COLUMN
-            )
-        else:
-            self.names = frozenset[str]()
+        self.names = frozenset[str]()
+        if isinstance(body, Select) and len(body.items) == len(query.columns):
+            is_one_row_each = not body.group_by and not body.distinct
+            pairs = zip(body.items, query.columns, strict=True)
+            constant_names = {column.name for item, column in pairs if _is_constant(item)}
+            if is_one_row_each:
+                self.names = frozenset(constant_names - {ROW_NUMBER_COLUMN})
         self._values: dict[str, pa.Array] | None = None
         self._arrays: dict[str, tuple[pa.Array, bool]] = {}
 
@@ -288,28 +277,40 @@ class ConstantColumns:
         return cached_array[0].slice(0, row_count), cached_array[1]
 
     def _compute_constants(self, schema: pa.Schema) -> dict[str, pa.Array]:
-        """Compute the query's constants over one row."""
+        """Compute the constants of the query over one row."""
         if self._values is None:
-            query = _drop_known_columns(
-                self._query, {column.name for column in self._query.columns} - self.names - {ROW_NUMBER_COLUMN}
-            )
+            other_names = {column.name for column in self._query.columns} - self.names - {ROW_NUMBER_COLUMN}
+            query = _drop_known_columns(self._query, other_names)
             if query is None:
                 return {}
             if isinstance(query.query.body, Select):
-                query = replace(query, query=replace(query.query, body=replace(query.query.body, where=None)))
-            row = [
-                pa.array([0], pa.int64()) if item.name == ROW_NUMBER_COLUMN else pa.nulls(1, item.type)
-                for item in schema
-            ]
-            constant_row = self._engine.evaluate_query(
-                query, {SOURCE_RELATION: pa.RecordBatch.from_arrays(row, schema=schema), **self._mapping.lookups}
-            )
+                unfiltered_body = replace(query.query.body, where=None)
+                query = replace(query, query=replace(query.query, body=unfiltered_body))
+            arrays = []
+            for column in schema:
+                is_row_number = column.name == ROW_NUMBER_COLUMN
+                arrays.append(pa.array([0], pa.int64()) if is_row_number else pa.nulls(1, column.type))
+            row = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            constant_row = self._engine.evaluate_query(query, {SOURCE_RELATION: row, **self._mapping.lookups})
             self._values = {name: combine_chunks(constant_row.column(name)) for name in self.names}
         return self._values
 
 
+def _is_constant(item: object) -> bool:
+    """Return whether a column of SELECT has the same value in each row."""
+    if not isinstance(item, SelectItem) or item.expr.meta is None:
+        return False
+    return item.expr.meta.constant
+
+
+def _take_rows(values: pa.Array, positions: Positions | None) -> pa.Array:
+    if positions is None:
+        return values
+    return values.take(pa.array(positions))
+
+
 def find_positions(numbers: pa.ChunkedArray, batch: pa.RecordBatch) -> Positions | None:
-    """Find rows of the engine's answer in the batch by their number; None if they are all there, in order."""
+    """Return the positions in the batch of the rows that the engine returned; None if it returned all, in order."""
     batch_numbers = np.asarray(batch.column(ROW_NUMBER_COLUMN))
     answered_numbers = np.asarray(combine_chunks(numbers))
     if len(answered_numbers) == len(batch_numbers) and np.array_equal(answered_numbers, batch_numbers):
@@ -330,33 +331,31 @@ def _set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.Record
 
 
 def _drop_known_columns(query: BoundQuery, known_columns: Collection[str]) -> BoundQuery | None:
-    """Drop columns from a mapping's query whose values are known; None if nothing is left to compute."""
+    """Drop the columns with known values from a mapping's query; None if nothing is left to compute."""
     body = query.query.body
     if not known_columns or not isinstance(body, Select) or len(body.items) != len(query.columns):
         return query
-    pairs = [
-        (item, column)
-        for item, column in zip(body.items, query.columns, strict=True)
-        if column.name not in known_columns
-    ]
-    if len(pairs) == 1:  # the row number alone
+    pairs = zip(body.items, query.columns, strict=True)
+    unknown_pairs = [(item, column) for item, column in pairs if column.name not in known_columns]
+    if len(unknown_pairs) == 1:  # the row number alone
         return None
-    items = tuple(item for item, _ in pairs)
-    columns = tuple(column for _, column in pairs)
+    items = tuple(item for item, _ in unknown_pairs)
+    columns = tuple(column for _, column in unknown_pairs)
     return replace(query, query=replace(query.query, body=replace(body, items=items)), columns=columns)
 
 
 def _describe_failing_row(
     function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, timeout_seconds: float | None
 ) -> str:
-    """Name the row at which a function fails, by calling it with parts of the batch: that row and what it was given.
+    """Name the row at which a function fails, with its arguments; or the range of rows, if none fails alone.
 
-    Or the rows.
+    The row is found by calls of the function with parts of the batch.
     """
 
     def has_failure(first_row: int, end_row: int) -> bool:
+        arguments = [column.slice(first_row, end_row - first_row) for column in columns]
         try:
-            function(*[column.slice(first_row, end_row - first_row) for column in columns], seconds=timeout_seconds)
+            function(*arguments, seconds=timeout_seconds)
         except CuratorCodeError:
             return True
         return False
@@ -365,28 +364,26 @@ def _describe_failing_row(
         numbers = batch.column(ROW_NUMBER_COLUMN)
     else:
         numbers = pa.array(range(1, batch.num_rows + 1))
+    failing_position: int | None = None
     if columns:
         failing_position = find_first_failing_row(has_failure, batch.num_rows)
-    else:
-        failing_position = None
     if failing_position is None:
         if batch.num_rows:
             return f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone"
         return "without any row"
+    file = ""
     if FILE_PATH_COLUMN in batch.schema.names:
         file = f" of {batch.column(FILE_PATH_COLUMN)[failing_position]}"
-    else:
-        file = ""
-    values = ", ".join(repr(describe_value(column[failing_position].as_py()))[:60] for column in columns)
-    return f"in row {numbers[failing_position]}{file}, with {values}"
+    arguments = [column[failing_position].as_py() for column in columns]
+    argument_texts = [repr(describe_value(argument))[:60] for argument in arguments]
+    return f"in row {numbers[failing_position]}{file}, with {', '.join(argument_texts)}"
 
 
 def is_row_number_used(mapping: CompiledMapping) -> bool:
-    """Return whether an expression uses the source's row number (besides giving it back)."""
-    usual_count = 1
-    return any(_count_row_references(query.query) > usual_count for query in mapping.queries) or any(
-        _count_row_references(call.argument_query) for call in mapping.calls
-    )
+    """Return whether an expression of a mapping uses the source's row number, apart from the column that returns it."""
+    if any(_count_row_references(query.query) > 1 for query in mapping.queries):
+        return True
+    return any(_count_row_references(call.argument_query) for call in mapping.calls)
 
 
 def _count_row_references(tree: object) -> int:
