@@ -1,6 +1,6 @@
-"""Check rules with ``check`` on whole columns by Arrow kernels.
+"""Check rules with ``check`` on whole columns, with Arrow's functions.
 
-Such a rule says what a standard demands of words, pairs, ranges, addresses or regions.
+Such a rule states what a standard requires of words, pairs, ranges, addresses or regions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Failed = tuple[tuple[str, ...], pa.Array, str]  # columns, rows that break the rule, why
 
-MAX_CACHED_VALUES = 100_000  # distinct values of which it is known whether they are right
+MAX_CACHED_VALUES = 100_000  # distinct values of a rule whose result is cached
 URL_PATTERN = r'^(?:https?|ftps?)://[^\s/?#"<>]+(?:[/?#][^\s"<>]*)?$'
 MEDIA_TYPE_PATTERN = (
     r"^(?:application|audio|chemical|font|image|message|model|multipart|text|video)"
@@ -42,76 +42,79 @@ MOC_PATTERN = r"^\s*(?:[st]?\s*\d+/(?:\s*(?:\d+(?:-\d+)?)?\s*[,\s]?)*\s*)+$"
 
 @dataclass(slots=True)
 class ColumnRuleChecker:
-    """The rules with ``check`` of one table.
+    """Check the rules with ``check`` of one table.
 
     Attributes
     ----------
+    mapping
+        The mapping of the table, with its rules.
     seen_hashes
-        By name of a rule ``unique``: what earlier batches had; shared by all sources of a table.
+        By name of a rule ``unique``: the values of earlier batches; all sources of a table share them.
     """
 
     mapping: mappings.CompiledMapping
     seen_hashes: dict[str, SeenHashes] = field(default_factory=dict)
     _results_by_value: dict[str, dict[str, bool]] = field(default_factory=dict)
-    _polygons: dict[str, shape_columns.Polygons] = field(
-        default_factory=dict
-    )  # by column, of the batch that is looked at
+    # by column, of the present batch
+    _polygons: dict[str, shape_columns.Polygons] = field(default_factory=dict)
 
     def find_failures(
         self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], pa.Array]]:
-        """Yield each rule without ``unique``, its columns, and which rows break it (booleans without nulls).
+        """Yield each rule without ``unique`` that is broken, its columns, and the mask of the rows that break it.
 
-        One row stands for all where the columns are `constant`.
+        If the columns are `constant`, one row stands for all.
         """
         self._polygons.clear()
         for rule, columns, values in self._iterate_rules(rows, select_unique=False):
             for names, failing_mask, reason in self._check_rule(rule, columns, values, constant):
-                if pc.any(failing_mask).as_py():
-                    all_alike = len(failing_mask) < rows.num_rows
-                    if reason:
-                        message = f"{reason}; {rule.message}" if rule.message else reason
-                        rule_with_reason = replace(rule, message=message)
-                    else:
-                        rule_with_reason = rule
-                    yield (
-                        rule_with_reason,
-                        names,
-                        pa.repeat(True, rows.num_rows) if all_alike else pc.fill_null(failing_mask, False),
-                    )
+                if not pc.any(failing_mask).as_py():
+                    continue
+                rule_with_reason = rule
+                if reason:
+                    message = f"{reason}; {rule.message}" if rule.message else reason
+                    rule_with_reason = replace(rule, message=message)
+                stands_for_all = len(failing_mask) < rows.num_rows
+                row_mask = pa.repeat(True, rows.num_rows) if stands_for_all else pc.fill_null(failing_mask, False)
+                yield rule_with_reason, names, row_mask
 
     def find_repeated_rows(
         self, rows: pa.RecordBatch, rejected_mask: Flags | None
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], pa.Array]]:
-        """Yield each rule with ``unique``, its columns, and the rows that were there before.
+        """Yield each broken rule with ``unique``, its columns, and the mask of the rows that repeat earlier rows.
 
-        Those that are `rejected_mask` away count for nothing.
-
-        Ask for the next rule when `rejected_mask` has the rows that this one throws away.
+        Rows of `rejected_mask` do not count. The caller updates the mask with the rows that a rule rejects before it
+        asks for the next rule.
         """
         for rule, columns, values in self._iterate_rules(rows, select_unique=True):
-            valid_mask, row_hashes = hash_rows([values[name] for name in columns])
+            counted_mask, row_hashes = hash_rows([values[name] for name in columns])
+            if rejected_mask is not None:
+                counted_mask = counted_mask & ~rejected_mask
             seen_rows = self.seen_hashes.setdefault(rule.name, SeenHashes())
-            repeated_mask = seen_rows.find_repeated(
-                row_hashes, valid_mask if rejected_mask is None else valid_mask & ~rejected_mask
-            )
+            repeated_mask = seen_rows.find_repeated(row_hashes, counted_mask)
             if repeated_mask.any():
                 yield rule, columns, pa.array(repeated_mask)
 
     def _iterate_rules(
         self, rows: pa.RecordBatch, *, select_unique: bool
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], dict[str, pa.Array]]]:
+        """Yield the rules about columns of a batch, with these columns and their values."""
         available_names = set(rows.schema.names)
         values: dict[str, pa.Array] = {}
         for rule in self.mapping.column_rules:
+            is_unique_rule = rule.check == "unique"
             columns = tuple(name for name in rule.columns if name in available_names)
-            if (rule.check == "unique") is select_unique and columns:
-                values.update((name, rows.column(name)) for name in columns if name not in values)
-                yield rule, columns, values
+            if is_unique_rule is not select_unique or not columns:
+                continue
+            for name in columns:
+                if name not in values:
+                    values[name] = rows.column(name)
+            yield rule, columns, values
 
     def _check_rule(
         self, rule: ValidationRule, columns: tuple[str, ...], rows: Mapping[str, pa.Array], constant: frozenset[str]
     ) -> Iterator[Failed]:
+        """Yield the columns and the failing rows of a rule; the mask of constant columns has one row."""
         if rule.check in {"pair", "order"}:
             for low_column, high_column in zip(columns[::2], columns[1::2], strict=False):
                 low = rows[low_column]
@@ -122,38 +125,33 @@ class ColumnRuleChecker:
                 failing_mask = _PAIR_CHECKS[rule.check](low, high)
                 if failing_mask is not None:
                     yield (low_column, high_column), failing_mask, ""
-        else:
-            for name in columns:
-                if name in constant:
-                    values = rows[name].slice(0, 1)
-                else:
-                    values = rows[name]
-                if rule.check == "region" and pa.types.is_string(values.type):
-                    yield from (
-                        ((name,), failing_mask, f"{name}: {reason}")
-                        for reason, failing_mask in self._find_invalid_regions(rule, values)
-                    )
-                elif values.null_count < len(values):
-                    failing_mask = self._check_rule_column(rule, values, name)
-                    if failing_mask is not None:
-                        yield (name,), failing_mask, ""
+            return
+        for name in columns:
+            values = rows[name].slice(0, 1) if name in constant else rows[name]
+            if rule.check == "region" and pa.types.is_string(values.type):
+                for reason, failing_mask in self._find_invalid_regions(rule, values):
+                    yield (name,), failing_mask, f"{name}: {reason}"
+            elif values.null_count < len(values):
+                failing_mask = self._check_rule_column(rule, values, name)
+                if failing_mask is not None:
+                    yield (name,), failing_mask, ""
 
     def _check_rule_column(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array | None:
-        """Return which values of a column break a rule; None: none does, or the rule is not about such a column."""
+        """Return the mask of the values that break a rule; None: none does, or the rule does not fit the column."""
         if rule.check == "empty":
             return pc.is_valid(values)
         if rule.check == "between":
             return find_out_of_bounds(values, rule.low, rule.high)
         is_shape_rule = rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
         if is_shape_rule and name in self.mapping.contour_columns:
-            return None  # such shapes are made here, of contours
+            return None  # Hven itself makes these shapes from contours
         if pa.types.is_string(values.type):
             return self._check_texts(rule, values, name)
         if rule.check in {"region", "orientation", "simple"}:
             return _check_numeric_shapes(rule, values)
         return None
 
-    # each check has its return
+    # each check has its own return
     def _check_texts(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array:  # noqa: PLR0911
         check = rule.check or ""
         if check == "simple":
@@ -176,7 +174,7 @@ class ColumnRuleChecker:
         return self._check_distinct_values(rule, values, is_valid)
 
     def _read_polygons(self, values: pa.Array, name: str) -> shape_columns.Polygons:
-        """Read the polygons of a column once for all rules about them."""
+        """Parse the polygons of a column, once for all rules about them."""
         if name not in self._polygons:
             self._polygons[name] = shape_columns.parse_polygons(values)
         return self._polygons[name]
@@ -184,21 +182,20 @@ class ColumnRuleChecker:
     def _find_unknown_words(self, rule: ValidationRule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
         if rule.items:
-            anchored_pattern = _build_anchored_pattern("|".join(map(re.escape, words)), True)
+            any_word = "|".join(map(re.escape, words))
+            anchored_pattern = _build_anchored_pattern(any_word, True)
             return pc.invert(pc.match_substring_regex(values, anchored_pattern))
-        value_set = pa.array(words, pa.string())
-        return pc.and_(pc.invert(pc.is_in(values, value_set=value_set)), pc.is_valid(values))
+        is_known = pc.is_in(values, value_set=pa.array(words, pa.string()))
+        return pc.and_(pc.invert(is_known), pc.is_valid(values))
 
     def _find_invalid_regions(self, rule: ValidationRule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
-        """Yield why rows are no regions, with those rows; texts that were seen before are known."""
+        """Yield each reason why texts are no regions, with the mask of its rows; results of texts are cached."""
 
         def find_reasons(texts: pa.Array) -> list[str]:
             self._check_distinct_values(rule, texts, lambda text: not shape_columns.explain_invalid_text(text))
-            reasons_by_text = {
-                text: shape_columns.explain_invalid_text(text)
-                for text, bad in self._results_by_value[rule.name].items()
-                if bad
-            }
+            results = self._results_by_value[rule.name]
+            invalid_texts = [text for text, is_invalid in results.items() if is_invalid]
+            reasons_by_text = {text: shape_columns.explain_invalid_text(text) for text in invalid_texts}
             if reasons_by_text:
                 return [reasons_by_text.get(text, "") for text in texts.to_pylist()]
             return [""] * len(texts)
@@ -209,17 +206,17 @@ class ColumnRuleChecker:
     def _check_distinct_values(
         self, rule: ValidationRule, values: pa.Array, is_valid: Callable[[str], bool]
     ) -> pa.Array:
-        """Ask `is_valid` of each distinct value."""
+        """Call `is_valid` once for each distinct value, and return the mask of the invalid values."""
         results_by_value = self._results_by_value.setdefault(rule.name, {})
         if len(results_by_value) > MAX_CACHED_VALUES:
             results_by_value.clear()
         encoded = values.dictionary_encode()
-        answers = []
+        invalid_flags = []
         for value in encoded.dictionary.to_pylist():
             if value not in results_by_value:
                 results_by_value[value] = not is_valid(value)
-            answers.append(results_by_value[value])
-        return pa.array(answers, pa.bool_()).take(encoded.indices)
+            invalid_flags.append(results_by_value[value])
+        return pa.array(invalid_flags, pa.bool_()).take(encoded.indices)
 
 
 def _build_anchored_pattern(pattern: str, is_list: bool) -> str:
@@ -241,14 +238,15 @@ def _find_unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
 
 
 def _check_pattern(check: str, values: pa.Array) -> pa.Array:
-    """Return which texts do not have the form of a check; a MOC must be readable, too."""
+    """Return the mask of the texts without the form of a check; a MOC must also be readable."""
     pattern, match_is_bad = _PATTERN_CHECKS[check]
     failing_mask = pc.match_substring_regex(values, pattern)
     if not match_is_bad:
         failing_mask = pc.invert(failing_mask)
     if check != "moc":
         return failing_mask
-    candidate_positions = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(failing_mask), False)))
+    has_form = pc.fill_null(pc.invert(failing_mask), False)
+    candidate_positions = np.flatnonzero(np.asarray(has_form))
     text_areas = Moc.compute_text_areas(values.take(pa.array(candidate_positions)))
     invalid_mask = np.zeros(len(values), np.bool_)
     invalid_mask[candidate_positions] = np.isnan(text_areas)
@@ -256,33 +254,30 @@ def _check_pattern(check: str, values: pa.Array) -> pa.Array:
 
 
 def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
-    """Return which shapes are invalid or turn the wrong way.
+    """Return the mask of the shapes that are invalid, cross themselves or turn the wrong way.
 
-    A position off the sphere and a polygon of two corners are invalid.
+    A shape is invalid if a position is off the sphere, or if it is a polygon of two corners.
     """
-    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    valid_mask = np.asarray(pc.is_valid(values))
     are_polygons = pa.types.is_list(values.type)
-    has_whole_pairs = are_polygons and not (sizes % 2).any()
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     if rule.check == "orientation":
-        return pa.array(
-            footprints.is_clockwise(starts, numbers, from_outside=rule.of == "body")
-            if has_whole_pairs
-            else np.zeros(len(values), bool)
-        )
+        if not are_polygons or (sizes % 2).any():
+            return pa.array(np.zeros(len(values), bool))
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        coordinates = values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        numbers = np.asarray(coordinates, np.float64)
+        return pa.array(footprints.is_clockwise(starts, numbers, from_outside=rule.of == "body"))
     invalid_mask = shape_columns.find_invalid_numbers(values)
-    if rule.check == "simple":
-        rows = np.flatnonzero(valid_mask & ~invalid_mask if are_polygons else np.zeros(0, bool))
-        crossing = np.zeros(len(values), bool)
-        if len(rows):
-            checked_values = values.take(pa.array(rows))
-            crossing[rows] = Regions.from_polygons(
-                np.append(0, np.cumsum(sizes[rows])), np.asarray(checked_values.flatten(), np.float64)
-            ).is_self_crossing()
-        return pa.array(crossing)
-    return pa.array(invalid_mask)
+    if rule.check != "simple":
+        return pa.array(invalid_mask)
+    crossing_mask = np.zeros(len(values), bool)
+    if are_polygons:
+        valid_rows = np.flatnonzero(np.asarray(pc.is_valid(values)) & ~invalid_mask)
+        if len(valid_rows):
+            ends = np.append(0, np.cumsum(sizes[valid_rows]))
+            coordinates = np.asarray(values.take(pa.array(valid_rows)).flatten(), np.float64)
+            crossing_mask[valid_rows] = Regions.from_polygons(ends, coordinates).is_self_crossing()
+    return pa.array(crossing_mask)
 
 
 def _is_valid_ucd(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Regions of contours as the report tells them: how many stand how, and which rows have none, and why."""
+"""Report the regions that are made from contours: how well they match, and which rows have none, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hven.model.sky import Moc, Regions, contours, region_files, sphere
 from hven.sources import ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 OUTLINE_COLUMN, COVERAGE_COLUMN, QUALITY_COLUMN = "s_region", "coverage", "region_quality"
-MAX_ADDED_SHARE = 0.0101  # what a MOC may have more than its region, as a share of it, before the report tells of it
-MOST_ADDED = 1.0  # .. and be published: with more, most places that it holds are outside the region
+MAX_ADDED_SHARE = 0.0101  # a MOC that exceeds its region by more than this share of the region is reported ..
+MAX_PUBLISHED_ADDED_SHARE = 1.0  # .. and beyond this share it is not published: most of it is outside the region
 CORRECTED_QUALITY = "mended"
 QUALITY_MESSAGES = {
     "exact": "with an exact region",
@@ -43,134 +43,132 @@ _OTHER_FRAME_PATTERN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
 _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?galactic(?:_ii?)?|ecliptic)\b")
 
 
-# the checks share the rows of contours that are asked for once
-def find_contour_violations(  # noqa: C901
+def find_contour_violations(
     engine: StorageEngine, mapping: CompiledMapping, mapped: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
-    """Tell of mapped rows how their regions stand for their contours; contours without one are asked why, once more."""
+    """Report how well the regions of mapped rows match their contours, and why contours have no region.
+
+    A coverage that exceeds its region too much is replaced by null.
+    """
     if mapped.contour_query is None:
         return
+    bound = mapped.contour_query
     rows = mapped.rows
 
     def query_contours(row_positions: npt.NDArray[np.int64]) -> pa.Table:
-        if mapped.source_positions is None:
-            source_positions = row_positions
-        else:
+        """Query the contours of some mapped rows again, each source row once."""
+        source_positions = row_positions
+        if mapped.source_positions is not None:
             source_positions = mapped.source_positions[row_positions]
         unique_positions, inverse = np.unique(source_positions, return_inverse=True)
-        answers = engine.evaluate_query(
-            bound, {SOURCE_RELATION: batch.take(pa.array(unique_positions)), **mapping.lookups}
-        )
-        return answers.take(
-            pa.array(np.argsort(np.asarray(combine_chunks(answers.column(ROW_NUMBER_COLUMN))))[inverse])
-        )
+        source_rows = batch.take(pa.array(unique_positions))
+        answers = engine.evaluate_query(bound, {SOURCE_RELATION: source_rows, **mapping.lookups})
+        answer_order = np.argsort(np.asarray(combine_chunks(answers.column(ROW_NUMBER_COLUMN))))
+        return answers.take(pa.array(answer_order[inverse]))
 
-    bound = mapped.contour_query
-    quality_words, messages = None, QUALITY_MESSAGES
     if QUALITY_COLUMN in mapping.contour_columns:
-        quality_words = rows.column(QUALITY_COLUMN)
+        yield from _report_qualities(mapping, rows.column(QUALITY_COLUMN), QUALITY_MESSAGES)
     elif any(column.name == QUALITY_COLUMN for column in bound.columns):
         quality_words = query_contours(np.arange(rows.num_rows)).column(QUALITY_COLUMN)
-        messages = {CORRECTED_QUALITY: QUALITY_MESSAGES[CORRECTED_QUALITY]}
-    if mapping.table.find_column(OUTLINE_COLUMN).type.xtype == "multishape":
-        messages = {
-            word: text.replace("is the outline of the largest", "has all parts") for word, text in messages.items()
-        }
-    for word, message in messages.items() if quality_words is not None else ():
-        quality_mask = pc.fill_null(pc.equal(combine_chunks(quality_words), word), False)
-        if pc.any(quality_mask).as_py():
-            if word == CORRECTED_QUALITY:
-                rule, severity = (word, WARNING_SEVERITY)
-            else:
-                rule, severity = (f"region {word}", INFO_SEVERITY)
-            yield RuleViolation(
-                rule=f"{OUTLINE_COLUMN}: {rule}", message=message, severity=severity, row_mask=quality_mask
-            )
-    empty_mask = np.asarray(pc.is_null(rows.column(OUTLINE_COLUMN)))
-    if empty_mask.any():
-        yield from _find_missing_regions(
-            np.flatnonzero(empty_mask), query_contours(np.flatnonzero(empty_mask)), rows.num_rows
-        )
-    if (
-        COVERAGE_COLUMN in mapping.contour_columns
-        and (covered_positions := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE_COLUMN))))).size
-    ):
-        area = np.asarray(
-            combine_chunks(query_contours(covered_positions).column("area")).to_numpy(zero_copy_only=False), np.float64
-        )
-        text_areas = Moc.compute_text_areas(rows.column(COVERAGE_COLUMN).take(pa.array(covered_positions)))
-        added_shares = text_areas * sphere.SKY_AREA_SQUARE_DEGREES / area - 1.0
+        corrected_message = {CORRECTED_QUALITY: QUALITY_MESSAGES[CORRECTED_QUALITY]}
+        yield from _report_qualities(mapping, quality_words, corrected_message)
+    missing_positions = np.flatnonzero(np.asarray(pc.is_null(rows.column(OUTLINE_COLUMN))))
+    if missing_positions.size:
+        answers = query_contours(missing_positions)
+        yield from _find_missing_regions(missing_positions, answers, rows.num_rows)
+    if COVERAGE_COLUMN not in mapping.contour_columns:
+        return
+    coverages = rows.column(COVERAGE_COLUMN)
+    covered_positions = np.flatnonzero(np.asarray(pc.is_valid(coverages)))
+    if covered_positions.size:
+        area_column = combine_chunks(query_contours(covered_positions).column("area"))
+        areas = np.asarray(area_column.to_numpy(zero_copy_only=False), np.float64)
+        text_areas = Moc.compute_text_areas(coverages.take(pa.array(covered_positions)))
+        added_shares = text_areas * sphere.SKY_AREA_SQUARE_DEGREES / areas - 1.0
         yield from _report_excess_cells(covered_positions, added_shares, rows.num_rows)
-        if (worse := covered_positions[added_shares > MOST_ADDED]).size:
-            mapped.rows = _replace_values(rows, COVERAGE_COLUMN, worse, pa.nulls(len(worse), pa.string()))
+        excessive_positions = covered_positions[added_shares > MAX_PUBLISHED_ADDED_SHARE]
+        if excessive_positions.size:
+            nulls = pa.nulls(len(excessive_positions), pa.string())
+            mapped.rows = _replace_values(rows, COVERAGE_COLUMN, excessive_positions, nulls)
             mapped.constant_columns -= {COVERAGE_COLUMN}
 
 
-def _report_excess_cells(
-    places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int
+def _report_qualities(
+    mapping: CompiledMapping, quality_words: pa.Array | pa.ChunkedArray, messages: Mapping[str, str]
 ) -> Iterator[RuleViolation]:
-    """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
+    """Report how many rows have each quality of their region."""
+    has_all_parts = mapping.table.find_column(OUTLINE_COLUMN).type.xtype == "multishape"
+    words = combine_chunks(quality_words)
+    for word, message in messages.items():
+        quality_mask = pc.fill_null(pc.equal(words, word), False)
+        if not pc.any(quality_mask).as_py():
+            continue
+        rule, severity = f"region {word}", INFO_SEVERITY
+        if word == CORRECTED_QUALITY:
+            rule, severity = word, WARNING_SEVERITY
+        shown_message = message
+        if has_all_parts:
+            shown_message = message.replace("is the outline of the largest", "has all parts")
+        yield RuleViolation(
+            rule=f"{OUTLINE_COLUMN}: {rule}", message=shown_message, severity=severity, row_mask=quality_mask
+        )
+
+
+def _report_excess_cells(
+    row_positions: npt.NDArray[np.int64], added_shares: npt.NDArray[np.float64], row_count: int
+) -> Iterator[RuleViolation]:
+    """Report the rows whose coverage exceeds the region, and those whose coverage is left out for this reason."""
+    is_excessive = added_shares > MAX_PUBLISHED_ADDED_SHARE
+    is_larger = (added_shares > MAX_ADDED_SHARE) & ~is_excessive
+    larger_message = (
+        f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"
+    )
+    excessive_message = (
+        f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow "
+        f"cover is outside the region"
+    )
     for word, severity, is_selected, message in (
-        (
-            "more",
-            INFO_SEVERITY,
-            (added > MAX_ADDED_SHARE) & (added <= MOST_ADDED),
-            f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer",
-        ),
-        (
-            "left out",
-            WARNING_SEVERITY,
-            added > MOST_ADDED,
-            (
-                f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow "
-                f"cover is outside the region"
-            ),
-        ),
+        ("more", INFO_SEVERITY, is_larger, larger_message),
+        ("left out", WARNING_SEVERITY, is_excessive, excessive_message),
     ):
         if is_selected.any():
-            percentages = [f"{fraction:.1%}" for fraction in added[is_selected]]
-            at = places[is_selected]
-            row_mask = _build_mask(at, count)
-            text_array = _build_text_array(at, percentages, count)
+            percentages = [f"{share:.1%}" for share in added_shares[is_selected]]
+            selected_positions = row_positions[is_selected]
             yield RuleViolation(
                 rule=f"{COVERAGE_COLUMN}: {word}",
                 message=message,
                 severity=severity,
-                row_mask=row_mask,
+                row_mask=_build_mask(selected_positions, row_count),
                 column="added",
-                values=text_array,
+                values=_build_text_array(selected_positions, percentages, row_count),
             )
 
 
 def replace_crossing_polygons(
     mapped: MappedRows, name: str, crossing_mask: pa.Array, *, column_type: Type, is_on_body: bool
 ) -> Iterator[RuleViolation]:
-    """Put what they wind round in the place of polygons that cross themselves, and tell of it.
+    """Replace polygons that cross themselves by the regions that they enclose, and report it.
 
-    One without area is left empty.
-
-    Texts say all its parts. Of several parts a polygon is the outline of the largest; all stand in `COVERAGE_COLUMN`,
-    where the table has that.
+    A polygon without area becomes null. A text has all parts of its region. A polygon of numbers is the outline of the
+    largest part; `COVERAGE_COLUMN` has all parts, if the table has this column.
     """
     rows = mapped.rows
     row_positions = np.flatnonzero(np.asarray(crossing_mask))
     crossing_values = rows.column(name).take(pa.array(row_positions))
     is_text = pa.types.is_string(crossing_values.type)
     if is_text:
-        region_texts = region_files.parse_region_texts(crossing_values.to_pylist(), make_valid=True)
-        corrected_regions = region_texts.regions
+        corrected_regions = region_files.parse_region_texts(crossing_values.to_pylist(), make_valid=True).regions
     else:
         ends = np.append(0, np.cumsum(np.asarray(crossing_values.value_lengths())))
-        corrected_regions = Regions.from_polygons(ends, np.asarray(crossing_values.flatten(), np.float64)).make_valid()
+        coordinates = np.asarray(crossing_values.flatten(), np.float64)
+        corrected_regions = Regions.from_polygons(ends, coordinates).make_valid()
     ring_counts = corrected_regions.ring_counts
+    has_several_parts = np.zeros(len(row_positions), np.bool_)
     if not is_text or column_type.xtype == "shape":
         has_several_parts = ring_counts > 1
-    else:
-        has_several_parts = np.zeros(len(row_positions), np.bool_)
-    shown_regions = corrected_regions.replace_rows(
-        np.flatnonzero(has_several_parts),
-        corrected_regions.take(np.flatnonzero(has_several_parts)).take_largest_outlines(),
-    )
+    divided_rows = np.flatnonzero(has_several_parts)
+    largest_outlines = corrected_regions.take(divided_rows).take_largest_outlines()
+    shown_regions = corrected_regions.replace_rows(divided_rows, largest_outlines)
     if is_text:
         corrected_values = _format_regions(shown_regions, crossing_values, is_on_body=is_on_body)
     else:
@@ -180,72 +178,64 @@ def replace_crossing_polygons(
     for column, affected_mask in ((QUALITY_COLUMN, ring_counts > 0), (COVERAGE_COLUMN, has_several_parts)):
         if name != OUTLINE_COLUMN or column not in rows.schema.names or not affected_mask.any():
             continue
-        if not pa.types.is_string(rows.schema.field(column).type):  # in a table of no standard
+        if not pa.types.is_string(rows.schema.field(column).type):  # a column of another meaning
             continue
-        free_mask = (
-            affected_mask & np.asarray(pc.is_null(rows.column(column)))[row_positions]
-        )  # what the source says stays
-        is_coverage = column == COVERAGE_COLUMN
-        new_values = pa.repeat(CORRECTED_QUALITY, int(free_mask.sum()))
-        added = np.zeros(int(free_mask.sum()))
-        if is_coverage:
-            mocs, added = corrected_regions.take(np.flatnonzero(free_mask)).to_mocs()
-            new_values = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.to_texts(mocs))
-        rows = _replace_values(rows, column, row_positions[free_mask], new_values)
-        yield from _report_excess_cells(row_positions[free_mask], added, rows.num_rows)
+        is_empty = np.asarray(pc.is_null(rows.column(column)))[row_positions]
+        filled_mask = affected_mask & is_empty  # values of the source stay
+        filled_count = int(filled_mask.sum())
+        new_values = pa.repeat(CORRECTED_QUALITY, filled_count)
+        added_shares = np.zeros(filled_count)
+        if column == COVERAGE_COLUMN:
+            mocs, added_shares = corrected_regions.take(np.flatnonzero(filled_mask)).to_mocs()
+            is_excessive = pa.array(added_shares > MAX_PUBLISHED_ADDED_SHARE)
+            new_values = pc.if_else(is_excessive, None, Moc.to_texts(mocs))
+        rows = _replace_values(rows, column, row_positions[filled_mask], new_values)
+        yield from _report_excess_cells(row_positions[filled_mask], added_shares, rows.num_rows)
         mapped.constant_columns -= {column}
     mapped.rows = rows
+    several_parts_message = (
+        f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the "
+        f"largest, and {COVERAGE_COLUMN} has all where the table has that column"
+    )
     for word, affected_mask, message in (
         (
             "wound round",
             (ring_counts > 0) & ~has_several_parts,
             "what a polygon winds round that crosses itself is published instead of it",
         ),
-        (
-            "several parts",
-            has_several_parts,
-            (
-                f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the "
-                f"largest, and {COVERAGE_COLUMN} has all where the table has that column"
-            ),
-        ),
+        ("several parts", has_several_parts, several_parts_message),
         ("no area", ring_counts == 0, f"a polygon has no area: {name} is left empty"),
     ):
         if affected_mask.any():
-            row_mask = _build_mask(row_positions[affected_mask], mapped.rows.num_rows)
-            yield RuleViolation(
-                rule=f"{name}: {word}",
-                message=message,
-                severity=INFO_SEVERITY,
-                row_mask=row_mask,
-            )
+            row_mask = _build_mask(row_positions[affected_mask], rows.num_rows)
+            yield RuleViolation(rule=f"{name}: {word}", message=message, severity=INFO_SEVERITY, row_mask=row_mask)
 
 
 def _to_coordinate_lists(regions: Regions) -> pa.Array:
-    """Write regions of one ring each as DALI's numbers."""
-    corners = pa.array(np.stack([regions.lon, regions.lat], axis=1).ravel())
-    ends = 2 * np.append(0, np.cumsum(np.bincount(regions.vertex_rows, minlength=len(regions))))
+    """Return regions of one ring each as lists of coordinates, the form of DALI; empty regions are null."""
+    coordinates = pa.array(np.stack([regions.lon, regions.lat], axis=1).ravel())
+    vertex_counts = np.bincount(regions.vertex_rows, minlength=len(regions))
+    ends = 2 * np.append(0, np.cumsum(vertex_counts))
     empty_mask = pa.array(np.append(np.diff(ends) == 0, False))
-    return pa.ListArray.from_arrays(pc.if_else(empty_mask, None, pa.array(ends.astype(np.int32))), corners)
+    offsets = pc.if_else(empty_mask, None, pa.array(ends.astype(np.int32)))
+    return pa.ListArray.from_arrays(offsets, coordinates)
 
 
 def _format_regions(regions: Regions, original_texts: pa.Array, *, is_on_body: bool) -> pa.Array:
-    """Write regions in the words of the texts that they come from.
+    """Format regions like the texts that they come from: DALI, or STC-S with its frame.
 
-    DALI's or STC-S, with the frame, which is ICRS of all on the sky now.
+    Regions on the sky are in ICRS by now, so their frame becomes ICRS.
     """
     formatted_texts = pa.nulls(len(original_texts), pa.string())
-    forms = np.array(
-        [
-            ("multishape", "") if _DALI_SHAPE_PATTERN.match(text) else ("stcs", _find_frame_word(text))
-            for text in original_texts.to_pylist()
-        ]
-    )
+    form_list = []
+    for text in original_texts.to_pylist():
+        is_dali = _DALI_SHAPE_PATTERN.match(text) is not None
+        form_list.append(("multishape", "") if is_dali else ("stcs", _find_frame_word(text)))
+    forms = np.array(form_list)
     for kind, frame in np.unique(forms, axis=0).tolist():
         form_mask = (forms == (kind, frame)).all(axis=1)
-        texts = region_files.write_region_texts(
-            regions.take(np.flatnonzero(form_mask)), kind, frame=frame, from_outside=is_on_body
-        )
+        form_regions = regions.take(np.flatnonzero(form_mask))
+        texts = region_files.write_region_texts(form_regions, kind, frame=frame, from_outside=is_on_body)
         formatted_texts = pc.replace_with_mask(formatted_texts, pa.array(form_mask), texts)
     return formatted_texts
 
@@ -262,50 +252,50 @@ def _find_frame_word(text: str) -> str:
 def _replace_values(
     rows: pa.RecordBatch, name: str, row_positions: npt.NDArray[np.int64], values: pa.Array
 ) -> pa.RecordBatch:
-    number = rows.schema.get_field_index(name)
-    order = np.arange(rows.num_rows)
-    order[row_positions] = rows.num_rows + np.arange(len(row_positions))
-    kind = rows.schema.field(number)
-    return rows.set_column(
-        number, kind, pa.concat_arrays([rows.column(number), values.cast(kind.type)]).take(pa.array(order))
-    )
+    """Return a batch in which some rows of a column have other values."""
+    column_number = rows.schema.get_field_index(name)
+    schema_field = rows.schema.field(column_number)
+    all_values = pa.concat_arrays([rows.column(column_number), values.cast(schema_field.type)])
+    value_positions = np.arange(rows.num_rows)
+    value_positions[row_positions] = rows.num_rows + np.arange(len(row_positions))
+    return rows.set_column(column_number, schema_field, all_values.take(pa.array(value_positions)))
 
 
 def _find_missing_regions(
     row_positions: npt.NDArray[np.int64], answers: pa.Table, count: int
 ) -> Iterator[RuleViolation]:
-    """Tell which rows have no region, fault by fault."""
-    names, fault_texts = (
-        combine_chunks(answers.column(name)).to_numpy(zero_copy_only=False) for name in ("name", "said")
-    )
-    has_area = np.asarray(pc.fill_null(pc.greater(combine_chunks(answers.column("area")), 0.0), False))
+    """Report the rows without a region, one violation for each reason."""
+    names = combine_chunks(answers.column("name")).to_numpy(zero_copy_only=False)
+    fault_texts = combine_chunks(answers.column("said")).to_numpy(zero_copy_only=False)
+    area_is_positive = pc.greater(combine_chunks(answers.column("area")), 0.0)
+    has_area = np.asarray(pc.fill_null(area_is_positive, False))
     for name in dict.fromkeys(names.tolist()):
         fault_mask = names == name
-        rows = _build_mask(row_positions[fault_mask], count)
+        row_mask = _build_mask(row_positions[fault_mask], count)
         if name is None:
             covers_sphere = _build_mask(row_positions[fault_mask & has_area], count)
-            for row_mask, message in (
-                (pc.and_not(rows, covers_sphere), f"without a contour: {OUTLINE_COLUMN} left empty"),
-                (
-                    covers_sphere,
-                    f"without an outline, for the region is all of the sphere: {OUTLINE_COLUMN} left empty",
-                ),
-            ):
-                if pc.any(row_mask).as_py():
-                    rule = f"{OUTLINE_COLUMN}: {message.partition(',')[0].partition(':')[0]}"
-                    yield RuleViolation(rule=rule, message=message, severity=INFO_SEVERITY, row_mask=row_mask)
+            has_no_contour = pc.and_not(row_mask, covers_sphere)
+            contour_message = f"without a contour: {OUTLINE_COLUMN} left empty"
+            sphere_message = f"without an outline, for the region is all of the sphere: {OUTLINE_COLUMN} left empty"
+            for reason_mask, message in ((has_no_contour, contour_message), (covers_sphere, sphere_message)):
+                if pc.any(reason_mask).as_py():
+                    reason = message.partition(",")[0].partition(":")[0]
+                    yield RuleViolation(
+                        rule=f"{OUTLINE_COLUMN}: {reason}",
+                        message=message,
+                        severity=INFO_SEVERITY,
+                        row_mask=reason_mask,
+                    )
             continue
         fault_text = contours.FAULT_MESSAGES[name]
         generalized_text = re.sub(r"\{[^}]*\}", "..", fault_text)
-        column = "contour" if generalized_text != fault_text else None
-        text_array = _build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count)
         yield RuleViolation(
             rule=f"{OUTLINE_COLUMN}: contour {name}",
             message=f"no region can be made of the contour: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
             severity=WARNING_SEVERITY,
-            row_mask=rows,
-            column=column,
-            values=text_array,
+            row_mask=row_mask,
+            column="contour" if generalized_text != fault_text else None,
+            values=_build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count),
         )
 
 

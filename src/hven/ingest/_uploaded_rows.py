@@ -1,4 +1,4 @@
-"""The body of a push -> rows of the columns that a table takes, all of them right or none."""
+"""Read the body of a push as rows of a table; if one value has a fault, the whole body is refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from hven.model import Deviation
 
-UPLOAD_KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")  # that are told apart, the one that knows most last
-TEXT_KINDS = ("csv", "json")  # whose texts are read as what is expected
-MAX_JSON_BYTES = 32 * 1024**2  # bytes of JSON or XML, which take ten times as much while they are looked at
+# the formats that are recognised by their content; the most specific one comes last
+UPLOAD_KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")
+TEXT_KINDS = ("csv", "json")  # formats of texts, which are read in the types of the columns
+MAX_JSON_BYTES = 32 * 1024**2  # bytes of JSON or XML, which take ten times as much memory while they are parsed
 MAX_SHOWN_FAULTS = 20
 _PROBE_BYTES = 64
 KINDS_BY_MEDIA_TYPE = {
@@ -37,12 +38,12 @@ KINDS_BY_MEDIA_TYPE = {
 
 
 class InvalidRowsError(DataError):
-    """Rows that cannot be taken as they were sent.
+    """Rows of a body have faults.
 
     Attributes
     ----------
     faults
-        The first of them: row, column, value, reason.
+        The first faults: row, column, value, reason.
     """
 
     def __init__(self, message: str, faults: Sequence[Mapping[str, Any]], **more: Any) -> None:
@@ -59,38 +60,35 @@ def read_uploaded_rows(
     byte_limit: int,
     same_columns: bool,
 ) -> pa.Table:
-    """Read what was sent: the columns that it names, in the types that they are kept in.
+    """Read the rows of a body: the columns that it names, in the types of the table's source.
 
     Parameters
     ----------
     path
-        Of the body.
+        Path of the body.
     media_type
-        Its media type; of others than `KINDS_BY_MEDIA_TYPE` the content tells.
+        Its media type; if it is not in `KINDS_BY_MEDIA_TYPE`, the content decides.
     columns
-        That may be named, with their types.
+        The allowed columns, with their types.
     row_limit, byte_limit
-        Rows, and bytes in memory, at most.
+        Largest number of rows, and of their bytes in memory.
     same_columns
-        Every row must name the same columns.
+        Whether each row must name the same columns.
 
     Raises
     ------
     InvalidRowsError
-        Values that are not of their column's type, by row and column.
+        Values do not have the type of their column; with row and column.
     SourceError
-        It is no such file, or names other columns.
+        The body has no known format, or names other columns.
     TooLargeError
-        More than `row_limit` or `byte_limit`.
+        The body has more than `row_limit` rows or `byte_limit` bytes.
     """
     format_kind = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_kind(path)
-    has_types = True
+    has_types = format_kind != "xml"
     if format_kind in {"json", "xml"}:
-        path, format_kind, has_types = (
-            _write_records(path, format_kind, columns, same_columns=same_columns),
-            "json",
-            format_kind == "json",
-        )
+        path = _write_records(path, format_kind, columns, same_columns=same_columns)
+        format_kind = "json"
     module = plugins.load_plugin("sources", format_kind)
     rejects: list[RejectedRow] = []
     deviations: list[str | Deviation] = []
@@ -101,18 +99,15 @@ def read_uploaded_rows(
         source = module.open(module.Options(files=[path.name]), context)
         names = _match_column_names([column.name for column in source.list_columns()], columns)
         if format_kind in TEXT_KINDS:
-            types = {
-                name: _choose_reader_type(columns[column_name]) if has_types else "string"
-                for name, column_name in names.items()
-            }
+            types = dict.fromkeys(names, "string")
+            if has_types:
+                types = {name: _choose_reader_type(columns[column_name]) for name, column_name in names.items()}
             rejects.clear()
             deviations.clear()
             source = module.open(module.Options(files=[path.name], types=types), context)
-        rows = pa.Table.from_batches(
-            list(_limit_batches(source.read_batches(list(names)), row_limit, byte_limit))
-            or [_build_empty_batch(names, columns)]
-        )
-    except SourceError as error:  # the remedies of sources speak of descriptors
+        batches = list(_limit_batches(source.read_batches(list(names)), row_limit, byte_limit))
+        rows = pa.Table.from_batches(batches or [_build_empty_batch(names, columns)])
+    except SourceError as error:  # the remedies of sources are about descriptors
         place = Place(line=error.place.line, column=error.place.column)
         raise SourceError(
             format_message("what was sent cannot be read: {message}", error.message),
@@ -124,26 +119,18 @@ def read_uploaded_rows(
             format_message("what was sent cannot be read as it is: {message}", str(deviations[0])),
             remedy=ACCEPTED_FORMATS_REMEDY,
         )
-    faults = [
-        {
-            "row": reject.row,
-            "column": names.get(reject.column or "", reject.column),
-            "value": reject.value,
-            "reason": reject.reason,
-        }
-        for reject in rejects
-    ]
+    faults = []
+    for reject in rejects:
+        column = names.get(reject.column or "", reject.column)
+        faults.append({"row": reject.row, "column": column, "value": reject.value, "reason": reject.reason})
     arrays = {}
     for name, column_name in names.items():
         arrays[column_name], value_faults = _fit_values(rows.column(name), columns[column_name], column_name)
         faults += value_faults
     if faults:
-        first_fault = faults[0]
+        fault_facts = [faults[0][key] for key in ("row", "column", "value", "reason")]
         raise InvalidRowsError(
-            format_message(
-                "row {row}, {column}: {value!r:.80} {reason}",
-                *(first_fault[key] for key in ("row", "column", "value", "reason")),
-            ),
+            format_message("row {row}, {column}: {value!r:.80} {reason}", *fault_facts),
             faults[:MAX_SHOWN_FAULTS],
             remedy="nothing was written: correct the rows and send them again",
         )
@@ -157,7 +144,7 @@ ACCEPTED_FORMATS_REMEDY = (
 
 def _detect_kind(path: Path) -> str:
     format_kind = file_kinds.find_kind_of_file(path)
-    if format_kind in {None, "csv"}:  # XML needs no declaration
+    if format_kind in {None, "csv"}:  # XML need not begin with a declaration
         with path.open("rb") as file:
             if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):
                 format_kind = "xml"
@@ -167,7 +154,7 @@ def _detect_kind(path: Path) -> str:
 
 
 def _parse_json(data: bytes) -> Any:
-    """Read JSON: a document, or one in each line."""
+    """Parse one JSON document, or one document a line."""
     try:
         return orjson.loads(data)
     except ValueError as error:
@@ -180,7 +167,7 @@ def _parse_json(data: bytes) -> Any:
 
 
 def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, same_columns: bool) -> Path:
-    """Write JSON or XML as a list of records, whatever it was; refuse what would be lost in silence."""
+    """Write the records of JSON or XML as a list of JSON; refuse what the reader would drop without a report."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise TooLargeError(
             format_message(
@@ -188,13 +175,12 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
             ),
             remedy="send CSV, VOTable or Parquet, or several parts",
         )
-    document = (_parse_json if format_kind == "json" else plugins.load_plugin("sources", "xml").parse_flat_records)(
-        path.read_bytes()
-    )
-    if isinstance(document, dict):
-        rows = [document]
+    data = path.read_bytes()
+    if format_kind == "json":
+        document = _parse_json(data)
     else:
-        rows = document
+        document = plugins.load_plugin("sources", "xml").parse_flat_records(data)
+    rows = [document] if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("what was sent is JSON, but no list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
     if not rows:
@@ -204,7 +190,8 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
             "the rows do not name the same columns: it would not be known which ones keep their values",
             remedy="name the same columns in each row, or send several requests",
         )
-    names = dict.fromkeys(name for row in rows[:1] for name in row) | dict.fromkeys(set[str]().union(*rows))
+    other_names = set[str]().union(*rows)
+    names = dict.fromkeys([*rows[0], *other_names])  # the names of the first row keep their order
     nested_names = {name.partition(".")[0] for name in columns if "." in name}
     _match_column_names([name for name in names if name not in nested_names], columns)
     target = path.with_name(f"{path.name}.json")
@@ -215,53 +202,53 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
 def add_address_values(
     rows: pa.Table, address_values: Mapping[str, str], columns: Mapping[str, pa.DataType]
 ) -> pa.Table:
-    """Add the values that the address gives to all rows.
+    """Add the values in the address of a request to all rows.
 
     Parameters
     ----------
     rows
-        As they were sent.
+        The rows of the body.
     address_values
-        Values, as texts, by the names of columns.
+        Texts of values, by the names of columns.
     columns
-        That may be named, with their types.
+        The allowed columns, with their types.
 
     Raises
     ------
     ParamError
-        No value of the column's type; a row says another one.
+        A value does not have the type of its column; or a row has another value.
     SourceError
-        No such column, or one that is named twice.
+        There is no such column, or it is named twice.
     """
-    for given_name, name in _match_column_names(list(address_values), columns).items():
-        text = address_values[given_name]
-        value, value_faults = _fit_values(pa.chunked_array([[text]], pa.string()), columns[name], name)
+    for address_name, name in _match_column_names(list(address_values), columns).items():
+        text = address_values[address_name]
+        text_column = pa.chunked_array([[text]], pa.string())
+        values, value_faults = _fit_values(text_column, columns[name], name)
         if value_faults:
             raise ParamError(
                 format_message("{text!r:.120}, as the address says {name}, is no {kind}", text, name, columns[name])
             )
         if name in rows.column_names:
-            if pc.any(pc.not_equal(rows.column(name), value[0])).as_py():
+            if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():
                 raise ParamError(
                     format_message("a row says another {name} than the address", name), remedy="leave one of them out"
                 )
             rows = rows.drop_columns([name])
-        rows = rows.append_column(name, pa.repeat(value[0], rows.num_rows))
+        rows = rows.append_column(name, pa.repeat(values[0], rows.num_rows))
     return rows
 
 
 def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dict[str, str]:
-    """Find the columns that are meant, in whatever case they are written.
-
-    A hyphen, which names in XML may have, stands for an underscore, too.
-    """
-    lower = {name.lower(): name for name in columns}
+    """Find the columns with some names, in any case; a hyphen, which XML allows, may stand for an underscore."""
+    names_by_lower_case = {name.lower(): name for name in columns}
     matched_names: dict[str, str] = {}
     for name in names:
-        normalized_name = name.strip().lower()
-        column_name = (
-            name if name in columns else lower.get(normalized_name) or lower.get(normalized_name.replace("-", "_"))
-        )
+        column_name: str | None = name
+        if name not in columns:
+            lower_case_name = name.strip().lower()
+            column_name = names_by_lower_case.get(lower_case_name)
+            if column_name is None:
+                column_name = names_by_lower_case.get(lower_case_name.replace("-", "_"))
         if column_name is None:
             raise SourceError(
                 format_message("there is no column {name!r:.80} to write to", name),
@@ -276,21 +263,21 @@ def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dic
 
 
 def _choose_reader_type(value_type: pa.DataType) -> str:
-    """Write a type as the options of a reader have it; what no text is read as at once is read as text."""
-    reader_types = {pa.bool_(): "bool", pa.int64(): "int64", pa.float64(): "float64", pa.timestamp("us"): "timestamp"}
+    """Return the name of a type in the options of readers; other types are read as text, and then cast."""
     if pa.types.is_integer(value_type):
         return "int64"
     if pa.types.is_floating(value_type):
         return "float64"
+    reader_types = {pa.bool_(): "bool", pa.timestamp("us"): "timestamp"}
     return reader_types.get(value_type, "string")
 
 
 def _limit_batches(batches: Iterator[pa.RecordBatch], row_limit: int, byte_limit: int) -> Iterator[pa.RecordBatch]:
-    rows = byte_count = 0
+    row_count = byte_count = 0
     for batch in batches:
-        rows = rows + batch.num_rows
-        byte_count = byte_count + batch.nbytes
-        if rows > row_limit:
+        row_count += batch.num_rows
+        byte_count += batch.nbytes
+        if row_count > row_limit:
             raise TooLargeError(
                 format_message("more than {most:,} rows are not taken at once", row_limit), remedy="send them in parts"
             )
@@ -302,21 +289,20 @@ def _limit_batches(batches: Iterator[pa.RecordBatch], row_limit: int, byte_limit
 
 
 def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], columns[ours]) for ours in names.values()], list(names))
+    arrays = [pa.array([], columns[column_name]) for column_name in names.values()]
+    return pa.RecordBatch.from_arrays(arrays, list(names))
 
 
 def _fit_values(values: pa.ChunkedArray, target_type: pa.DataType, name: str) -> tuple[pa.Array, list[dict[str, Any]]]:
-    """Return values in the type of their column, and those that are not of it; an empty text is no value."""
-    if values.num_chunks != 1:
-        source_array = values.combine_chunks()
-    else:
-        source_array = values.chunk(0)
+    """Cast values to the type of their column, and describe those that do not fit; an empty text is no value."""
+    source_array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     if isinstance(source_array, pa.ChunkedArray):
         source_array = source_array.combine_chunks()
     if pa.types.is_dictionary(source_array.type):
         source_array = source_array.dictionary_decode()
     if pa.types.is_string(source_array.type):
-        source_array = pc.if_else(pc.equal(source_array, ""), pa.scalar(None, pa.string()), source_array)
+        is_empty = pc.equal(source_array, "")
+        source_array = pc.if_else(is_empty, pa.scalar(None, pa.string()), source_array)
     try:
         cast_array, misfits = cast_values(source_array, target_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
@@ -327,9 +313,10 @@ def _fit_values(values: pa.ChunkedArray, target_type: pa.DataType, name: str) ->
         cast_array = pc.if_else(pc.is_nan(cast_array), pa.scalar(None, target_type), cast_array)
     if misfits is None:
         return cast_array, []
-    misfit_positions = pc.indices_nonzero(pc.fill_null(misfits, False)).to_pylist()[:MAX_SHOWN_FAULTS]
-    faults = [
-        {"row": position + 1, "column": name, "value": str(source_array[position]), "reason": f"is no {target_type}"}
-        for position in misfit_positions
-    ]
+    misfit_positions = pc.indices_nonzero(pc.fill_null(misfits, False)).to_pylist()
+    reason = f"is no {target_type}"
+    faults = []
+    for position in misfit_positions[:MAX_SHOWN_FAULTS]:
+        value_text = str(source_array[position])
+        faults.append({"row": position + 1, "column": name, "value": value_text, "reason": reason})
     return cast_array, faults

@@ -1,6 +1,6 @@
-"""`execute_write`: rows that a client sends, by the road of every sync.
+"""`execute_write`: write the rows or the file that a client sends into a table.
 
-The same mapping, checks, tests, followers and publication; and a journal that keeps them.
+A push uses the mapping, checks, tests, dependent tables and publication of a sync, and a journal that stores the rows.
 """
 
 from __future__ import annotations
@@ -46,84 +46,79 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import Lease
 
-LEASE_TIMEOUT_SECONDS = 20.0  # seconds to wait for another write, or an ingest
-MEMORY_EXPANSION_FACTOR = 5  # times the bytes of a body: what its values may take in memory
+LEASE_TIMEOUT_SECONDS = 20.0  # a push waits this long for another write or an ingest
+MEMORY_EXPANSION_FACTOR = 5  # the values of a body may take this multiple of its bytes in memory
 
 
 def find_push_target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, SourceSpec] | None:
-    """Find a table that rows, or files, can be pushed into.
+    """Find a table that takes rows or files of clients.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the table.
     name
         ``schema.table``, in any case.
     path
-        Of a file that is meant.
+        Path of the file to write; empty for rows.
 
     Returns
     -------
-    found
-        Its collection, itself and its source that takes them; None: there is none.
+    push_target
+        The collection, the table and its source that takes the rows or files; None: there is none.
     """
     for resource in site.get_published_state().resources.values():
         for spec in resource.tables:
-            if spec.table.qualified_name.lower() == name.lower():
-                source = next(
-                    (push_source for push_source in spec.sources if push_source.kind == PUSH_SOURCE_KIND), None
-                ) or find_file_entry(spec, path)
-                if source is None:
-                    return None
-                return (resource, spec, source)
+            if spec.table.qualified_name.lower() != name.lower():
+                continue
+            push_sources = (source for source in spec.sources if source.kind == PUSH_SOURCE_KIND)
+            source = next(push_sources, None) or find_file_entry(spec, path)
+            return None if source is None else (resource, spec, source)
     return None
 
 
 def can_push(resource: Resource, source: SourceSpec, principal: Principal) -> bool:
-    """Check whether somebody may write into a table: by name, by group, or as contributor of its project.
+    """Return whether a user may write into a table: by name, by group, or as a contributor of its project.
 
     Parameters
     ----------
     resource
         The collection.
     source
-        Of the table, as `find_push_target` found it.
+        The source of the table that takes rows, as `find_push_target` returns it.
     principal
-        Who asks.
+        The user.
 
     Returns
     -------
     bool
-        Who has no account never may.
+        Always false for users without an account.
     """
     writers_value = source.options.get("writers") or ()
-    if isinstance(writers_value, str):
-        writers = {writers_value}
-    else:
-        writers = {*writers_value}
+    writers = {writers_value} if isinstance(writers_value, str) else {*writers_value}
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
-    return principal.name is not None and (
-        "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
-    )
+    if principal.name is None:
+        return False
+    return "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
 
 
 def choose_upload_path(site: Site, name: str, file: str) -> str:
-    """Return the path that a file gets of which a name alone is known.
+    """Return the path for a file of which only the name is known.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the table.
     name
         ``schema.table``.
     file
-        Without directories.
+        Name of the file, without directories.
 
     Returns
     -------
     path
-        In the directory that the pattern of ``files:`` names; of tables that take rows, and of archives: nothing.
+        A path in the directory that the pattern of ``files:`` names; empty for tables of rows and of archives.
     """
     push_target = find_push_target(site, name)
     if push_target is not None and push_target[2].kind == FILES_SOURCE_KIND:
@@ -137,43 +132,43 @@ def execute_write(site: Site, name: str, request: WriteRequest, principal: Princ
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the table.
     name
         ``schema.table``.
     request
-        What is wanted.
+        The rows or the file, and what to do with them.
     principal
-        Who wants it, and may (`can_push`).
+        The user, who must be allowed to write (`can_push`).
 
     Returns
     -------
-    written
-        What became of it. It is published, and durable.
+    result
+        What was written. It is published and durable.
 
     Raises
     ------
     NotFoundError
-        No such table, or no such row.
+        The table or the row does not exist.
     SourceError, DataError, TooLargeError
-        What was sent; nothing was written. `RowsRefusedError` has the report, `InvalidRowsError` the faults.
+        The body has faults; nothing was written. `RowsRefusedError` has the report, `InvalidRowsError` the faults.
     ConflictError
-        A row of that key is there; the Idempotency-Key was used for something else; the collection is held.
+        The key of a row exists already; the Idempotency-Key was used for another request; the collection is held.
     PreconditionFailedError
-        The state is another one than If-Match says.
+        The state does not match If-Match.
     OverloadedError, StorageUnavailableError, StorageError
-        Somebody else is at it for long; another source, a database or the disk is not there.
+        Another run takes too long; another source, a database or the disk failed.
     """
     push_target = find_push_target(site, name, "/".join(request.key or ()))
     if push_target is None or principal.name is None:
         raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
-    write_class = _RowWrite if push_target[2].kind == PUSH_SOURCE_KIND else FileWrite
-    client_write = write_class(site, push_target[1], push_target[0].name, request, principal.name)
-    client_write.read_body(push_target[2])
+    resource, spec, source = push_target
+    write_class = _RowWrite if source.kind == PUSH_SOURCE_KIND else FileWrite
+    client_write = write_class(site, spec, resource.name, request, principal.name)
+    client_write.read_body(source)
+    description = f"a push into {client_write.table}"
     try:
         with site.store.leases.hold_lease(
-            build_lease_name(push_target[0].name),
-            description=f"a push into {client_write.table}",
-            wait_seconds=LEASE_TIMEOUT_SECONDS,
+            build_lease_name(resource.name), description=description, wait_seconds=LEASE_TIMEOUT_SECONDS
         ) as lease:
             return client_write.write_under_lease(lease)
     except ConflictError as error:
@@ -183,12 +178,12 @@ def execute_write(site: Site, name: str, request: WriteRequest, principal: Princ
 
 
 class _RowWrite(ClientWrite):
-    """Rows, from what was sent to what is published."""
+    """A write of rows, from the body to the publication."""
 
     sent_rows: pa.Table | None = None
 
     def read_body(self, source: SourceSpec) -> None:
-        """Read what was sent: before anybody has to wait for it."""
+        """Read the rows of the body, before other writes have to wait for this one."""
         write = self.request
         limits = self.site.settings.limits
         if write.body is None:
@@ -197,18 +192,16 @@ class _RowWrite(ClientWrite):
             return
         plugin = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
         schema = plugin.Options.model_validate(dict(source.options)).schema
-        columns = {item.name: item.type for item in schema if item.name != DELETED_COLUMN}
-        row_limit = limits.upload_rows
-        byte_limit = limits.upload * MEMORY_EXPANSION_FACTOR
-        self.sent_rows = read_uploaded_rows(
+        columns = {column.name: column.type for column in schema if column.name != DELETED_COLUMN}
+        body_rows = read_uploaded_rows(
             write.body,
             write.media_type,
             columns,
-            row_limit=row_limit,
-            byte_limit=byte_limit,
+            row_limit=limits.upload_rows,
+            byte_limit=limits.upload * MEMORY_EXPANSION_FACTOR,
             same_columns=write.action == PUT_ACTION,
         )
-        self.sent_rows = add_address_values(self.sent_rows, write.address_values, columns)
+        self.sent_rows = add_address_values(body_rows, write.address_values, columns)
         if not self.sent_rows.num_rows:
             raise ParamError("there are no rows in what was sent", remedy="send at least one")
         if write.key is not None and self.sent_rows.num_rows != 1:
@@ -220,7 +213,7 @@ class _RowWrite(ClientWrite):
     # --- under the collection's lease -----------------------------------------------------------------------------
 
     def write_under_lease(self, lease: Lease) -> WriteResult:
-        """Do it, while nobody else writes."""
+        """Write and publish the rows, under the lease of the collection."""
         site = self.site
         resource = load_current_descriptor(site, self.collection)
         pushed_rows = _open_pushed_rows(site, resource, self.table)
@@ -228,8 +221,8 @@ class _RowWrite(ClientWrite):
         if earlier_result is not None:
             return earlier_result
         self.check_not_held()
-        published_records = site.store.read_published_records()
-        record = published_records[1].get(self.table)
+        published_records = site.store.read_published_records()[1]
+        record = published_records.get(self.table)
         if record is None:
             raise NotFoundError(
                 format_message("{table} is not published yet", self.table), remedy="its owner does that: hven ingest"
@@ -238,7 +231,7 @@ class _RowWrite(ClientWrite):
         report = self.create_report(push.run)
         self.publish_push(resource, report, push, lease)
         if not self.request.dry_run:
-            if not report.published:  # what is published shows nothing of it, but it was said
+            if not report.published:  # the journal keeps the rows, even if they change no published row
                 site.store.pushes.commit_push(push, lease)
             site.store.pushes.compact_pieces(self.table, pushed_rows.fold_pieces, lease)
         answer = push.answer
@@ -251,10 +244,12 @@ class _RowWrite(ClientWrite):
             report=report,
         )
 
+    # --- the rows in the journal, and the new ones ------------------------------------------------------------------
+
     # --- what was there, and what is to be there ----------------------------------------------------------------------
 
     def _find_earlier_result(self, pushed_rows: PushedRows) -> WriteResult | None:
-        """Find out whether this was written before."""
+        """Return the result of an earlier push of the same request; None: there was none."""
         write = self.request
         earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
         if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
@@ -264,7 +259,7 @@ class _RowWrite(ClientWrite):
         return None
 
     def _is_unchanged(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
-        """Check whether the rows of an earlier push are as they are sent now."""
+        """Return whether the rows of an earlier push equal the rows of this request."""
         existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.build_keys(ids))
         if self.sent_rows is None or missing_mask.any():
             return False
@@ -272,33 +267,24 @@ class _RowWrite(ClientWrite):
         return bool(existing_rows.select(names).equals(self.sent_rows.select(names)))
 
     def _build_push(self, pushed_rows: PushedRows, statistics: Mapping[str, Mapping[str, object]]) -> ClientPush:
-        """Make the push: its piece, and what is told of it."""
+        """Build the push: the rows for the journal, and the answer to the client."""
         write = self.request
+        is_post = write.action == POST_ACTION
         if write.key is not None:
             keys = pushed_rows.parse_key(write.key)
-            for name in set(pushed_rows.key).intersection(
-                self.sent_rows.column_names if self.sent_rows is not None else ()
-            ):
-                if (
-                    self.sent_rows is not None
-                    and self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist()
-                ):
-                    raise ParamError(
-                        format_message("{name} cannot be changed: it names the row", name),
-                        remedy="delete the row, and send another one",
-                    )
+            self._check_key_unchanged(keys, pushed_rows)
         else:
             assert self.sent_rows is not None  # noqa: S101  (`read_body` saw to it)
-            largest = statistics.get(pushed_rows.generated_id_column or "", {}).get("maximum")
-            keys = pushed_rows.read_keys(self.sent_rows, largest=largest, generate_missing=write.action == POST_ACTION)
+            largest_id = statistics.get(pushed_rows.generated_id_column or "", {}).get("maximum")
+            keys = pushed_rows.read_keys(self.sent_rows, largest=largest_id, generate_missing=is_post)
         existing_rows, missing_mask = pushed_rows.find_rows(keys)
         self._check_if_match(existing_rows, missing_mask)
-        if write.action == POST_ACTION and not missing_mask.all():
+        if is_post and not missing_mask.all():
             raise KeyTakenError(
                 format_message("there is a row {key} already", format_first_key(keys, ~missing_mask)),
                 remedy="PUT changes it",
             )
-        if write.action != POST_ACTION and missing_mask.any():
+        if not is_post and missing_mask.any():
             raise NotFoundError(
                 format_message("there is no row {key} that was pushed", format_first_key(keys, missing_mask)),
                 remedy="rows of other sources are theirs to change",
@@ -307,19 +293,16 @@ class _RowWrite(ClientWrite):
         if is_deletion:
             piece = pushed_rows.mark_as_deleted(existing_rows)
         else:
-            piece = pushed_rows.complete_rows(
-                keys, self.sent_rows, None if write.action == POST_ACTION else existing_rows
-            )
+            piece = pushed_rows.complete_rows(keys, self.sent_rows, None if is_post else existing_rows)
         run = create_run_id()
-        count = piece.num_rows
+        row_count = piece.num_rows
         if len(pushed_rows.key) == 1:
-            names = keys.column(0).to_pylist()
+            ids = keys.column(0).to_pylist()
         else:
-            names = [list(row.values()) for row in keys.to_pylist()]
-        if count == 1 and not is_deletion:
+            ids = [list(row.values()) for row in keys.to_pylist()]
+        state = run
+        if row_count == 1 and not is_deletion:
             state = compute_row_state(piece)
-        else:
-            state = run
         return ClientPush(
             run=run,
             table=self.table,
@@ -327,28 +310,38 @@ class _RowWrite(ClientWrite):
             at=format_current_time(),
             by=self.account_name,
             action=write.action,
-            rows=0 if is_deletion else count,
-            removed=count if is_deletion else 0,
+            rows=0 if is_deletion else row_count,
+            removed=row_count if is_deletion else 0,
             token=write.idempotency_key,
             digest=self.digest,
             top=pushed_rows.largest_id,
-            answer={"ids": names, "state": state},
+            answer={"ids": ids, "state": state},
             piece=piece,
         )
 
-    def _check_if_match(self, existing_rows: pa.Table, missing_mask: Any) -> None:
-        """Compare what is there with what the client believes (RFC 9110, 13.1.1)."""
-        match = self.request.expected_state
-        if match is None:
+    def _check_key_unchanged(self, keys: pa.Table, pushed_rows: PushedRows) -> None:
+        """Refuse rows that would change the key in the address of the request."""
+        if self.sent_rows is None:
             return
-        if self.request.key is not None:
-            if missing_mask.any():
-                state = ""
-            else:
-                state = compute_row_state(existing_rows)
-        else:
+        for name in set(pushed_rows.key).intersection(self.sent_rows.column_names):
+            if self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist():
+                raise ParamError(
+                    format_message("{name} cannot be changed: it names the row", name),
+                    remedy="delete the row, and send another one",
+                )
+
+    def _check_if_match(self, existing_rows: pa.Table, missing_mask: Any) -> None:
+        """Compare the present state with the state that the client expects (RFC 9110, 13.1.1)."""
+        expected_state = self.request.expected_state
+        if expected_state is None:
+            return
+        if self.request.key is None:
             state = self.site.store.pushes.find_state_name(self.table)
-        if not state or not is_if_match_met(match, state):
+        elif missing_mask.any():
+            state = ""
+        else:
+            state = compute_row_state(existing_rows)
+        if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
                 "it was changed by somebody else meanwhile" if state else "there is no such row",
                 remedy="ask for it anew, and decide again",
@@ -356,7 +349,7 @@ class _RowWrite(ClientWrite):
 
 
 def _open_pushed_rows(site: Site, resource: Resource, table: str) -> PushedRows:
-    """Open the journal of a table."""
+    """Open the journal of a table that takes rows."""
     for spec in resource.tables:
         for source in spec.sources:
             if spec.table.qualified_name == table and source.kind == PUSH_SOURCE_KIND:
@@ -365,44 +358,44 @@ def _open_pushed_rows(site: Site, resource: Resource, table: str) -> PushedRows:
 
 
 def find_pushed_row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """Find a row as it was pushed.
+    """Find a row in the journal, or a file, by its key.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the table.
     name
         ``schema.table``.
     key
-        As an address has it.
+        The parts of the key in the address.
 
     Returns
     -------
     row, state
-        Its columns; what If-Match takes.
+        Its columns; and its state, for If-Match.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        The table, the row or the file does not exist.
     """
-    push_target = find_push_target(site, name, "/".join(key))
+    path = "/".join(key)
+    push_target = find_push_target(site, name, path)
     if push_target is None:
         raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
-    if push_target[2].kind != PUSH_SOURCE_KIND:
-        file_target = find_file_target(site, push_target[0], push_target[2], "/".join(key))
+    resource, spec, source = push_target
+    if source.kind != PUSH_SOURCE_KIND:
+        file_target = find_file_target(site, resource, source, path)
         if not file_target.digest:
-            raise NotFoundError(format_message("there is no file {path!r:.120}", "/".join(key)))
-        return {
-            "path": "/".join(key),
-            "bytes": file_target.path.stat().st_size,
-            "sha256": file_target.digest,
-        }, file_target.digest
-    pushed_rows = _open_pushed_rows(site, push_target[0], push_target[1].table.qualified_name)
+            raise NotFoundError(format_message("there is no file {path!r:.120}", path))
+        size_bytes = file_target.path.stat().st_size
+        return {"path": path, "bytes": size_bytes, "sha256": file_target.digest}, file_target.digest
+    pushed_rows = _open_pushed_rows(site, resource, spec.table.qualified_name)
     existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.parse_key(key))
     if missing_mask.any():
-        raise NotFoundError(format_message("there is no row {key!r:.120} that was pushed", "/".join(key)))
-    return existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0], compute_row_state(existing_rows)
+        raise NotFoundError(format_message("there is no row {key!r:.120} that was pushed", path))
+    row = existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0]
+    return row, compute_row_state(existing_rows)
 
 
 __all__ = [
