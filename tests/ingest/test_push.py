@@ -267,7 +267,7 @@ def work(order):
     with Site(Settings(directory=pathlib.Path(order["site"]))) as site:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        write = WriteRequest(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), token=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
+        write = WriteRequest(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), idempotency_key=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
         done = execute_write(site, order.get("table", "night.lines"), write, Principal(name="anna"))
         sys.setprofile(None)
         threading.setprofile(None)
