@@ -1,4 +1,4 @@
-"""What a client wants to write, what became of it, and what of a write is the same for rows and files."""
+"""The request of a client to write, its result, and the steps that are the same for rows and files."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ POST_ACTION, PUT_ACTION, DELETE_ACTION = "POST", "PUT", "DELETE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRequest:
-    """What a client wants.
+    """The request of a client to write rows or files.
 
     Attributes
     ----------
     action
-        ``POST``: rows that are new; ``PUT``: columns of rows that are there; ``DELETE``: rows that go.
+        ``POST``: new rows; ``PUT``: columns of existing rows; ``DELETE``: rows to delete.
     body
-        File of what was sent; None: nothing.
+        File with the body of the request; None: it has none.
     media_type
-        Its media type.
+        Media type of the body.
     key
-        Of the one row that is meant, as texts; None: the rows of the body say theirs.
+        Key of the one row to write, as texts; None: the rows of the body have keys.
     expected_state
-        State of the row, or of the table, that is wanted (If-Match); None: any.
+        Expected state of the row or the table (If-Match); None: any.
     idempotency_key
         Idempotency-Key; empty: none.
     dry_run
         Do everything but write.
     address_values
-        Values, as texts, that all rows have in some columns: those that the address says.
+        Texts of values in the address, which all rows have, by the names of columns.
     """
 
     action: str
@@ -68,24 +68,24 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """What became of it.
+    """The result of a write.
 
     Attributes
     ----------
     run
-        Its id: under it the history has it.
+        Id of the run, under which the history lists it.
     ids
-        Keys of the rows, in the order in which they came.
+        Keys of the rows, in the order of the request.
     rows, removed_rows
-        How many came or changed; how many went.
+        Number of rows that were added or changed, and of those that were deleted.
     state
-        Of the row that was meant, or of the table, as If-Match takes it.
+        State of the row or of the table, for If-Match.
     is_replayed
-        It was written before, and nothing was done now.
+        True if the same request was written before, so that nothing was done now.
     is_new_file
-        It is a file that was not there.
+        True if the request created a file.
     report
-        Of what was read, checked and published; None where nothing was done.
+        Report of the run; None if nothing was done.
     """
 
     run: str
@@ -99,7 +99,7 @@ class WriteResult:
 
 
 class RowsRefusedError(DataError):
-    """Rows that break what the table demands of them; the report says which and why."""
+    """Rows break the rules of the table; the report says which and why."""
 
     def __init__(self, message: str, report: IngestReport, **more: Any) -> None:
         super().__init__(message, **more)
@@ -107,7 +107,7 @@ class RowsRefusedError(DataError):
 
 
 class ClientWrite:
-    """One write: what of it is the same for rows and files."""
+    """One write of a client: the steps that are the same for rows and files."""
 
     def __init__(self, site: Site, spec: TableSpec, collection: str, request: WriteRequest, account_name: str) -> None:
         self.site = site
@@ -118,20 +118,23 @@ class ClientWrite:
         self.digest = compute_write_digest(request, account_name)
 
     def may_change_source(self, entry: SourceEntry) -> bool:
-        """Tell which sources may have changed by it."""
+        """Return whether the write may change a source."""
         return entry.spec.kind == PUSH_SOURCE_KIND
 
     def may_change_table(self, spec: TableSpec) -> bool:
-        """Tell which tables may."""
+        """Return whether the write may change a table."""
         return spec.table.qualified_name == self.table
 
     def list_faults(self, run: CollectionRun) -> list[RuleFinding]:
-        """List what is wrong with what was sent."""
-        findings = run.report.tables[self.table].findings.values() if self.table in run.report.tables else ()
+        """List the errors in the rows of the request."""
+        table_report = run.report.tables.get(self.table)
+        if table_report is None:
+            return []
+        findings = table_report.findings.values()
         return [finding for finding in findings if finding.severity == ERROR_SEVERITY and finding.count]
 
     def check_not_held(self) -> None:
-        """Refuse to go on while somebody's word is that the collection rests."""
+        """Refuse to write while the collection is held after a rollback."""
         if self.collection in self.site.store.list_held_collections():
             raise KeyTakenError(
                 format_message("{collection} is held as a rollback left it", self.collection),
@@ -139,6 +142,7 @@ class ClientWrite:
             )
 
     def create_report(self, run: str) -> IngestReport:
+        """Create the report of the run that publishes the write."""
         return IngestReport(
             collection=self.collection,
             run=run,
@@ -150,7 +154,7 @@ class ClientWrite:
         )
 
     def find_earlier_result(self, earlier_push: ClientPush | None) -> WriteResult | None:
-        """Answer as before what was asked under the same Idempotency-Key."""
+        """Return the result of an earlier request with the same Idempotency-Key; None: there was none."""
         write = self.request
         if earlier_push is None or not write.idempotency_key:
             return None
@@ -162,22 +166,22 @@ class ClientWrite:
         return build_replayed_result(earlier_push)
 
     def publish_push(self, resource: Resource, report: IngestReport, push: ClientPush, lease: Lease) -> None:
-        """Have it mapped, checked, tested and published by a run."""
+        """Map, check, test and publish the rows by a run."""
         sync_context = SyncContext(reads_everything=False)
-        steps = RunHooks(
+        hooks = RunHooks(
             make_table=lambda run, spec: self._make_table(sync_context, run, spec),
-            should_publish=lambda run, filled: self._should_publish(sync_context, run, filled),
+            should_publish=lambda run, loaded_tables: self._should_publish(sync_context, run, loaded_tables),
             record_changes=sync_context.store_change_sets,
             may_have_changed=self.may_change_source,
             pending_pushes=(push,),
         )
+
+        def create_run() -> CollectionRun:
+            return CollectionRun(self.site, resource, report, lease, progress=ignore_progress, hooks=hooks)
+
         try:
-            execute_leased_run(
-                self.site,
-                report,
-                lambda: CollectionRun(self.site, resource, report, lease, progress=ignore_progress, hooks=steps),
-            )
-        except (SourceError, DescriptorError) as error:  # of another source, or of the descriptor: not the client's
+            execute_leased_run(self.site, report, create_run)
+        except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
                 format_message("{collection} cannot be published now: {message}", self.collection, error.message),
                 remedy="its owner is to look at hven check and hven ingest",
@@ -188,29 +192,26 @@ class ClientWrite:
             raise RowsRefusedError(error.message, report, remedy="nothing was written") from error
 
     def _make_table(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
-        """Make the table, and those that are made from others; all else stays."""
+        """Make the table of the write, and tables that are made from others; keep the other tables."""
         base_records = sync_context.find_base_records(run)
         published_record = base_records.get(spec.table.qualified_name)
-        if (
-            published_record is None
-            or self.may_change_table(spec)
-            or any(source.kind in QUERYING_SOURCE_KINDS for source in spec.sources)
-        ):
+        has_query = any(source.kind in QUERYING_SOURCE_KINDS for source in spec.sources)
+        if published_record is None or has_query or self.may_change_table(spec):
             return TableSync(sync_context, run, spec).make_table()
         return keep_published_table(run.report, published_record)
 
     def _should_publish(
         self, sync_context: SyncContext, run: CollectionRun, loaded_tables: Sequence[LoadedTable]
     ) -> bool:
-        """Refuse rows that would be kept aside: a client that is told `written` believes it."""
+        """Refuse the write if any row would be rejected: a client relies on the answer that its rows are written."""
         faults = self.list_faults(run)
         if faults:
-            if faults[0].offenders:
-                first_offender = f" (first: {faults[0].offenders[0]})"
-            else:
-                first_offender = ""
+            first_fault = faults[0]
+            first_offender = ""
+            if first_fault.offenders:
+                first_offender = f" (first: {first_fault.offenders[0]})"
             raise RowsRefusedError(
-                format_message("rows would be kept aside: {message}{first}", faults[0].message, first_offender),
+                format_message("rows would be kept aside: {message}{first}", first_fault.message, first_offender),
                 run.report,
                 remedy="nothing was written: correct the rows and send them again",
             )
@@ -218,7 +219,7 @@ class ClientWrite:
 
 
 def build_replayed_result(earlier_push: ClientPush) -> WriteResult:
-    """Answer what was written before."""
+    """Build the result of a request that was written before."""
     answer = earlier_push.answer
     return WriteResult(
         run=earlier_push.run,
@@ -231,18 +232,18 @@ def build_replayed_result(earlier_push: ClientPush) -> WriteResult:
 
 
 def is_if_match_met(if_match: str, state: str) -> bool:
-    """Compare If-Match with a state (RFC 9110, 13.1.1)."""
-    return if_match.strip() == "*" or state in {etag.strip().strip('"') for etag in if_match.split(",")}
+    """Return whether a state meets If-Match (RFC 9110, 13.1.1)."""
+    if if_match.strip() == "*":
+        return True
+    return state in {etag.strip().strip('"') for etag in if_match.split(",")}
 
 
 def compute_write_digest(write: WriteRequest, account_name: str) -> str:
-    """Sum up what is asked, and by whom."""
+    """Return a digest of a request and its user."""
     digested_values = [write.action, write.key, account_name]
-    digest = hashlib.sha256(
-        orjson.dumps(
-            [*digested_values, sorted(write.address_values.items())] if write.address_values else digested_values
-        )
-    )
+    if write.address_values:
+        digested_values.append(sorted(write.address_values.items()))
+    digest = hashlib.sha256(orjson.dumps(digested_values))
     if write.body is not None:
         with write.body.open("rb") as file:
             while chunk := file.read(1 << 20):

@@ -1,6 +1,6 @@
-"""What is made of a collection's files behind a publication.
+"""Prepare products from the files of a collection after a publication.
 
-A job of the site's owner (`hven.services.tasks.prepare`), asked for once as long as it waits.
+The preparation is a job of the site's owner (`hven.services.tasks.prepare`); only one such job waits at a time.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
     from hven.site import Site
 
-PREPARE_JOB_TYPE, OWNER_QUEUE = "prepare", f"user {OWNER_PRINCIPAL.name}"
+PREPARE_JOB_TYPE = "prepare"
+OWNER_QUEUE = f"user {OWNER_PRINCIPAL.name}"
 
 
 def enqueue_preparation(site: Site, resource: Resource) -> None:
-    """Let the workers of jobs prepare what is new, and sweep what was made of what is no more."""
-    if not (resource.prepare or (site.settings.var_directory / "cubes" / resource.name).is_dir()):
+    """Enqueue a job that prepares new files, and deletes the products of files that are gone."""
+    cube_directory = site.settings.var_directory / "cubes" / resource.name
+    if not resource.prepare and not cube_directory.is_dir():
         return
     jobs = site.store.jobs
-    job_parameters = (("COLLECTION", resource.name), *(("WHAT", preparation) for preparation in resource.prepare))
-    for ref in jobs.list_jobs(OWNER_QUEUE, PREPARE_JOB_TYPE, phases=("QUEUED",)):
+    preparations = [("WHAT", preparation) for preparation in resource.prepare]
+    job_parameters = (("COLLECTION", resource.name), *preparations)
+    for waiting_job in jobs.list_jobs(OWNER_QUEUE, PREPARE_JOB_TYPE, phases=("QUEUED",)):
         with suppress(NotFoundError):
-            if tuple(jobs.get_job(ref.id).parameters) == job_parameters:
+            if tuple(jobs.get_job(waiting_job.id).parameters) == job_parameters:
                 return
-    destruction_time = datetime.now(UTC) + timedelta(days=site.settings.jobs.keep_days)
+    current_time = datetime.now(UTC)
+    destruction_time = current_time + timedelta(days=site.settings.jobs.keep_days)
     job = JobRecord(
-        id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
+        id=f"{current_time:%y%m%d}{secrets.token_hex(10)}",
         type=PREPARE_JOB_TYPE,
         queue=OWNER_QUEUE,
         owner=OWNER_PRINCIPAL.name,

@@ -1,6 +1,6 @@
 """Places of files that clients send.
 
-What was there before comes back if it cannot be published, also where the process was killed.
+If a file cannot be published, the file before comes back, even if the process was killed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from hven.site import Site
 
-UNDO_NOTE_SUFFIX = ".undo"  # how files end that say what a push was about to do
+UNDO_NOTE_SUFFIX = ".undo"  # ending of the files that describe what a push is about to do
 
 
 @dataclass(kw_only=True)
 class FilePush:
-    """A push of files; `keep_files`: what it put to its place stays there."""
+    """A push of files; with `keep_files`, the new files stay."""
 
     run: str
     table: str
@@ -35,89 +35,72 @@ class FilePush:
 
 
 class FileTarget:
-    """Where a file of a collection lies.
+    """The place of a file of a collection.
 
     Parameters
     ----------
     spool_directory
-        Where files wait, and notes are kept.
+        Directory for files that wait, and for undo notes.
     collection
-        Its name.
+        Name of the collection.
     path
-        On this machine.
+        Path on this machine.
 
     Attributes
     ----------
     digest
-        SHA-256 of what is there; empty: nothing.
+        SHA-256 of the present file; empty: there is none.
     """
 
     def __init__(self, spool_directory: Path, collection: str, path: Path) -> None:
         self.path = path
         self._spool_directory = spool_directory
         self._collection = collection
-        if path.exists():
-            self.digest = compute_file_digest(path)
-        else:
-            self.digest = ""
+        self.digest = compute_file_digest(path) if path.exists() else ""
 
-    # the steps are undone in the reverse order, in one function
     @contextmanager
-    def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:  # noqa: PLR0912, PLR0915
-        """Put a file there, or take it away; unless it is to be kept in the end, all is as it was afterwards.
+    def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:
+        """Replace the file by another one, or delete it; at the end undo this, unless the push keeps its files.
 
         Raises
         ------
         StorageError
             The disk is full, or may not be written.
         """
-        created_directories = [leftover for leftover in self.path.parents if not leftover.exists()]
+        created_directories = [directory for directory in self.path.parents if not directory.exists()]
         temporary_name = f".{self._collection}-{secrets.token_hex(6)}"
         try:
             self._spool_directory.mkdir(parents=True, exist_ok=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_same_device = self._spool_directory.stat().st_dev == self.path.parent.stat().st_dev
-            if is_same_device:
-                working_directory = self._spool_directory
-            else:
-                working_directory = self.path.parent
+            working_directory = self._spool_directory if is_same_device else self.path.parent
             new_file = working_directory / f"{temporary_name}.part"
             old_file = working_directory / f"{temporary_name}.old"
             undo_note = self._spool_directory / f"{temporary_name}{UNDO_NOTE_SUFFIX}"
-            with undo_note.open("x") as file:  # before anything is done that it says
-                if body is not None:
-                    new_digest = compute_file_digest(body)
-                else:
-                    new_digest = ""
-                json.dump(
-                    {
-                        "run": file_push.run,
-                        "table": file_push.table,
-                        "path": str(self.path),
-                        "had": self.digest,
-                        "sent": new_digest,
-                        "part": str(new_file),
-                        "old": str(old_file),
-                        "made": list(map(str, created_directories)),
-                    },
-                    file,
-                )
-                file.flush()
-                os.fsync(file.fileno())
+            undo_record = {
+                "run": file_push.run,
+                "table": file_push.table,
+                "path": str(self.path),
+                "had": self.digest,
+                "sent": "" if body is None else compute_file_digest(body),
+                "part": str(new_file),
+                "old": str(old_file),
+                "made": [str(directory) for directory in created_directories],
+            }
+            # the note is durable before any step that it describes
+            with undo_note.open("x") as note_file:
+                json.dump(undo_record, note_file)
+                note_file.flush()
+                os.fsync(note_file.fileno())
             _sync_directory(self._spool_directory)
             if body is not None:
-                with body.open("rb") as input_file, new_file.open("xb") as output_file:
-                    shutil.copyfileobj(input_file, output_file)
-                    output_file.flush()
-                    os.fsync(output_file.fileno())
+                _copy_durably(body, new_file)
             if self.digest:
                 os.link(self.path, old_file)
         except OSError as error:
-            for leftover in (
-                *self._spool_directory.glob(f"{temporary_name}.*"),
-                *self.path.parent.glob(f"{temporary_name}.*"),
-            ):
-                leftover.unlink(missing_ok=True)
+            for directory in (self._spool_directory, self.path.parent):
+                for leftover in directory.glob(f"{temporary_name}.*"):
+                    leftover.unlink(missing_ok=True)
             delete_empty_directories(created_directories)
             raise StorageError(
                 f"the file cannot be kept: {error.strerror}", remedy="make room, or look at the rights of the directory"
@@ -137,27 +120,30 @@ class FileTarget:
                     self.path.unlink(missing_ok=True)
                 _sync_directory(self.path.parent)
                 delete_empty_directories(created_directories)
-            for leftover in (new_file, old_file, undo_note):  # the note last: without it nobody knows of the others
+            for leftover in (new_file, old_file, undo_note):  # the note comes last: it names the others
                 leftover.unlink(missing_ok=True)
 
 
 def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str = "") -> None:
-    """Undo what pushes of files began that were killed before they were committed.
+    """Undo the steps of pushes of files that were killed before they were committed.
 
-    Called by who holds the collection's lease.
+    The caller holds the lease of the collection.
 
     Parameters
     ----------
-    site, collection
-        Where.
+    site
+        The site that publishes the collection.
+    collection
+        Name of the collection.
     current_run
-        The run that is under way; empty: none is.
+        Id of the present run; empty: there is none.
     """
-    for undo_note in sorted(find_spool_directory(site).glob(f".{collection}-*{UNDO_NOTE_SUFFIX}")):
+    undo_notes = find_spool_directory(site).glob(f".{collection}-*{UNDO_NOTE_SUFFIX}")
+    for undo_note in sorted(undo_notes):
         with suppress(OSError):
             try:
                 undo_record = json.loads(undo_note.read_text())
-            except ValueError:  # killed while it was written: nothing was done yet
+            except ValueError:  # the push was killed while it wrote the note, before any other step
                 undo_note.unlink()
                 continue
             if undo_record["run"] == current_run:
@@ -168,36 +154,44 @@ def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str =
                     old_file.replace(path)
                 elif not undo_record["had"] and path.exists() and compute_file_digest(path) == undo_record["sent"]:
                     path.unlink()
-                delete_empty_directories([Path(leftover_path) for leftover_path in undo_record["made"]])
-            for leftover_path in (new_file, old_file, undo_note):
-                leftover_path.unlink(missing_ok=True)
+                delete_empty_directories([Path(directory) for directory in undo_record["made"]])
+            for leftover in (new_file, old_file, undo_note):
+                leftover.unlink(missing_ok=True)
 
 
 def find_spool_directory(site: Site) -> Path:
-    """Return where files wait."""
+    """Return the directory for files that wait."""
     return site.settings.var_directory / "spool"
 
 
 def compute_file_digest(path: Path) -> str:
-    """Sum up a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def delete_empty_directories(directories: Sequence[Path]) -> None:
-    """Remove directories that are empty."""
+    """Delete those of some directories that are empty."""
     for directory in directories:
         with suppress(OSError):
             directory.rmdir()
 
 
+def _copy_durably(source: Path, target: Path) -> None:
+    """Copy a file, and wait until the copy is on the disk."""
+    with source.open("rb") as input_file, target.open("xb") as output_file:
+        shutil.copyfileobj(input_file, output_file)
+        output_file.flush()
+        os.fsync(output_file.fileno())
+
+
 def _sync_directory(directory: Path) -> None:
-    """Make what a directory has durable."""
-    number = os.open(directory, os.O_RDONLY)
+    """Make the entries of a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""Files that a client sends -> their places below a root of the collection, and what their readers make of them.
+"""Write files that a client sends below a root of the collection, and publish what their readers make of them.
 
-All of it, or nothing.
+A write succeeds or fails as a whole.
 """
 
 from __future__ import annotations
@@ -55,96 +55,80 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.store import Lease
 
-MAX_PATH_BYTES = 1000  # bytes of a path
+MAX_PATH_BYTES = 1000  # longest path of a file
 
 
 def find_file_entry(spec: TableSpec, path: str) -> SourceSpec | None:
-    """Find which entry of ``files:`` takes a file of some path; of all that take any the first, for the empty path."""
+    """Return the entry of ``files:`` that takes a file with some path; for the empty path, the first that takes any."""
     for source in spec.sources:
-        if (
-            source.kind == FILES_SOURCE_KIND
-            and source.options.get("writers")
-            and (not path or _find_path_below_root(source.options, path) is not None)
-        ):
+        if source.kind != FILES_SOURCE_KIND or not source.options.get("writers"):
+            continue
+        if not path or _find_path_below_root(source.options, path) is not None:
             return source
     return None
 
 
 def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
-    """Return the path below the root; None: the entry means no such files."""
-    path_prefix = str(options.get("at", ""))
-    address = str(options.get("root", ""))
-    root = FileRoot(path_prefix=path_prefix, address=address)
-    if root.path_prefix:
-        prefix = f"{root.path_prefix}/"
-    else:
-        prefix = ""
-    parts = path.split("/")
-    is_plain_path = path.isprintable() and len(path.encode()) <= MAX_PATH_BYTES and "\\" not in path
-    if (
-        root.scheme is not None
-        or not path.startswith(prefix)
-        or not is_plain_path
-        or any(path_part.startswith(".") or not path_part for path_part in parts)
-    ):
+    """Return a path relative to the root of an entry; None: the entry does not take such a file."""
+    root = FileRoot(path_prefix=str(options.get("at", "")), address=str(options.get("root", "")))
+    prefix = f"{root.path_prefix}/" if root.path_prefix else ""
+    if root.scheme is not None or not path.startswith(prefix):
+        return None
+    if not path.isprintable() or len(path.encode()) > MAX_PATH_BYTES or "\\" in path:
+        return None
+    if any(path_part.startswith(".") or not path_part for path_part in path.split("/")):
         return None
     relative_path = path.removeprefix(prefix)
-    patterns, ignore = (
-        [pattern_value] if isinstance(pattern_value := options.get(key) or [], str) else pattern_value
-        for key in ("files", "ignore")
-    )
-    if is_pattern_match(relative_path, patterns, ignore):
+    if is_pattern_match(relative_path, _list_patterns(options, "files"), _list_patterns(options, "ignore")):
         return relative_path
     return None
 
 
-def choose_file_path(spec: TableSpec, name: str) -> str:
-    """Return the path under which a file is kept that has a name alone.
+def _list_patterns(options: Mapping[str, Any], key: str) -> list[str]:
+    """Return the patterns of an option that may be one text or a list."""
+    patterns = options.get(key) or []
+    return [patterns] if isinstance(patterns, str) else patterns
 
-    Empty: it is an archive, whose files are kept.
-    """
+
+def choose_file_path(spec: TableSpec, name: str) -> str:
+    """Return the path for a file of which only the name is known; empty for an archive, whose files are unpacked."""
     for source in spec.sources:
-        if (
-            source.kind == FILES_SOURCE_KIND
-            and source.options.get("writers")
-            and (path := resolve_in_pattern_directory(source.options, name)) != name
-        ):
-            return path
+        if source.kind == FILES_SOURCE_KIND and source.options.get("writers"):
+            path = resolve_in_pattern_directory(source.options, name)
+            if path != name:
+                return path
     if name.lower().endswith(".zip") and find_file_entry(spec, name) is None:
         return ""
     return name
 
 
 def resolve_in_pattern_directory(options: Mapping[str, Any], name: str) -> str:
-    """Put a name into the directory that a pattern names; as it is, where no pattern means it there."""
-    patterns = options.get("files") or []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        path = "/".join(filter(None, (str(options.get("at", "")), find_fixed_directory(pattern), name)))
+    """Return the path of a file in the directory that a pattern names; the name itself if no pattern takes it there."""
+    path_prefix = str(options.get("at", ""))
+    for pattern in _list_patterns(options, "files"):
+        path_parts = (path_prefix, find_fixed_directory(pattern), name)
+        path = "/".join(filter(None, path_parts))
         if _find_path_below_root(options, path) is not None:
             return path
     return name
 
 
 def find_file_target(site: Site, resource: Resource, source: SourceSpec, path: str) -> FileTarget:
-    """Find where a file of a collection lies.
+    """Find the place of a file of a collection.
 
     Raises
     ------
     NotFoundError
-        No file may be called so.
+        The descriptor allows no such path.
     """
     relative_path = _find_path_below_root(source.options, path)
-    root_directory = (resource.path.parent / Path(str(source.options.get("root", ""))).expanduser()).resolve()
+    root = Path(str(source.options.get("root", ""))).expanduser()
+    root_directory = (resource.path.parent / root).resolve()
     target_path = root_directory / (relative_path or "")
-    existing_path = next(
-        existing_candidate for existing_candidate in (target_path, *target_path.parents) if existing_candidate.exists()
-    )
-    if (
-        relative_path is None
-        or not existing_path.resolve().is_relative_to(root_directory)
-        or target_path.is_symlink()
-        or target_path.is_dir()
-    ):
+    existing_path = next(candidate for candidate in (target_path, *target_path.parents) if candidate.exists())
+    # a symbolic link must not lead out of the root
+    is_below_root = existing_path.resolve().is_relative_to(root_directory) and not target_path.is_symlink()
+    if relative_path is None or not is_below_root or target_path.is_dir():
         raise NotFoundError(
             format_message("no file can be called {path!r:.120} here", path),
             remedy="the descriptor says which may be sent: files",
@@ -153,10 +137,10 @@ def find_file_target(site: Site, resource: Resource, source: SourceSpec, path: s
 
 
 class FileWrite(ClientWrite):
-    """A file, or those of an archive, from what was sent to what is published."""
+    """A write of a file, or of the files of an archive, from the body to the publication."""
 
     def read_body(self, source: SourceSpec) -> None:
-        """See what is meant."""
+        """Find the files of the request, and unpack an archive."""
         write = self.request
         self.source = source
         name = "/".join(write.key or ())
@@ -164,10 +148,10 @@ class FileWrite(ClientWrite):
         if not name and write.action == POST_ACTION and write.body is not None and is_zipfile(write.body):
             if write.expected_state is not None:
                 raise ParamError("an archive has no state that If-Match could name", remedy="send its files by PUT")
-            files = unpack_archive(write.body, self.site.settings.limits.upload)
-            self.sent_files = [
-                (resolve_in_pattern_directory(source.options, file_name), path) for file_name, path in files
-            ]
+            self.sent_files = []
+            for file_name, path in unpack_archive(write.body, self.site.settings.limits.upload):
+                target_name = resolve_in_pattern_directory(source.options, file_name)
+                self.sent_files.append((target_name, path))
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
                 "a file is sent by PUT under its path, and taken away by DELETE",
@@ -178,51 +162,49 @@ class FileWrite(ClientWrite):
         return entry.spec.kind == FILES_SOURCE_KIND or isinstance(entry.source, FileListSource)
 
     def may_change_table(self, spec: TableSpec) -> bool:
-        return any(
-            "files" in plugins.load_plugin("sources", source.kind).Options.model_fields for source in spec.sources
-        )
+        for source in spec.sources:
+            options = plugins.load_plugin("sources", source.kind).Options
+            if "files" in options.model_fields:
+                return True
+        return False
 
     def list_faults(self, run: CollectionRun) -> list[RuleFinding]:
-        """List what is wrong with the files, in whatever table."""
-        return [
-            finding
-            for table in run.report.tables.values()
-            for finding in table.findings.values()
-            if finding.severity == ERROR_SEVERITY
-            and any((row.file or "").endswith(self.file_names) for row in finding.offenders)
-        ]
+        """List the errors in the files of the request, in all tables."""
+        faults = []
+        for table in run.report.tables.values():
+            for finding in table.findings.values():
+                has_sent_file = any((row.file or "").endswith(self.file_names) for row in finding.offenders)
+                if finding.severity == ERROR_SEVERITY and has_sent_file:
+                    faults.append(finding)
+        return faults
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """Names of the files, without directories."""
+        """Names of the files of the request, without directories."""
         return tuple(name.rpartition("/")[2] for name, _ in self.sent_files)
 
     def write_under_lease(self, lease: Lease) -> WriteResult:
-        """Put them there, while nobody else writes, and publish what their readers make of them."""
+        """Write the files under the lease of the collection, and publish what their readers make of them."""
         site = self.site
         write = self.request
+        earlier_push: ClientPush | None = None
         if write.idempotency_key:
             earlier_push = site.store.pushes.find_push(self.table, token=write.idempotency_key)
-        else:
-            earlier_push = None
         earlier_result = self.find_earlier_result(earlier_push)
         if earlier_result is not None:
             return earlier_result
         self.check_not_held()
-        roll_back_interrupted_pushes(site, self.collection)  # before it is looked at what is there
+        roll_back_interrupted_pushes(site, self.collection)  # before the targets are read
         resource = load_current_descriptor(site, self.collection)
         targets = [self._find_checked_target(resource, name, body) for name, body in self.sent_files]
         names = [name for name, _ in self.sent_files]
         is_deletion = write.action == DELETE_ACTION
-        if len(targets) == 1:
-            single_body = self.sent_files[0][1]
-        else:
-            single_body = None
         run = create_run_id()
-        if single_body is None:
-            state = ""
-        else:
-            state = compute_file_digest(single_body)
+        state = run
+        if len(self.sent_files) == 1:
+            single_body = self.sent_files[0][1]
+            if single_body is not None:
+                state = compute_file_digest(single_body)
         push = ClientPush(
             run=run,
             table=self.table,
@@ -234,52 +216,51 @@ class FileWrite(ClientWrite):
             removed=int(is_deletion),
             token=write.idempotency_key,
             digest=self.digest,
-            answer={"ids": names, "state": state or run},
+            answer={"ids": names, "state": state},
         )
         report = self.create_report(run)
         try:
             with ExitStack() as stack:
                 file_push = FilePush(run=run, table=self.table)
-                for place, (_, body) in zip(targets, self.sent_files, strict=True):
-                    stack.enter_context(place.replace_file(body, file_push))
+                for target, (_, body) in zip(targets, self.sent_files, strict=True):
+                    stack.enter_context(target.replace_file(body, file_push))
                 self.publish_push(resource, report, push, lease)
                 file_push.keep_files = not write.dry_run
         except StorageUnavailableError as error:
             cause = error.__cause__
-            file_name = next((last for last in self.file_names if last in str(cause)), None)
+            file_name = next((name for name in self.file_names if name in str(cause)), None)
             if not isinstance(cause, SourceError) or file_name is None:
                 raise
             message = format_message("{file!r:.120} cannot be read: {message}", file_name, cause.message)
             raise RowsRefusedError(message, report, remedy="nothing was written") from error
         if not report.published and not write.dry_run:
             site.store.pushes.commit_push(push, lease)
-        is_new_file = not is_deletion and not all(place.digest for place in targets)
+        is_new_file = not is_deletion and not all(target.digest for target in targets)
         return WriteResult(
             run=run,
             ids=names,
             rows=push.rows,
             removed_rows=push.removed,
-            state=state or run,
+            state=state,
             is_new_file=is_new_file,
             report=report,
         )
 
     def _find_checked_target(self, resource: Resource, name: str, body: Path | None) -> FileTarget:
-        """Find where a file lies, and whether it may be written there."""
+        """Find the place of a file, and check that the request may write it there."""
         write = self.request
         target = find_file_target(self.site, resource, self.source, name)
-        if write.expected_state is not None and (
-            not target.digest or not is_if_match_met(write.expected_state, target.digest)
-        ):
-            raise PreconditionFailedError("the file is another one now", remedy="ask for it anew, and decide again")
-        if write.action == POST_ACTION and target.digest not in {
-            "",
-            compute_file_digest(body) if body is not None else "",
-        }:
-            raise KeyTakenError(
-                format_message("there is a file {path!r:.120} already", name),
-                remedy="PUT puts another one in its place",
-            )
+        if write.expected_state is not None:
+            is_expected = bool(target.digest) and is_if_match_met(write.expected_state, target.digest)
+            if not is_expected:
+                raise PreconditionFailedError("the file is another one now", remedy="ask for it anew, and decide again")
+        if write.action == POST_ACTION and target.digest:
+            new_digest = compute_file_digest(body) if body is not None else ""
+            if target.digest != new_digest:
+                raise KeyTakenError(
+                    format_message("there is a file {path!r:.120} already", name),
+                    remedy="PUT puts another one in its place",
+                )
         if write.action == DELETE_ACTION and not target.digest:
             raise NotFoundError(format_message("there is no file {path!r:.120}", name))
         return target

@@ -1,7 +1,4 @@
-"""What clients pushed into one table, with what is not committed yet.
-
-The journal that the source kind ``push`` reads.
-"""
+"""The journal that the source kind ``push`` reads: the rows that clients pushed, with uncommitted ones."""
 
 from __future__ import annotations
 
@@ -16,12 +13,16 @@ if TYPE_CHECKING:
 
 
 class PendingPushJournal:
-    """The pushed rows of a table as they will be.
+    """The journal of a table as it will be when the present run is committed.
 
     Parameters
     ----------
+    push_store
+        The committed pushes.
+    table
+        ``schema.table``.
     pending
-        Pushes of whatever tables that are to be committed with what is made now.
+        Pushes into any table that the present run commits.
     """
 
     def __init__(self, push_store: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
@@ -30,20 +31,18 @@ class PendingPushJournal:
         self._pending = [pending_push for pending_push in pending if pending_push.table == table]
 
     def read_state_name(self) -> str:
-        """Name the state: that of the last push."""
+        """Return the name of the state, which is the last push."""
         if self._pending:
             return self._pending[-1].run
         return self._push_store.find_state_name(self._table)
 
     def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
-        """Return the pieces since a state, the oldest first; None: it is not known."""
+        """Return the pieces since a state, the oldest first; None: the state is not known."""
         if since_state is not None:
             stored_pieces = self._push_store.read_pieces(self._table, since_state)
         else:
             stored_pieces = self._push_store.read_pieces(self._table)
         if stored_pieces is None:
             return None
-        return [
-            *stored_pieces,
-            *(pending_push.piece for pending_push in self._pending if pending_push.piece is not None),
-        ]
+        pending_pieces = [push.piece for push in self._pending if push.piece is not None]
+        return [*stored_pieces, *pending_pieces]

@@ -1,4 +1,4 @@
-"""The rows that were pushed into a table, as they lie in its journal: found by key, and made anew by what is sent."""
+"""The rows that clients pushed into a table, in its journal: find them by key, and complete the rows of a request."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ ROW_POSITION_COLUMN, KEY_ORDER_COLUMN = "hven:at", "hven:order"
 
 
 class KeyTakenError(ConflictError):
-    """A key that is there, or a token that was used."""
+    """The key of a row exists already, or the Idempotency-Key of a request was used."""
 
 
 class PushedRows:
-    """The rows of a journal.
+    """The rows in the journal of a table.
 
     Attributes
     ----------
     key
-        The columns that name a row, in the order of the table's primary key.
+        The columns that identify a row, in the order of the table's primary key.
     schema
-        Columns as they are declared now, and `DELETED_COLUMN`.
+        The declared columns, and `DELETED_COLUMN`.
     generated_id_column
-        The column whose values are given where a client sends none; None: there is none.
+        The column for which Hven generates missing values; None: there is none.
     largest_id
-        Largest number that was given.
+        Largest generated number.
     """
 
     def __init__(self, site: Site, resource: Resource, spec: TableSpec, source: SourceSpec) -> None:
@@ -76,50 +76,50 @@ class PushedRows:
         table = entry.mapping.table
         origins_by_column = {column.name: column.origins for column in table.columns}
         identity_columns = {*list_identity_columns(entry, table)}
-        self.key = [
-            name
-            for name in dict.fromkeys(origin for key in table.primary for origin in origins_by_column[key])
-            if name in identity_columns
-        ]
+        key_origins: dict[str, None] = {}
+        for key_column in table.primary:
+            key_origins |= dict.fromkeys(origins_by_column[key_column])
+        self.key = [name for name in key_origins if name in identity_columns]
         self._pieces = [self._cast_piece(piece, self._options) for piece in journal.list_pieces() or ()]
         self.largest_id = site.store.pushes.find_largest_key(spec.table.qualified_name)
 
     def fold_pieces(self, parts: Sequence[pa.Table], is_lowest: bool) -> pa.Table:
-        """Make one piece of several; what went need not be kept in the lowest."""
-        rows = self._fold_pieces([self._cast_piece(part, self._options) for part in parts], self.key, self.schema)
+        """Merge several pieces of the journal into one; the lowest piece needs no marks of deleted rows."""
+        cast_parts = [self._cast_piece(part, self._options) for part in parts]
+        rows = self._fold_pieces(cast_parts, self.key, self.schema)
         if is_lowest:
             return rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
         return rows
 
     def find_rows(self, keys: pa.Table) -> tuple[pa.Table, Any]:
-        """Find the rows of some keys, in the order of the keys; and which keys have none."""
-        first = self.key[0]
-        values = keys.column(first).combine_chunks()
-        candidate_pieces = [piece.filter(pc.is_in(piece.column(first), value_set=values)) for piece in self._pieces]
-        rows = self._fold_pieces([piece for piece in candidate_pieces if piece.num_rows], self.key, self.schema)
+        """Return the rows of some keys, in the order of the keys, and the mask of the keys without a row."""
+        first_name = self.key[0]
+        first_values = keys.column(first_name).combine_chunks()
+        candidate_pieces = []
+        for piece in self._pieces:
+            candidates = piece.filter(pc.is_in(piece.column(first_name), value_set=first_values))
+            if candidates.num_rows:
+                candidate_pieces.append(candidates)
+        rows = self._fold_pieces(candidate_pieces, self.key, self.schema)
         rows = rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
-        row_positions = rows.select(self.key).append_column(ROW_POSITION_COLUMN, pa.array(np.arange(rows.num_rows)))
-        ordered_keys = keys.select(self.key).append_column(KEY_ORDER_COLUMN, pa.array(np.arange(keys.num_rows)))
-        positions = (
-            ordered_keys.join(row_positions, self.key, join_type="left outer")
-            .sort_by(KEY_ORDER_COLUMN)
-            .column(ROW_POSITION_COLUMN)
-            .combine_chunks()
-        )
+        row_numbers = pa.array(np.arange(rows.num_rows))
+        key_numbers = pa.array(np.arange(keys.num_rows))
+        numbered_rows = rows.select(self.key).append_column(ROW_POSITION_COLUMN, row_numbers)
+        numbered_keys = keys.select(self.key).append_column(KEY_ORDER_COLUMN, key_numbers)
+        joined_keys = numbered_keys.join(numbered_rows, self.key, join_type="left outer").sort_by(KEY_ORDER_COLUMN)
+        positions = joined_keys.column(ROW_POSITION_COLUMN).combine_chunks()
         return rows.take(positions), np.asarray(pc.is_null(positions))
 
     def build_keys(self, ids: Sequence[Any]) -> pa.Table:
-        """Return keys as `ids` lists them."""
-        if len(self.key) == 1:
-            columns = [ids]
-        else:
-            columns = list(zip(*ids, strict=True))
-        kinds = [self.schema.field(name).type for name in self.key]
-        arrays = [_parse_values(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+        """Return a table of keys from the `ids` in the answer to a push."""
+        columns = [ids] if len(self.key) == 1 else list(zip(*ids, strict=True))
+        arrays = []
+        for name, values in zip(self.key, columns, strict=True):
+            arrays.append(_parse_values(values, self.schema.field(name).type))
         return pa.table(arrays, list(self.key))
 
     def parse_key(self, texts: Sequence[str]) -> pa.Table:
-        """Read a key of an address: a part for each of its columns."""
+        """Parse the key in an address, which has one part for each column."""
         if len(texts) == 1 and len(self.key) > 1:
             texts = texts[0].split("/")
         if len(texts) != len(self.key):
@@ -135,20 +135,21 @@ class PushedRows:
         return pa.table(arrays, list(self.key))
 
     def read_keys(self, sent_rows: pa.Table, *, largest: object = None, generate_missing: bool = False) -> pa.Table:
-        """Return the keys of rows that were sent.
+        """Return the keys of the rows in a request.
 
         Parameters
         ----------
+        sent_rows
+            The rows.
         largest
-            Value of the key in what is published.
+            Largest value of the generated column in the published table.
         generate_missing
-            Rows without a key get one, if the table gives any.
+            Whether rows without a key get one, if the table generates keys.
         """
         arrays = {name: sent_rows.column(name) for name in self.key if name in sent_rows.column_names}
-        if generate_missing and self.generated_id_column in self.key:
-            arrays[self.generated_id_column] = self._assign_keys(
-                arrays.get(self.generated_id_column), self.generated_id_column, sent_rows.num_rows, largest
-            )
+        id_column = self.generated_id_column
+        if generate_missing and id_column in self.key:
+            arrays[id_column] = self._assign_keys(arrays.get(id_column), id_column, sent_rows.num_rows, largest)
         for name in self.key:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
@@ -156,72 +157,71 @@ class PushedRows:
                     remedy="send a value of it for each row",
                 )
         keys = pa.table([arrays[name] for name in self.key], list(self.key))
-        if keys.group_by(list(self.key)).aggregate([]).num_rows < keys.num_rows:
+        distinct_keys = keys.group_by(list(self.key)).aggregate([])
+        if distinct_keys.num_rows < keys.num_rows:
             raise KeyTakenError("two rows of what was sent have one key", remedy="send each row once")
         return keys
 
     def _assign_keys(self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest: object) -> pa.Array:
-        """Give rows that have none a key."""
-        kind = self.schema.field(name).type
+        """Generate a key for each row that has none."""
+        key_type = self.schema.field(name).type
         if sent_values is None:
-            values = pa.nulls(row_count, kind)
+            values = pa.nulls(row_count, key_type)
         else:
             values = pa.concat_arrays(sent_values.chunks)
-        missing = pc.is_null(values)
-        count = int(pc.sum(missing).as_py() or 0)
-        if not count:
+        missing_mask = pc.is_null(values)
+        missing_count = int(pc.sum(missing_mask).as_py() or 0)
+        if not missing_count:
             return values
-        if pa.types.is_string(kind):
-            generated_values = pa.array([str(uuid.uuid4()) for _ in range(count)], kind)
+        if pa.types.is_string(key_type):
+            generated_values = pa.array([str(uuid.uuid4()) for _ in range(missing_count)], key_type)
         else:
-            known_maxima = [
-                largest,
-                pc.max(values).as_py(),
-                *(pc.max(maximum.column(name)).as_py() for maximum in self._pieces),
-            ]
-            largest_known = max(
-                [self.largest_id, *(int(maximum) for maximum in known_maxima if isinstance(maximum, (int, float)))]
-            )
-            self.largest_id = largest_known + count
-            generated_values = pa.array(np.arange(largest_known + 1, self.largest_id + 1)).cast(kind)
-        return pc.replace_with_mask(values, missing, generated_values)
+            maxima = [largest, pc.max(values).as_py()]
+            maxima += [pc.max(piece.column(name)).as_py() for piece in self._pieces]
+            known_numbers = [int(maximum) for maximum in maxima if isinstance(maximum, (int, float))]
+            largest_known = max([self.largest_id, *known_numbers])
+            self.largest_id = largest_known + missing_count
+            generated_values = pa.array(np.arange(largest_known + 1, self.largest_id + 1)).cast(key_type)
+        return pc.replace_with_mask(values, missing_mask, generated_values)
 
     def complete_rows(self, keys: pa.Table, sent_rows: pa.Table | None, existing_rows: pa.Table | None) -> pa.Table:
-        """Return whole rows: columns that are named as they were sent, others as they are."""
+        """Return whole rows: the sent values of columns that the request names, the existing values of the others."""
+        row_count = keys.num_rows
         arrays = []
-        for item in self.schema:
-            if item.name in self.key:
-                arrays.append(keys.column(item.name))
-            elif item.name == DELETED_COLUMN:
-                arrays.append(pa.array(np.zeros(keys.num_rows, bool)))
-            elif sent_rows is not None and item.name in sent_rows.column_names:
-                arrays.append(sent_rows.column(item.name))
+        for column in self.schema:
+            if column.name in self.key:
+                array = keys.column(column.name)
+            elif column.name == DELETED_COLUMN:
+                array = pa.array(np.zeros(row_count, bool))
+            elif sent_rows is not None and column.name in sent_rows.column_names:
+                array = sent_rows.column(column.name)
+            elif existing_rows is not None:
+                array = existing_rows.column(column.name)
             else:
-                arrays.append(
-                    pa.nulls(keys.num_rows, item.type) if existing_rows is None else existing_rows.column(item.name)
-                )
+                array = pa.nulls(row_count, column.type)
+            arrays.append(array)
         return pa.table(arrays, schema=self.schema)
 
     def mark_as_deleted(self, existing_rows: pa.Table) -> pa.Table:
-        """Return rows as gone."""
-        return existing_rows.set_column(
-            existing_rows.column_names.index(DELETED_COLUMN),
-            DELETED_COLUMN,
-            pa.array(np.ones(existing_rows.num_rows, bool)),
-        )
+        """Return rows with the mark of deleted rows."""
+        column_number = existing_rows.column_names.index(DELETED_COLUMN)
+        deletion_marks = pa.array(np.ones(existing_rows.num_rows, bool))
+        return existing_rows.set_column(column_number, DELETED_COLUMN, deletion_marks)
 
 
 def compute_row_state(row: pa.Table) -> str:
-    """Name the state of one row: equal rows have equal names."""
-    return hashlib.sha256(orjson.dumps(row.to_pylist(), default=str)).hexdigest()[:32]
+    """Return the name of a row's state; equal rows have equal states."""
+    document = orjson.dumps(row.to_pylist(), default=str)
+    return hashlib.sha256(document).hexdigest()[:32]
 
 
 def format_first_key(keys: pa.Table, mask: Any) -> str:
-    """Write the first of some keys for a person."""
-    row = keys.slice(int(np.flatnonzero(mask)[0]), 1).to_pylist()[0]
+    """Format the first key of a mask for a person."""
+    first_position = int(np.flatnonzero(mask)[0])
+    row = keys.slice(first_position, 1).to_pylist()[0]
     return ", ".join(f"{name} = {value}" for name, value in row.items())
 
 
 def _parse_values(values: Sequence[Any], value_type: pa.DataType) -> pa.Array:
-    """Read values as JSON has them, where times are texts."""
+    """Cast values of JSON, in which times are texts, to a type."""
     return cast_values(pa.array(list(values)), value_type)[0]
