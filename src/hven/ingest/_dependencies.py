@@ -1,4 +1,4 @@
-"""Find what tables are made from: the order in which a collection is filled, dependencies on others, and circles."""
+"""Find what tables are made from: the order in which to fill a collection, dependent collections, and cycles."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ if TYPE_CHECKING:
     from hven.site.store import SnapshotRecord
 
 QUERY_SOURCE_KIND = "query"
-QUERYING_SOURCE_KINDS = (QUERY_SOURCE_KIND, "files")  # kinds that may have a query over tables
+QUERYING_SOURCE_KINDS = (QUERY_SOURCE_KIND, "files")  # kinds of sources that can have a query over tables
 
 
 class DependencyGraph:
-    """All tables of some collections, with what each reads; names are qualified and in lower case."""
+    """All tables of some collections, and the tables that each reads; names are qualified and in lower case."""
 
     def __init__(self, resources: Mapping[str, Resource]) -> None:
         self.specs: dict[str, tuple[Resource, TableSpec]] = {}
         for resource in resources.values():
             for spec in resource.tables:
                 self.specs[f"{resource.name}.{spec.table.name}".lower()] = (resource, spec)
-        named = {name: _list_read_tables(spec, resource) for name, (resource, spec) in self.specs.items()}
-        self.read_tables = {name: table_names & self.specs.keys() for name, table_names in named.items()}
-        # TAP_SCHEMA, ivoa.obscore ..
-        self.outside_tables = {name: table_names - self.specs.keys() for name, table_names in named.items()}
+        self.read_tables: dict[str, set[str]] = {}
+        self.outside_tables: dict[str, set[str]] = {}  # TAP_SCHEMA, ivoa.obscore ..
+        for name, (resource, spec) in self.specs.items():
+            table_names = _list_read_tables(spec, resource)
+            self.read_tables[name] = table_names & self.specs.keys()
+            self.outside_tables[name] = table_names - self.specs.keys()
 
     def find_stored_inputs(self, name: str) -> set[str]:
-        """Find the tables with rows of their own that a table or view is made from, through views."""
+        """Find the tables with rows that a table or view is made from, directly or through views."""
         stored_tables: set[str] = set()
         visited: set[str] = set()
         pending = list(self.read_tables[name])
@@ -50,7 +52,7 @@ class DependencyGraph:
         return stored_tables
 
     def find_cycle(self, start: str) -> list[str]:
-        """Find the way from a table back to itself, by what it is made from; empty if there is none."""
+        """Find a path from a table to itself through the tables that it is made from; empty if there is none."""
         paths = [[start]]
         visited: set[str] = set()
         while paths:
@@ -65,18 +67,16 @@ class DependencyGraph:
 
 
 def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
-    """Tell whether rows are pushed into a table, or into one that it is made from, directly or not.
-
-    It may have none yet.
+    """Return whether clients push rows into a table, or into a table that it is made from; it may have no rows yet.
 
     Parameters
     ----------
     resource
         The collection.
     spec
-        A table of it.
+        One of its tables.
     other_resources
-        The site's other collections, by name.
+        The other collections of the site, by name.
     """
     graph = DependencyGraph({**other_resources, resource.name: resource})
     pending = [f"{resource.name}.{spec.table.name}".lower()]
@@ -91,44 +91,44 @@ def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: M
 
 
 def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | None = None) -> list[TableSpec]:
-    """Sort the tables that have sources by what they are made from.
+    """Sort the tables with sources, so that each comes after the tables that it is made from.
 
     Parameters
     ----------
+    resource
+        The collection.
     other_resources
-        The site's other collections, by name.
+        The other collections of the site, by name.
 
     Raises
     ------
     DescriptorError
-        Tables are made from each other in a circle, here or through other collections: file, line and column of each
-        one's source.
+        Tables are made from each other in a cycle, here or through other collections; with the place of the source of
+        each of them.
     """
     graph = DependencyGraph({**(other_resources or {}), resource.name: resource})
-    specs = {
-        f"{resource.name}.{spec.table.name}".lower(): spec
-        for spec in resource.tables
-        if spec.sources and not is_live(spec)
-    }
+    specs: dict[str, TableSpec] = {}
+    for spec in resource.tables:
+        if spec.sources and not is_live(spec):
+            specs[f"{resource.name}.{spec.table.name}".lower()] = spec
     faults = []
     for name, spec in specs.items():
         cycle = graph.find_cycle(name)
         if cycle:
-            place = next((source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS), spec.place)
+            query_places = (source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS)
+            place = next(query_places, spec.place)
             message = f"tables are made from each other: {' from '.join(cycle)}"
             faults.append(Fault(message=message, place=place, remedy="one must come first"))
     if faults:
         raise DescriptorError(faults)
-    return [
-        specs[name]
-        for name in _sort_topologically({name: graph.find_stored_inputs(name) & specs.keys() for name in specs})
-    ]
+    dependencies = {name: graph.find_stored_inputs(name) & specs.keys() for name in specs}
+    return [specs[name] for name in _sort_topologically(dependencies)]
 
 
 def find_dependent_tables(
     resource: Resource, other_resources: Mapping[str, Resource]
 ) -> list[tuple[Resource, list[TableSpec]]]:
-    """Find the tables of other collections that are made from this one's, directly or not.
+    """Find the tables of other collections that are made from this collection, directly or not.
 
     Returns
     -------
@@ -137,26 +137,22 @@ def find_dependent_tables(
     """
     graph = DependencyGraph({**other_resources, resource.name: resource})
     own_tables = {name for name, (resource_of_table, _) in graph.specs.items() if resource_of_table is resource}
-    inputs_by_table = {
-        name: graph.find_stored_inputs(name)
-        for name, (_, spec) in graph.specs.items()
-        if spec.sources and name not in own_tables
-    }
+    inputs_by_table: dict[str, set[str]] = {}
+    for name, (_, spec) in graph.specs.items():
+        if spec.sources and name not in own_tables:
+            inputs_by_table[name] = graph.find_stored_inputs(name)
     affected_tables: set[str] = set(own_tables)
     while True:
-        newly_affected = {
-            name for name, inputs in inputs_by_table.items() if inputs & affected_tables
-        } - affected_tables
-        if not newly_affected:
+        made_from_affected = {name for name, inputs in inputs_by_table.items() if inputs & affected_tables}
+        if made_from_affected <= affected_tables:
             break
-        affected_tables |= newly_affected
-    ordered_inputs = {
-        name: inputs_by_table[name] & affected_tables - own_tables
-        for name in inputs_by_table
-        if name in affected_tables and not graph.find_cycle(name)
-    }
+        affected_tables |= made_from_affected
+    dependent_tables = affected_tables - own_tables
+    # a table in a cycle cannot be filled
+    acyclic_names = [name for name in inputs_by_table if name in dependent_tables and not graph.find_cycle(name)]
+    dependencies = {name: inputs_by_table[name] & set(acyclic_names) for name in acyclic_names}
     tables_by_resource: list[tuple[Resource, list[TableSpec]]] = []
-    for name in _sort_topologically({name: inputs & ordered_inputs.keys() for name, inputs in ordered_inputs.items()}):
+    for name in _sort_topologically(dependencies):
         resource_of_table, spec = graph.specs[name]
         if tables_by_resource and tables_by_resource[-1][0] is resource_of_table:
             tables_by_resource[-1][1].append(spec)
@@ -166,34 +162,31 @@ def find_dependent_tables(
 
 
 def list_input_states(record: SnapshotRecord) -> list[Mapping[str, str]]:
-    """Return the states of its inputs from which the rows of a snapshot come out, the newest first.
+    """Return the states of the inputs that give the rows of a snapshot, the newest first.
 
-    Qualified table -> snapshot.
+    Each state maps a qualified table to a snapshot.
     """
     provenance = record.provenance
     return [provenance.get("inputs", {}), *provenance.get("alike", ())]
 
 
 def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
-    """Find the published tables that were made from rows which are not the published ones any more.
+    """Find the published tables that were made from rows which have been replaced since.
 
     Parameters
     ----------
     records
-        What is published, by qualified name.
+        The published snapshots, by qualified name.
 
     Returns
     -------
     warnings
-        A sentence with its remedy for each.
+        A sentence with its remedy for each table.
     """
     warnings = []
-    ids = {name: record.id for name, record in records.items()}
+    snapshot_ids = {name: record.id for name, record in records.items()}
     for name, record in sorted(records.items()):
-        if any(
-            all(ids.get(source) == snapshot for source, snapshot in inputs.items())
-            for inputs in list_input_states(record)
-        ):
+        if any(_is_current_state(inputs, snapshot_ids) for inputs in list_input_states(record)):
             continue
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             current_record = records.get(source)
@@ -207,20 +200,24 @@ def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
     return warnings
 
 
+def _is_current_state(inputs: Mapping[str, str], snapshot_ids: Mapping[str, str]) -> bool:
+    return all(snapshot_ids.get(source) == snapshot for source, snapshot in inputs.items())
+
+
 def _sort_topologically(dependencies: Mapping[str, set[str]]) -> list[str]:
     sorted_names: list[str] = []
     while len(sorted_names) < len(dependencies):
-        ready_names = [
-            name for name in dependencies if name not in sorted_names and dependencies[name] <= set(sorted_names)
-        ]
-        if not ready_names:  # circles were told before
+        known_names = set(sorted_names)
+        remaining_names = [name for name in dependencies if name not in known_names]
+        ready_names = [name for name in remaining_names if dependencies[name] <= known_names]
+        if not ready_names:  # a cycle, which is reported before
             break
         sorted_names.extend(ready_names)
     return sorted_names
 
 
 def _list_read_tables(spec: TableSpec, resource: Resource) -> set[str]:
-    """Return the qualified names that a table's queries, or a view's, read."""
+    """Return the qualified names of the tables that the queries of a table, or of a view, read."""
     texts = [source.options.get("adql") for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS]
     table_names: set[str] = set()
     for text in (*texts, spec.table.view):
@@ -229,10 +226,13 @@ def _list_read_tables(spec: TableSpec, resource: Resource) -> set[str]:
         try:
             parsed = adql.parse_query(text)
         except HvenError:
-            continue  # the source itself tells what is wrong, with its place
+            continue  # the source itself reports the error, with its place
         nodes = list(walk_tree(parsed))
         common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
-        for parts in ([part.name for part in node.parts] for node in nodes if isinstance(node, TableRef)):
+        for node in nodes:
+            if not isinstance(node, TableRef):
+                continue
+            parts = [part.name for part in node.parts]
             if len(parts) > 1:
                 table_names.add(".".join(parts[-2:]).lower())
             elif parts[-1].lower() not in common_table_names:

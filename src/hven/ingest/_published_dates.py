@@ -1,11 +1,9 @@
-"""When rows came, and when they changed last, where nothing but Hven knows.
+"""Keep the dates at which rows were first published and last changed, if no source knows them.
 
-Kept from the published rows of the same keys.
-
-A descriptor without ``created:`` has the time of the run for `collection.created`. For a row that is published already,
-the run is not when it came: its columns that are made of this time alone keep their published values. They are found by
-primary key in the published snapshot, whichever engine has it, so they outlive syncs, ingests, moves to another engine
-and restored backups as the rows do.
+The dates come from the published rows of the same keys. A descriptor without ``created:`` uses the time of the run for
+`collection.created`. A row that is published already did not come with this run, so its columns that are made from this
+time alone keep their published values. The rows are found by primary key in the published snapshot, in any engine. So
+the dates outlive syncs, ingests, moves to another engine and restored backups, as the rows do.
 """
 
 from __future__ import annotations
@@ -33,42 +31,43 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-MAX_LOOKUP_ROWS = 100_000  # rows that are asked for by key; if there are more, all are read
-MAX_LOOKUP_FRACTION = 20  # or one published row in so many
+MAX_LOOKUP_ROWS = 100_000  # up to this number, rows are looked up by key; for more, all published rows are read
+MAX_LOOKUP_FRACTION = 20  # .. or up to one in this number of published rows
 
 
 @dataclass(slots=True, kw_only=True)
 class _PublishedRows:
-    """Some published rows, to be found by the hash of their keys: 16 bytes for each, and 4 for each column of dates."""
+    """An index of published rows by the hash of their keys: 16 bytes a row, and 4 for each column of dates."""
 
     keys: Words  # sorted
-    row_positions: npt.NDArray[np.int64]  # place of each of `keys` in the arrays below
+    row_positions: npt.NDArray[np.int64]  # position of the row of each key in the arrays below
     content_hashes: Words | None  # hash of all other columns
-    dates_by_column: dict[str, pa.Array]  # with dictionaries: a run gives all its rows one time
+    dates_by_column: dict[str, pa.Array]  # with dictionaries, because all rows of a run have the same time
 
     def find_positions(self, keys: Words) -> npt.NDArray[np.int64]:
-        """Return the place of each row, -1 for rows that are not there."""
+        """Return the position of each row, -1 for rows that are not published."""
         if not len(self.keys):
             return np.full(len(keys), -1, np.int64)
         sorted_positions = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[sorted_positions] == keys, self.row_positions[sorted_positions], -1)
+        is_found = self.keys[sorted_positions] == keys
+        return np.where(is_found, self.row_positions[sorted_positions], -1)
 
 
 class PublishedDates:
-    """The dates of the rows of one table that is published.
+    """The dates of the rows of a published table.
 
     Parameters
     ----------
     engine
-        Has the published snapshot.
+        The engine of the published snapshot.
     record
-        What is published.
+        The published snapshot.
     table
-        What is being made.
+        The table that is being made.
     date_column_names
         Columns that keep their values, of all sources of the table.
     warn
-        Is told if what is published cannot be read: then all rows are new.
+        Receives a warning if the published rows cannot be read; then all rows are new.
     """
 
     def __init__(
@@ -83,18 +82,20 @@ class PublishedDates:
         self._record = record
         self._warn = warn
         self._primary = list(table.primary)
-        before, after = (
-            {column.name: column.type.arrow for column in compared_table.columns}
-            for compared_table in (record.table, table)
-        )
-        self._date_column_names = [name for name in date_column_names if before.get(name) == after.get(name)]
-        alike = table.primary and record.table.primary == table.primary
-        if not alike or any(before.get(name) != after.get(name) for name in self._primary):
-            self._date_column_names = []
-        content_names = sorted(after.keys() - {*self._date_column_names})
-        self._content_columns = (
-            content_names if before == after else None
-        )  # with other columns, every row is another one
+        old_types = {column.name: column.type.arrow for column in record.table.columns}
+        new_types = {column.name: column.type.arrow for column in table.columns}
+        has_same_key = bool(table.primary) and record.table.primary == table.primary
+        if any(old_types.get(name) != new_types.get(name) for name in self._primary):
+            has_same_key = False
+        self._date_column_names: list[str] = []
+        if has_same_key:
+            self._date_column_names += [
+                name for name in date_column_names if old_types.get(name) == new_types.get(name)
+            ]
+        # with other columns, every row counts as changed
+        self._content_columns: list[str] | None = None
+        if old_types == new_types:
+            self._content_columns = sorted(new_types.keys() - {*self._date_column_names})
         self._requested_rows = 0
         self._full_index: _PublishedRows | None = None
 
@@ -104,20 +105,18 @@ class PublishedDates:
         Parameters
         ----------
         rows
-            With all columns of the table.
+            Rows with all columns of the table.
         mapping
-            By which they were made: `first_dates` and `change_dates` name columns.
+            The mapping that made them; it names the columns of first dates and of dates of changes.
         """
-        first_date_columns, change_date_columns = (
-            [name for name in self._date_column_names if name in mapped_columns]
-            for mapped_columns in (mapping.first_date_columns, mapping.change_date_columns)
-        )
+        first_date_columns = [name for name in self._date_column_names if name in mapping.first_date_columns]
+        change_date_columns = [name for name in self._date_column_names if name in mapping.change_date_columns]
         if not rows.num_rows or not (first_date_columns or change_date_columns):
             return rows
         table = replace_nan_with_null(pa.Table.from_batches([rows]))
         keys = _hash_columns(table, self._primary)
         try:
-            published = self._find_published_rows(table, keys)
+            published_rows = self._find_published_rows(table, keys)
         except HvenError as error:
             self._date_column_names = []
             self._warn(
@@ -125,36 +124,27 @@ class PublishedDates:
                 f"anew with the dates of this run: {error}"
             )
             return rows
-        positions = published.find_positions(keys)
+        positions = published_rows.find_positions(keys)
         is_published = positions >= 0
-        is_unchanged = np.zeros(len(positions), np.bool_)
-        if change_date_columns and published.content_hashes is not None and self._content_columns is not None:
-            is_unchanged[is_published] = (
-                published.content_hashes[positions[is_published]]
-                == _hash_columns(table, self._content_columns)[is_published]
-            )
-        for names, keeps_date in ((first_date_columns, is_published), (change_date_columns, is_unchanged)):
-            for name in names if keeps_date.any() else ():
-                number = rows.schema.get_field_index(name)
-                values = published.dates_by_column[name].take(pa.array(positions, mask=~keeps_date)).dictionary_decode()
-                values = pc.coalesce(values, rows.column(number))
-                rows = rows.set_column(number, rows.schema.field(number), values)
+        rows = _restore_columns(rows, first_date_columns, published_rows, positions, is_published)
+        content_hashes = published_rows.content_hashes
+        if change_date_columns and content_hashes is not None and self._content_columns is not None:
+            new_hashes = _hash_columns(table, self._content_columns)
+            old_hashes = content_hashes[positions[is_published]]
+            is_unchanged = np.zeros(len(positions), np.bool_)
+            is_unchanged[is_published] = old_hashes == new_hashes[is_published]
+            rows = _restore_columns(rows, change_date_columns, published_rows, positions, is_unchanged)
         return rows
 
     def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRows:
-        """Look rows up: a few by key, so that a small change costs little.
-
-        Many in an index of all that is published.
-        """
+        """Find published rows: a few by key, so that a small change costs little, and many in an index of all rows."""
         if self._full_index is not None:
             return self._full_index
         self._requested_rows += rows.num_rows
         snapshot = self._record.snapshot
-        if (
-            self._requested_rows <= max(MAX_LOOKUP_ROWS, snapshot.rows // MAX_LOOKUP_FRACTION)
-            and rows.num_rows < snapshot.rows
-        ):
-            unique_positions = np.unique(keys, return_index=True)[1]
+        max_requested_rows = max(MAX_LOOKUP_ROWS, snapshot.rows // MAX_LOOKUP_FRACTION)
+        if self._requested_rows <= max_requested_rows and rows.num_rows < snapshot.rows:
+            _, unique_positions = np.unique(keys, return_index=True)
             wanted_keys = rows.select(self._primary).take(pa.array(unique_positions))
             published_rows = find_rows_by_key(
                 self._engine, self._record.table, snapshot, wanted_keys, self._read_columns
@@ -165,36 +155,59 @@ class PublishedDates:
 
     @property
     def _read_columns(self) -> list[str]:
-        """Columns that are read of the published rows."""
-        return [*dict.fromkeys([*self._primary, *self._date_column_names, *(self._content_columns or ())])]
+        """Columns to read from the published rows."""
+        names = [*self._primary, *self._date_column_names, *(self._content_columns or ())]
+        return list(dict.fromkeys(names))
 
     def _index_rows(self, batches: Iterable[pa.RecordBatch]) -> _PublishedRows:
-        keys: list[Words] = [np.zeros(0, np.uint64)]
-        contents: list[Words] = [np.zeros(0, np.uint64)]
-        dates: dict[str, list[pa.Array]] = {name: [] for name in self._date_column_names}
+        key_parts: list[Words] = [np.zeros(0, np.uint64)]
+        content_parts: list[Words] = [np.zeros(0, np.uint64)]
+        date_parts: dict[str, list[pa.Array]] = {name: [] for name in self._date_column_names}
         date_types = {name: self._record.table.find_column(name).type.arrow for name in self._date_column_names}
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            keys.append(_hash_columns(table, self._primary))
+            key_parts.append(_hash_columns(table, self._primary))
             if self._content_columns is not None:
-                contents.append(_hash_columns(table, self._content_columns))
-            for name, parts in dates.items():
-                parts.append(batch.column(name).cast(date_types[name]).dictionary_encode())
-        order = np.argsort(all_keys := np.concatenate(keys), kind="stable")
-        content_hashes = None if self._content_columns is None else np.concatenate(contents)
-        dates_by_column = {name: _unify_dictionaries(parts, date_types[name]) for name, parts in dates.items()}
+                content_parts.append(_hash_columns(table, self._content_columns))
+            for name, parts in date_parts.items():
+                dates = batch.column(name).cast(date_types[name])
+                parts.append(dates.dictionary_encode())
+        keys = np.concatenate(key_parts)
+        order = np.argsort(keys, kind="stable")
+        content_hashes = None if self._content_columns is None else np.concatenate(content_parts)
+        dates_by_column = {name: _unify_dictionaries(parts, date_types[name]) for name, parts in date_parts.items()}
         return _PublishedRows(
-            keys=all_keys[order],
+            keys=keys[order],
             row_positions=order,
             content_hashes=content_hashes,
             dates_by_column=dates_by_column,
         )
 
 
+def _restore_columns(
+    rows: pa.RecordBatch,
+    names: Sequence[str],
+    published_rows: _PublishedRows,
+    positions: npt.NDArray[np.int64],
+    mask: npt.NDArray[np.bool_],
+) -> pa.RecordBatch:
+    """Replace the values of some columns, in the rows of a mask, by the published ones."""
+    if not mask.any():
+        return rows
+    published_positions = pa.array(positions, mask=~mask)
+    for name in names:
+        column_number = rows.schema.get_field_index(name)
+        published_dates = published_rows.dates_by_column[name].take(published_positions).dictionary_decode()
+        dates = pc.coalesce(published_dates, rows.column(column_number))
+        rows = rows.set_column(column_number, rows.schema.field(column_number), dates)
+    return rows
+
+
 def _unify_dictionaries(parts: Sequence[pa.Array], value_type: pa.DataType) -> pa.Array:
-    """Make one array with one dictionary of several."""
-    chunks = pa.chunked_array(list(parts), type=pa.dictionary(pa.int32(), value_type)).unify_dictionaries()
-    return chunks.combine_chunks()
+    """Join arrays with dictionaries to one array with one dictionary."""
+    dictionary_type = pa.dictionary(pa.int32(), value_type)
+    chunks = pa.chunked_array(list(parts), type=dictionary_type)
+    return chunks.unify_dictionaries().combine_chunks()
 
 
 def _hash_columns(rows: Any, names: Sequence[str]) -> Words:
@@ -203,8 +216,9 @@ def _hash_columns(rows: Any, names: Sequence[str]) -> Words:
 
 
 def list_date_columns(table: Table, entries: Iterable[Any]) -> list[str]:
-    """List the columns of a table that keep what is published, by the mappings of its sources."""
-    date_column_names = {
-        name for entry in entries for name in (*entry.mapping.first_date_columns, *entry.mapping.change_date_columns)
-    }
+    """List the columns of a table that keep their published values, by the mappings of its sources."""
+    date_column_names: set[str] = set()
+    for entry in entries:
+        date_column_names.update(entry.mapping.first_date_columns)
+        date_column_names.update(entry.mapping.change_date_columns)
     return [column.name for column in table.columns if column.name in date_column_names]

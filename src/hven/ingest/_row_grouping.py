@@ -1,4 +1,4 @@
-"""Source rows -> what one mapped row is made of: elements of arrays (`for_each`), groups of rows (`group_by`)."""
+"""Make the units of a mapping from source rows: elements of arrays (`for_each`) and groups of rows (`group_by`)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from hven.descriptor.compiled_mapping import CompiledMapping, GroupPlan
     from hven.engines import StorageEngine
 
-MAX_BATCH_ELEMENTS = 131_072  # elements of a batch
+MAX_BATCH_ELEMENTS = 131_072  # rows of a batch of elements or groups
 FILE_PATH_COLUMN = "file.path"
 
 
 class UnrolledBatch:
-    """A batch whose array columns become their elements.
+    """A batch in which elements replace the arrays of some columns.
 
     Attributes
     ----------
@@ -44,54 +44,51 @@ class UnrolledBatch:
     def __init__(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
         self.batch = batch
         self.names = names
-        sizes = np.stack(
-            [np.asarray(pc.fill_null(pc.list_value_length(batch.column(name)), 0), np.int64) for name in names]
-        )
-        # a null array has nulls for elements
+        columns = [batch.column(name) for name in names]
+        lengths = np.stack([np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64) for column in columns])
+        # a null array counts as an array of nulls
         self.valid_masks = {name: np.asarray(pc.is_valid(batch.column(name))) for name in names}
-        max_sizes = sizes.max(axis=0)
-        self.uneven_mask: npt.NDArray[np.bool_] = (
-            (sizes != max_sizes) & np.stack(list(self.valid_masks.values()))
-        ).any(axis=0)
-        self.sizes = np.where(self.uneven_mask, 0, max_sizes)
-        self.empty_mask: npt.NDArray[np.bool_] = (sizes == 0).all(axis=0)
-        self.lengths = sizes
+        max_lengths = lengths.max(axis=0)
+        is_shorter = (lengths != max_lengths) & np.stack(list(self.valid_masks.values()))
+        self.uneven_mask: npt.NDArray[np.bool_] = is_shorter.any(axis=0)
+        self.sizes = np.where(self.uneven_mask, 0, max_lengths)
+        self.empty_mask: npt.NDArray[np.bool_] = (lengths == 0).all(axis=0)
+        self.lengths = lengths
 
     def iterate_parts(self) -> Iterator[pa.RecordBatch]:
-        """Yield the elements in parts, with the other values of their rows, and numbered in `ELEMENT_INDEX_COLUMN`."""
+        """Yield batches of elements, with the other values of their rows and a number in `ELEMENT_INDEX_COLUMN`."""
         bounds = np.concatenate([[0], np.cumsum(self.sizes)])
+        element_count = int(bounds[-1])
         lists = {name: self._flatten_list(name) for name in self.names}
-        for begin in range(0, int(bounds[-1]), MAX_BATCH_ELEMENTS):
-            element_numbers = np.arange(begin, min(begin + MAX_BATCH_ELEMENTS, int(bounds[-1])))
+        names = [*self.batch.schema.names, ELEMENT_INDEX_COLUMN]
+        for begin in range(0, element_count, MAX_BATCH_ELEMENTS):
+            element_numbers = np.arange(begin, min(begin + MAX_BATCH_ELEMENTS, element_count))
             row_of_element = np.searchsorted(bounds, element_numbers, side="right") - 1
-            positions_in_row = element_numbers - bounds[row_of_element]
+            position_in_row = element_numbers - bounds[row_of_element]
             row_numbers = pa.array(row_of_element)
             columns = []
             for name, values in zip(self.batch.schema.names, self.batch.columns, strict=True):
-                if name in lists:
-                    starts, flat = lists[name]
-                    columns.append(
-                        flat.take(
-                            pa.array(
-                                starts[row_of_element] + positions_in_row, mask=~self.valid_masks[name][row_of_element]
-                            )
-                        )
-                    )
-                else:
+                if name not in lists:
                     columns.append(values.take(row_numbers))
-            names = [*self.batch.schema.names, ELEMENT_INDEX_COLUMN]
-            yield pa.RecordBatch.from_arrays([*columns, pa.array(positions_in_row + 1, pa.int64())], names=names)
+                    continue
+                starts, elements = lists[name]
+                is_null = ~self.valid_masks[name][row_of_element]
+                element_positions = pa.array(starts[row_of_element] + position_in_row, mask=is_null)
+                columns.append(elements.take(element_positions))
+            columns.append(pa.array(position_in_row + 1, pa.int64()))
+            yield pa.RecordBatch.from_arrays(columns, names=names)
 
     def _flatten_list(self, name: str) -> tuple[npt.NDArray[np.int64], Any]:
-        """Return where each row's elements begin, and the elements."""
+        """Return the position of the first element of each row, and the elements."""
         column = self.batch.column(name)
         if pa.types.is_fixed_size_list(column.type):
-            return (np.arange(len(column)) + column.offset) * column.type.list_size, column.values
+            row_positions = np.arange(len(column)) + column.offset
+            return row_positions * column.type.list_size, column.values
         return np.asarray(column.offsets, np.int64)[:-1], column.values
 
 
 class SourceRowGrouper:
-    """Collects the rows of a source, and gives them as groups that the mapping sees as rows."""
+    """Collect the rows of a source, and return them as groups, which the mapping treats as rows."""
 
     def __init__(self, engine: StorageEngine, mapping: CompiledMapping, group_plan: GroupPlan, directory: Path) -> None:
         self.engine = engine
@@ -128,17 +125,14 @@ class SourceRowGrouper:
         self.group_collector.__exit__(kind, error, trace)
 
     def add_batch(self, batch: pa.RecordBatch) -> int:
-        """Add a batch; return how many rows ``where`` left out."""
-        numbered = batch.set_column(
-            batch.schema.get_field_index(ROW_NUMBER_COLUMN),
-            ROW_NUMBER_COLUMN,
-            pa.array(np.arange(batch.num_rows, dtype=np.int64)),
-        )
-        computed_columns = self.engine.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered})
-        kept_positions = find_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered)
-        if kept_positions is None:
-            remaining_rows = batch
-        else:
+        """Add a batch; return the number of rows that ``where`` left out."""
+        number_column = batch.schema.get_field_index(ROW_NUMBER_COLUMN)
+        row_numbers = pa.array(np.arange(batch.num_rows, dtype=np.int64))
+        numbered_batch = batch.set_column(number_column, ROW_NUMBER_COLUMN, row_numbers)
+        computed_columns = self.engine.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered_batch})
+        kept_positions = find_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered_batch)
+        remaining_rows = batch
+        if kept_positions is not None:
             remaining_rows = batch.take(pa.array(kept_positions))
         names = [*self.kept_columns, *self.fact_columns]
         arrays = [remaining_rows.column(name) for name in names]
@@ -151,5 +145,5 @@ class SourceRowGrouper:
         return int(batch.num_rows - remaining_rows.num_rows)
 
     def iterate_groups(self) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
-        """Yield groups as source rows, and by column the groups in which it had several values."""
+        """Yield groups as source rows, and for each column its second value in groups where it has several."""
         yield from self.group_collector.read_groups(MAX_BATCH_ELEMENTS)

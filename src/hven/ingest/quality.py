@@ -1,6 +1,6 @@
-"""How many rows of a table break each rule that has a flag, in all and by group.
+"""Count the rows of a table that break each rule with a flag, in all and by group.
 
-Asked of the rows as they are, whoever wrote them.
+The rows themselves are counted, whichever run wrote them.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_GROUPS = 500  # that are counted one by one: those with the most flagged rows; the others are put together
+MAX_GROUPS = 500  # groups with counts of their own: those with the most flagged rows; the others are summed
 
 
 @dataclass(slots=True, kw_only=True)
 class QualityGroup:
-    """Rows that are alike in what they are counted by.
-
-    `of` has its values as text, in the order of `FlagStatistics.by` (None: NULL).
+    """The rows with the same values of the expressions that rows are counted by.
 
     Attributes
     ----------
+    of
+        These values as text, in the order of `FlagStatistics.by`; None: NULL.
     rows
-        In all.
+        Number of rows.
     flagged
-        Of them, with any flag.
+        Number of rows with any flag.
     rules
-        How many break each rule.
+        Rule -> number of rows that break it.
     """
 
     of: list[str | None]
@@ -38,7 +38,7 @@ class QualityGroup:
 
 @dataclass(slots=True, kw_only=True)
 class FlagStatistics:
-    """What the flags of a table say.
+    """Statistics of the flags of a table.
 
     Attributes
     ----------
@@ -47,15 +47,15 @@ class FlagStatistics:
     bits
         Rule -> its bit.
     rows, flagged
-        Rows of the table; those of them that break a rule with a flag.
+        Number of rows of the table, and of those that break a rule with a flag.
     rules
-        Rule -> rows that break it.
+        Rule -> number of rows that break it.
     by
-        Names of what rows are counted by.
+        Names of the expressions that rows are counted by.
     groups
-        In the order of their values; rules that no row of the group breaks are left out.
+        Groups in the order of their values, without the rules that none of their rows breaks.
     others
-        What the groups beyond `MAX_GROUPS` have together.
+        The sum of the groups beyond `MAX_GROUPS`.
     """
 
     column: str
@@ -69,30 +69,30 @@ class FlagStatistics:
 
     @property
     def clean_share_text(self) -> str:
-        """The share of rows without a flag, as a person reads it: rounded so that 100 % means all of them."""
+        """The share of rows without a flag; 100 % means all rows."""
         return format_percent(self.rows - self.flagged, self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return the statistics as a JSON object."""
         return asdict(self)
 
     def format_text(self) -> str:
-        """Summarize it in one line.
+        """Format the statistics in one line.
 
         Returns
         -------
         text
-            With the counts of each rule.
+            The share of clean rows, and the counts of each rule.
         """
+        text = f"{self.column}: {self.clean_share_text} of {self.rows:,} rows without a flag"
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rules.items() if count)
-        return (
-            f"{self.column}: {self.clean_share_text} of {self.rows:,} rows without a "
-            f"flag{': ' + counts if counts else ''}"
-        )
+        if counts:
+            text += f": {counts}"
+        return text
 
 
 def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | None:
-    """Deserialize what `FlagStatistics.to_json` returned.
+    """Read a result of `FlagStatistics.to_json`.
 
     Parameters
     ----------
@@ -102,37 +102,33 @@ def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | No
     Returns
     -------
     quality
-        None if it is none, or of a version that says less.
+        The statistics; None if there are none, or another version wrote them.
     """
     if not document:
         return None
     try:
+        groups = [QualityGroup(**group_document) for group_document in document["groups"]]
         others_document = document["others"]
-        return FlagStatistics(
-            **{
-                **document,
-                "groups": [QualityGroup(**group_document) for group_document in document["groups"]],
-                "others": None if others_document is None else QualityGroup(**others_document),
-            }
-        )
+        others = None if others_document is None else QualityGroup(**others_document)
+        return FlagStatistics(**{**document, "groups": groups, "others": others})
     except (KeyError, TypeError):
         return None
 
 
 def format_percent(part: int, total: int) -> str:
-    """Format a share with two digits, never rounded to 0 or 100 where it is not.
+    """Format a share with two digits; only 0 and the whole become 0 % and 100 %.
 
     Parameters
     ----------
     part
-        Of the whole.
+        A part of the whole.
     total
-        Not negative.
+        The whole; not negative.
 
     Returns
     -------
     text
-        ``12.34 %``; ``-`` of nothing.
+        ``12.34 %``; ``-`` if the whole is 0.
     """
     if not total:
         return "-"

@@ -1,11 +1,12 @@
-"""What an ingest would refuse or warn of, told before there is one.
+"""Find what an ingest would reject or warn of, before there is one.
 
-The first rows of a descriptor's files, mapped and checked, nothing written.
+The first rows of a descriptor's files are mapped and checked; nothing is written.
 """
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,102 +42,85 @@ if TYPE_CHECKING:
     from hven.sources import RejectedRow
 
 MAX_SHOWN_OFFENDERS, MAX_SHOWN_REASONS = 3, 3
-SAMPLE_ROWS, REMOTE_SAMPLE_ROWS = 1000, 10  # of each source; where each row has a server asked for a size
-ENGINE_MEMORY_BYTES = 256 << 20  # bytes
+SAMPLE_ROWS = 1000  # of each source
+REMOTE_SAMPLE_ROWS = 10  # .. if each row needs a request to a server, for a size or a document
+ENGINE_MEMORY_BYTES = 256 << 20
 
 
 def find_sample_faults(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield what most first rows of a table's files would be rejected for (errors), or some.
+    """Yield an error for what most of the first rows of a table's files would be rejected for, and warnings.
 
-    And what would be published with a warning.
-
-    A service that cannot be read is a warning, once for each server: it may answer again before the next ingest. A
-    catalogue that is served where it is and cannot be read is an error. Other sources that cannot be read yield
-    nothing here: reading the descriptor reports them.
+    A source that cannot be read gives no fault here, because the check that opens it reports this. A catalogue that is
+    served in place is not opened later, so its faults are reported here as errors.
 
     Parameters
     ----------
     resource
-        As its descriptor has it.
+        The collection.
     directory
-        Of the descriptor.
+        The directory of its descriptor.
     settings
-        Of the site.
+        The settings of the site.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         engine: StorageEngine | None = None
-        failed_addresses: set[str] = set()
-        try:
-            for spec in resource.tables:
-                service = _find_service(spec)
-                if service is not None and service.options["url"] in failed_addresses:
-                    continue
-                deviations: list[Deviation] = []
-                unread = _UnreadRows()
-                context = SourceContext(
-                    directory=directory,
-                    resolve_secret=partial(resolve_secret, settings.directory),
-                    allow_private=settings.allow_private,
-                    open_sample_file=partial(open_with_reader, settings),
-                    allowed_roots=settings.allowed_directories,
-                    on_notice=partial(_record_deviation, deviations),
-                    on_reject=unread.add_row,
-                    is_inspection=True,
-                )
-                try:
-                    source_entries = list(open_sources(spec, resource, context))
-                    _check_served_catalogue(spec, source_entries, resource.engine or settings.engine)
-                    entries = [
-                        item
-                        for item in source_entries
-                        if has_byte_progress(item.source) and item.mapping.group_plan is None
-                    ]
-                    if entries:
-                        engine = engine or plugins.load_plugin("engines", "duckdb").open(
-                            Path(scratch), memory=ENGINE_MEMORY_BYTES, threads=1
-                        )
-                        yield from _check_table_sample(
-                            spec,
-                            entries,
-                            engine,
-                            Path(scratch),
-                            settings=settings,
-                            unread=unread,
-                            has_all_sources=len(entries) == len(source_entries),
-                        )
-                except (HvenError, NotImplementedError) as error:
-                    if isinstance(error, SourceError) and any(_find_serving_engine(item.kind) for item in spec.sources):
-                        if error.place.file:
-                            message = f"{error.place}: {error.message}"
-                        else:
-                            message = error.message
-                        yield Fault(message=message, place=spec.place, remedy=error.remedy)
-                    elif isinstance(error, HvenError) and service is not None:
-                        failed_addresses.add(service.options["url"])
-                        yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
-                finally:
-                    yield from (_build_deviation_warning(item, spec) for item in deviations)
-        finally:
-            if engine is not None:
-                engine.close()
+        for spec in resource.tables:
+            deviations: list[Deviation] = []
+            unread_rows = _UnreadRows()
+            context = SourceContext(
+                directory=directory,
+                resolve_secret=partial(resolve_secret, settings.directory),
+                allow_private=settings.allow_private,
+                open_sample_file=partial(open_with_reader, settings),
+                allowed_roots=settings.allowed_directories,
+                on_notice=partial(_record_deviation, deviations),
+                on_reject=unread_rows.add_row,
+            )
+            try:
+                source_entries = list(open_sources(spec, resource, context))
+                _check_served_catalogue(spec, source_entries, resource.engine or settings.engine)
+                file_entries = [entry for entry in source_entries if has_byte_progress(entry.source)]
+                entries = [entry for entry in file_entries if entry.mapping.group_plan is None]
+                if entries:
+                    if engine is None:
+                        engine_module = plugins.load_plugin("engines", "duckdb")
+                        engine = engine_module.open(Path(scratch), memory=ENGINE_MEMORY_BYTES, threads=1)
+                        stack.callback(engine.close)
+                    yield from _check_table_sample(
+                        spec,
+                        entries,
+                        engine,
+                        Path(scratch),
+                        settings=settings,
+                        unread=unread_rows,
+                        has_all_sources=len(entries) == len(source_entries),
+                    )
+            except (HvenError, NotImplementedError) as error:
+                is_served_in_place = any(_find_serving_engine(source.kind) for source in spec.sources)
+                if isinstance(error, SourceError) and is_served_in_place:
+                    message = f"{error.place}: {error.message}" if error.place.file else error.message
+                    yield Fault(message=message, place=spec.place, remedy=error.remedy)
+            finally:
+                yield from (_build_deviation_warning(deviation, spec) for deviation in deviations)
 
 
 class _UnreadRows:
-    """Rows that a source cannot read: those that come before the table is filled wait for it."""
+    """The rows that a source cannot read; rows before the loader exists are kept for it."""
 
     def __init__(self) -> None:
         self.loader: TableLoader | None = None
         self._early: list[RejectedRow] = []
 
     def add_row(self, row: RejectedRow) -> None:
+        """Pass a row to the loader, or keep it."""
         if self.loader is None:
             self._early.append(row)
         else:
             self.loader.reject_row(row)
 
-    def set_loader(self, filling: TableLoader) -> None:
-        """Give a table the rows from now on. Files are read anew, so the early ones come again."""
-        self.loader = filling
+    def set_loader(self, loader: TableLoader) -> None:
+        """Pass rows to a loader from now on; files are read again from their start, so early rows come again."""
+        self.loader = loader
         self._early.clear()
 
 
@@ -146,13 +130,13 @@ def _record_deviation(deviations: list[Deviation], deviation: str | Deviation) -
 
 
 def _build_deviation_warning(deviation: Deviation, spec: TableSpec) -> Fault:
-    """Warn of what the reader of a table narrows, drops or reinterprets in its first rows."""
+    """Build a warning of what a reader narrows, drops or reinterprets in the first rows of a table."""
     message = f"{spec.table.qualified_name}: {deviation}"
     return Fault(message=message, place=spec.place, remedy=deviation.remedy, severity="warning")
 
 
 def _find_serving_engine(name: str) -> str | None:
-    """Name the engine that serves the files of a kind of source where they are."""
+    """Return the name of the engine that serves the files of a kind of source in place."""
     plugin = plugins.load_plugin("sources", name)
     engine_name: str | None = vars(plugin).get("SERVED_BY")
     return engine_name
@@ -167,16 +151,16 @@ def _find_service(spec: TableSpec) -> SourceSpec | None:
 
 
 def _check_served_catalogue(spec: TableSpec, entries: list[SourceEntry], engine: str) -> None:
-    """Look at a catalogue that would be served where it is."""
+    """Check a catalogue that the engine would serve in place."""
     if not entries or _find_serving_engine(entries[0].spec.kind) != engine:
         return
     table = build_union_table(spec, entries)
-    catalogue_path = find_adoptable_catalogue(entries, table)
-    if catalogue_path is not None and (check_function := load_engine_record(engine).adoptable):
-        module, _, name = check_function.partition(":")
-        getattr(plugins.import_hven_module(module, f"the engine {engine}"), name)(
-            table, catalogue_path, entries[0].mapping.copies
-        )
+    catalogue = find_adoptable_catalogue(entries, table)
+    check_function = load_engine_record(engine).adoptable
+    if catalogue is not None and check_function:
+        module_name, _, function_name = check_function.partition(":")
+        module = plugins.import_hven_module(module_name, f"the engine {engine}")
+        getattr(module, function_name)(table, catalogue, entries[0].mapping.copies)
 
 
 def _check_table_sample(
@@ -209,73 +193,64 @@ def _check_table_sample(
         )
         unread.set_loader(loader)
         loader.map_all_rows(lambda _: None)
-    if spec.max_rejected_share is None:
-        limit = DEFAULT_MAX_REJECTED_SHARE
-    else:
-        limit = spec.max_rejected_share
-    has_common_error = any(
-        item.severity == ERROR_SEVERITY and item.count >= report.read - report.skipped
-        for item in report.findings.values()
-    )
-    if (
-        report.read and report.rejected / report.read > limit and not has_common_error
-    ):  # of all rows it is said below, for each reason
-        yield _build_rejects_fault(report, spec, limit)
-    # a warning: files may fill until the ingest
-    if has_all_sources and not report.read and (spec.max_rejected_share is None or spec.max_rejected_share < 1):
-        message = f"{spec.table.qualified_name} would be empty: the source has no rows"
+    yield from _report_sample(spec, report, has_all_sources=has_all_sources)
+
+
+def _report_sample(spec: TableSpec, report: TableReport, *, has_all_sources: bool) -> Iterator[Fault]:
+    """Yield the faults that the first rows of a table show."""
+    name = spec.table.qualified_name
+    max_rejected_share = spec.max_rejected_share
+    if max_rejected_share is None:
+        max_rejected_share = DEFAULT_MAX_REJECTED_SHARE
+    # rows that ``where`` leaves out are not checked; a source row with granules counts several times
+    checked_rows = report.read - report.skipped
+    findings = report.findings.values()
+    has_common_error = any(finding.severity == ERROR_SEVERITY and finding.count >= checked_rows for finding in findings)
+    # an error of all rows is reported below, for each reason
+    if report.read and report.rejected / report.read > max_rejected_share and not has_common_error:
+        yield _build_rejects_fault(report, spec, max_rejected_share)
+    may_be_empty = spec.max_rejected_share is not None and spec.max_rejected_share >= 1
+    if has_all_sources and not report.read and not may_be_empty:
+        # only a warning, because the files may get rows before the ingest
         yield Fault(
-            message=message,
+            message=f"{name} would be empty: the source has no rows",
             place=spec.place,
             remedy="look at the files; max_rejects: 1 publishes an empty table",
             severity="warning",
         )
-    # meant to be published, and counted
-    if spec.flags:
-        flag_bits = spec.flags.bits
-    else:
-        flag_bits = {}
-    for item in report.findings.values():
-        if item.severity in {ERROR_SEVERITY, WARNING_SEVERITY} and item.count and item.rule not in flag_bits:
-            # granules are several of one source row
-            affects_all_rows = item.count >= report.read - report.skipped
-            is_fatal = (
-                affects_all_rows
-                and item.severity == ERROR_SEVERITY
-                and (spec.max_rejected_share is None or spec.max_rejected_share < 1)
-            )
-            if item.offenders:
-                first_offender = f" (first: {item.offenders[0]})"
-            else:
-                first_offender = ""
-            fate_text = " would be rejected" if item.severity == ERROR_SEVERITY else ""
-            yield Fault(
-                message=f"{spec.table.qualified_name}: {'all' if affects_all_rows else f'{item.count:,}'} of the first "
-                f"{report.read:,} rows{fate_text}: {item.message}{first_offender}",
-                place=spec.place,
-                remedy="" if ";" in item.message else "correct the mapping or the data",
-                severity="error" if is_fatal else "warning",
-            )
+    flagged_rules = spec.flags.bits if spec.flags else {}  # their rows are published with a flag, and counted
+    for finding in findings:
+        is_error = finding.severity == ERROR_SEVERITY
+        if not is_error and finding.severity != WARNING_SEVERITY:
+            continue
+        if not finding.count or finding.rule in flagged_rules:
+            continue
+        affects_all_rows = finding.count >= checked_rows
+        is_fatal = affects_all_rows and is_error and not may_be_empty
+        count_text = "all" if affects_all_rows else f"{finding.count:,}"
+        result_text = " would be rejected" if is_error else ""
+        first_offender = f" (first: {finding.offenders[0]})" if finding.offenders else ""
+        yield Fault(
+            message=f"{name}: {count_text} of the first {report.read:,} rows{result_text}: "
+            f"{finding.message}{first_offender}",
+            place=spec.place,
+            remedy="" if ";" in finding.message else "correct the mapping or the data",
+            severity="error" if is_fatal else "warning",
+        )
 
 
 def _build_rejects_fault(report: TableReport, spec: TableSpec, limit: float) -> Fault:
-    """Say that an ingest would publish nothing, as so many of the first rows are at fault.
-
-    With the first of each reason.
-    """
-    reasons = sorted(
-        (item for item in report.findings.values() if item.severity == ERROR_SEVERITY),
-        key=lambda item: item.count,
-        reverse=True,
-    )
-    reason_texts = "; ".join(
-        f"{item.message} ({', '.join(str(offender) for offender in item.offenders[:MAX_SHOWN_OFFENDERS])})"
-        for item in reasons[:MAX_SHOWN_REASONS]
-        if item.offenders
-    )
+    """Build the fault that too many of the first rows would be rejected, with the first rows of each reason."""
+    errors = [finding for finding in report.findings.values() if finding.severity == ERROR_SEVERITY]
+    errors.sort(key=lambda finding: finding.count, reverse=True)
+    reason_texts = []
+    for error in errors[:MAX_SHOWN_REASONS]:
+        if error.offenders:
+            offender_texts = ", ".join(str(offender) for offender in error.offenders[:MAX_SHOWN_OFFENDERS])
+            reason_texts.append(f"{error.message} ({offender_texts})")
     return Fault(
         message=f"{report.table}: {report.rejected:,} of the first {report.read:,} rows would be rejected, "
-        f"more than max_rejects ({limit:.4g}), and nothing would be published: {reason_texts}",
+        f"more than max_rejects ({limit:.4g}), and nothing would be published: {'; '.join(reason_texts)}",
         place=spec.place,
         remedy="correct the mapping or the data, or raise max_rejects",
     )

@@ -1,7 +1,7 @@
-"""What an ingest needs beside files, looked at before there is one.
+"""Check what an ingest needs apart from files, before there is one.
 
-Secrets that sources name, databases and services that they ask, and what of their options only the source itself can
-read.
+These are the secrets that sources name, the databases and services that they read, and the options that only the source
+itself can parse.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together, which run at the same time
+PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together; they run at the same time
 _SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
-_DOLLAR_OPTIONS = {"fields", "each", "query", "null"}  # options whose text has a dollar sign of its own
+_DOLLAR_OPTIONS = {"fields", "each", "query", "null"}  # in these options a dollar sign has another meaning
 _DATABASE_KINDS = {"sql", "live"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield faults of the sources of a collection.
+    """Yield the faults of the sources of a collection.
 
-    A secret that a source names and nobody has set is an error; so is an option that the source of a service cannot
-    read. A server that does not answer is a warning.
+    It is an error if a secret that a source names is not set, or if the source of a service cannot parse an option. It
+    is a warning if a server does not answer.
 
     Parameters
     ----------
     resource
-        As its descriptor has it.
+        The collection.
     directory
-        Of the descriptor.
+        The directory of its descriptor.
     settings
-        Of the site.
+        The settings of the site.
     """
     probes: dict[tuple[str, str], tuple[SourceSpec, Future[str | None]]] = {}
     for spec in resource.tables:
@@ -79,7 +79,8 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
 
 
 def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Fault]:
-    for name in dict.fromkeys(_find_secrets([dict(source.options), dict(source.enrich or {})])):
+    secrets = _find_secrets([dict(source.options), dict(source.enrich or {})])
+    for name in dict.fromkeys(secrets):
         try:
             resolve_secret(settings.directory, name)
         except SourceError as error:
@@ -88,21 +89,21 @@ def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Faul
 
 def _find_secrets(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key, member in value.items():
             if key not in _DOLLAR_OPTIONS:
-                yield from _find_secrets(item)
+                yield from _find_secrets(member)
     elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _find_secrets(item)
+        for member in value:
+            yield from _find_secrets(member)
     elif isinstance(value, str) and _SECRET_PATTERN.fullmatch(value):
         yield str(value)
 
 
 def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Open a source that asks a service, as an ingest does; yield why it cannot be opened.
+    """Open the source of a service, as an ingest does, and yield the reason if it cannot be opened.
 
-    Opening asks nothing yet: it reads the options, and files beside the descriptor that they name. Sources of files are
-    opened by the other checks.
+    Opening sends no request yet: it reads the options, and the files beside the descriptor that they name. Other checks
+    open the sources of files.
     """
     module = plugins.load_plugin("sources", source.kind)
     fields = module.Options.model_fields
@@ -118,40 +119,41 @@ def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> It
     try:
         module.open(module.Options.model_validate(dict(source.options)), context)
     except SourceError as error:
-        if error.place.file:
-            message = f"{error.place}: {error.message}"
-        else:
-            message = error.message
+        message = f"{error.place}: {error.message}" if error.place.file else error.message
         yield Fault(message=message, place=source.place, remedy=error.remedy)
 
 
 def _find_servers(source: SourceSpec) -> Iterator[tuple[str, str]]:
-    """Name the database or the service of a source: words for people without a password, and the address."""
+    """Yield the database or the service of a source: a label without a password, and the address."""
     address = source.options.get("url")
     if not isinstance(address, str) or not address:
         return
     if source.kind in _DATABASE_KINDS:
-        yield f"the database {address if _SECRET_PATTERN.fullmatch(address) else _remove_account(address)}", address
-    elif file_kinds.find_service_signature(source.kind) is not None and address.startswith(("http://", "https://")):
+        is_secret = _SECRET_PATTERN.fullmatch(address) is not None
+        shown_address = address if is_secret else _remove_account(address)
+        yield f"the database {shown_address}", address
+        return
+    is_service = file_kinds.find_service_signature(source.kind) is not None
+    if is_service and address.startswith(("http://", "https://")):
         yield f"the service {_remove_account(address)}", address
 
 
 def _remove_account(address: str) -> str:
     parts = urlsplit(address)
-    return f"{parts.hostname or address.partition(';')[0]}" + (f":{parts.port}" if parts.port else "")
+    host = parts.hostname or address.partition(";")[0]
+    return f"{host}:{parts.port}" if parts.port else str(host)
 
 
 def _probe_server(source: SourceSpec, address: str, directory: Path, settings: Settings) -> str | None:
-    """Connect; return why not, or None. Of a database the columns are asked for too, with its account."""
+    """Connect to a server, and with a database also read the columns; return why this failed, or None."""
     secret_resolver = partial(resolve_secret, settings.directory)
     try:
+        resolved_address = address
         if _SECRET_PATTERN.fullmatch(address):
             resolved_address = secret_resolver(address)
-        else:
-            resolved_address = address
         if source.kind not in _DATABASE_KINDS:
             _connect_to_service(resolved_address, settings)
-        elif source.kind == "sql":  # a live table's database is asked by its engine's own check
+        elif source.kind == "sql":  # the engine's own check asks the database of a live table
             context = SourceContext(
                 directory=directory,
                 resolve_secret=secret_resolver,
@@ -159,7 +161,8 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
                 is_inspection=True,
             )
             module = plugins.load_plugin("sources", source.kind)
-            module.open(module.Options.model_validate(dict(source.options)), context).list_columns()
+            options = module.Options.model_validate(dict(source.options))
+            module.open(options, context).list_columns()
     except HvenError as error:
         return error.message
     except OSError as error:
@@ -170,25 +173,26 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
 
 
 def _connect_to_service(address: str, settings: Settings) -> None:
-    _, number = http_client.resolve_url(address, allow_private=settings.allow_private)
-    if number is None:
-        return  # a proxy asks the service, and connects at once whether it is there or not
+    _, ip_address = http_client.resolve_url(address, allow_private=settings.allow_private)
+    if ip_address is None:
+        return  # requests go through a proxy, which accepts a connection even if the service is down
     parts = urlsplit(address)
-    connection = socket.create_connection(
-        (number, parts.port or _DEFAULT_PORTS[parts.scheme]), timeout=CONNECT_TIMEOUT_SECONDS
-    )
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    connection = socket.create_connection((ip_address, port), timeout=CONNECT_TIMEOUT_SECONDS)
     connection.close()
 
 
 def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:
-    """Run a probe in a thread that nobody waits for at the end: a resolver or a driver may take minutes."""
+    """Run a probe in a daemon thread, because a resolver or a driver may take minutes."""
     future: Future[str | None] = Future()
 
     def run() -> None:
         try:
-            future.set_result(probe())
+            result = probe()
         except BaseException as error:  # noqa: BLE001  (the caller gets it)
             future.set_exception(error)
+        else:
+            future.set_result(result)
 
     Thread(target=run, daemon=True, name="check").start()
     return future
