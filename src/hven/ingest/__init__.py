@@ -1,4 +1,4 @@
-"""From a source to a published snapshot: read, map, validate, stage, publish."""
+"""Turn sources into published snapshots: read, map, validate, stage, publish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room on the disk: asked before an ingest begins, kept by pruning and sweeping afterwards."""
+"""Check the space on the disk before an ingest, and free it afterwards by pruning and sweeping."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from hven.site.store import Lease
 
 SPOOL_FACTOR = 2.0  # rows are spooled once and written once
-CHANGED_PART_BYTES = 32 * 1024**2  # bytes that are written anew where one row changes
-PROPAGATION_SECONDS = 1.0  # seconds in which every process sees what was published
-MIN_SNAPSHOT_AGE_SECONDS = 10.0  # seconds after which nobody begins to read what was replaced
+CHANGED_PART_BYTES = 32 * 1024**2  # a change of one row rewrites this number of bytes
+PROPAGATION_SECONDS = 1.0  # after this time, every process knows a new published state
+MIN_SNAPSHOT_AGE_SECONDS = 10.0  # this long after a replacement, nobody begins to read the old snapshot
 MAX_KEPT_REPORTS = 20  # runs of a collection whose reports and rejects are kept
-MAX_KEPT_RUNS = 1_000  # .. and whose counts are
-MAX_KEPT_PUSH_RUNS = 200  # .. of pushes, whose history is kept anyway
+MAX_KEPT_RUNS = 1_000  # .. and whose counts are kept
+MAX_KEPT_PUSH_RUNS = 200  # .. for pushes, which the history lists anyway
 
 
 def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_factor: float = SPOOL_FACTOR) -> None:
-    """Refuse to begin what cannot end.
+    """Refuse to begin a run for which the disk has too little space.
 
     Parameters
     ----------
     site
-        Where.
+        The site.
     collection
-        What is to begin, for the message.
+        Name of the collection, for the message.
     expected_bytes
-        Bytes that the new snapshots will take, about.
+        Approximate size of the new snapshots.
     write_factor
-        How often they are written: more than once means that they are spooled first, below `var`.
+        How often they are written; with more than once, they are spooled first, below `var`.
 
     Raises
     ------
     StorageError
-        The disk, or the site's `disk_budget`, has less room than that takes.
+        The disk, or the site's `disk_budget`, has less space than the snapshots need.
     """
     needed_bytes = int(expected_bytes * write_factor)
     for directory, needed_there in _divide_by_disk(site, needed_bytes, expected_bytes):
@@ -71,32 +71,35 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
 def estimate_merge_bytes(base_bytes: int, rows: int, written_bytes: int) -> int:
     """Estimate the bytes that a merge of changes takes.
 
-    They are spooled and written, and so are the parts that they fall into.
+    Changed rows are spooled and written, and the parts of the snapshot that have them are rewritten.
 
     Parameters
     ----------
     base_bytes
-        Bytes of the snapshot that is merged into.
+        Size of the snapshot before the merge.
     rows, written_bytes
-        Rows that come, change or go, and the bytes of those that are written.
+        Number of rows that are added, changed or removed, and bytes of the rows that are written.
     """
     return 2 * written_bytes + min(base_bytes, rows * CHANGED_PART_BYTES)
 
 
 def _divide_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list[tuple[Path, int]]:
-    """Return where how much is written: rows may lie on another disk than the spool."""
-    var = site.settings.var_directory
-    rows = site.settings.data_directory
-    if var == rows or not rows.is_dir() or var.stat().st_dev == rows.stat().st_dev:
-        return [(var, needed_bytes)]
-    return [(rows, min(row_bytes, needed_bytes)), (var, needed_bytes - min(row_bytes, needed_bytes))]
+    """Return the bytes that are written to each directory: the rows may be on another disk than the spool."""
+    var_directory = site.settings.var_directory
+    data_directory = site.settings.data_directory
+    if var_directory == data_directory or not data_directory.is_dir():
+        return [(var_directory, needed_bytes)]
+    if var_directory.stat().st_dev == data_directory.stat().st_dev:
+        return [(var_directory, needed_bytes)]
+    data_bytes = min(row_bytes, needed_bytes)
+    return [(data_directory, data_bytes), (var_directory, needed_bytes - data_bytes)]
 
 
 def measure_directory(directory: Path) -> int:
-    """Count the bytes below a directory; a file that several snapshots share counts once."""
+    """Return the bytes of all files below a directory; a file that several snapshots share counts once."""
     bytes_by_inode: dict[tuple[int, int], int] = {}
     for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):  # files come and go while we look
+        with contextlib.suppress(OSError):  # other processes create and delete files meanwhile
             status = path.lstat()
             if stat.S_ISREG(status.st_mode):
                 bytes_by_inode[status.st_dev, status.st_ino] = status.st_blocks * 512
@@ -104,64 +107,67 @@ def measure_directory(directory: Path) -> int:
 
 
 def delete_leftovers(site: Site) -> list[str]:
-    """Remove what crashed ingests left behind; if another process sweeps or publishes at this moment, it can wait."""
+    """Delete the files of crashed ingests; do nothing if another process sweeps or publishes now."""
     try:
         with acquire_files_lease(site):
             kept_by_engine = site.store.map_known_paths()
-            deleted_names = site.embedded_engine.remove_leftovers(kept_by_engine.pop(EMBEDDED_ENGINE, set()))
+            embedded_paths = kept_by_engine.pop(EMBEDDED_ENGINE, set())
+            deleted_names = site.embedded_engine.remove_leftovers(embedded_paths)
             for name in {site.engines.default_engine, *kept_by_engine} - {EMBEDDED_ENGINE}:
-                with contextlib.suppress(HvenError):  # an engine that is away is swept another time
-                    deleted_names += site.engines.get_engine(name).remove_leftovers(kept_by_engine.get(name, set()))
+                with contextlib.suppress(HvenError):  # a later sweep reaches an engine that is down now
+                    engine = site.engines.get_engine(name)
+                    deleted_names += engine.remove_leftovers(kept_by_engine.get(name, set()))
             return deleted_names
     except ConflictError:
         return []
 
 
 def acquire_files_lease(site: Site, wait_seconds: float = 0.0) -> AbstractContextManager[Lease]:
-    """Return the lease that keeps a sweep and a publication apart.
+    """Return the lease that keeps sweeps and publications apart.
 
-    What is published in between must not look forgotten.
+    A sweep would delete the files of a publication that has not moved the pointers yet.
     """
     return site.store.leases.hold_lease("files", description="tidying or publishing", wait_seconds=wait_seconds)
 
 
 def delete_sync_data(site: Site, collection: str) -> None:
-    """Delete everything that syncs of a collection have kept, for one that is purged.
+    """Delete all data of the syncs of a collection that is purged.
 
     Parameters
     ----------
     site
-        Where.
+        The site.
     collection
-        Its name.
+        Name of the collection.
     """
     for directory in (site.settings.data_directory / "sync").glob(f"*/{collection}.*"):
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) -> list[str]:
-    """Prune a collection to its last snapshots and reports; return what could not be removed.
+    """Prune a collection to its last snapshots and reports; return the problems.
 
     Parameters
     ----------
+    site
+        The site.
+    collection
+        Name of the collection.
     keep_recent
-        Snapshots of a moment ago stay, however many there are: where each write makes one, who asks now still finds the
-        one that it begins with.
+        Keep the snapshots of the last seconds, however many there are: if each write makes one, a client still finds
+        the snapshot with which it began.
     """
+    created_before = "9"  # later than any time
     if keep_recent:
-        time_limit = (datetime.now(UTC) - timedelta(seconds=MIN_SNAPSHOT_AGE_SECONDS)).isoformat(
-            timespec="microseconds"
-        )
-    else:
-        time_limit = "9"
-    pruned_snapshots = site.store.prune_snapshots(collection, site.settings.keep_snapshots, created_before=time_limit)
-    if pruned_snapshots and site.settings.keep_snapshots < 2 and not keep_recent:
-        time.sleep(
-            PROPAGATION_SECONDS
-        )  # other processes may look for the state before this one until they have seen this one
+        oldest_kept_time = datetime.now(UTC) - timedelta(seconds=MIN_SNAPSHOT_AGE_SECONDS)
+        created_before = oldest_kept_time.isoformat(timespec="microseconds")
+    keep_snapshots = site.settings.keep_snapshots
+    pruned_snapshots = site.store.prune_snapshots(collection, keep_snapshots, created_before=created_before)
+    if pruned_snapshots and keep_snapshots < 2 and not keep_recent:
+        time.sleep(PROPAGATION_SECONDS)  # other processes read the old state until they know the new one
     troubles = site.engines.drop_snapshots(pruned_snapshots)
     runs = site.store.runs.list_runs(collection, row_limit=10_000)
-    pushes = [run for run in runs if run.kind == "push"]  # many small ones take no report of an ingest away
+    pushes = [run for run in runs if run.kind == "push"]  # apart, so that many pushes delete no report of an ingest
     other_runs = [run for run in runs if run.kind != "push"]
     for run in (*pushes[MAX_KEPT_REPORTS:], *other_runs[MAX_KEPT_REPORTS:]):
         run_directory = find_run_directory(site, run.id)
@@ -174,16 +180,16 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
 
 
 def find_run_directory(site: Site, run: str) -> Path:
-    """Return the directory of a run's report and rejects."""
+    """Return the directory of the report and the rejects of a run."""
     return site.settings.var_directory / "rejects" / run
 
 
 def _format_bytes(count: int) -> str:
-    value = float(count)
+    amount = float(count)
     for unit in ("bytes", "KB", "MB", "GB"):
-        if value < 1000:
+        if amount < 1000:
             if unit in {"bytes", "KB"}:
-                return f"{value:.0f} {unit}"
-            return f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+                return f"{amount:.0f} {unit}"
+            return f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

@@ -1,6 +1,6 @@
-"""`move_collection`: a collection's rows from one engine to another.
+"""`move_collection`: move the rows of a collection from one engine to another.
 
-The pointers change when everything is there, all at once.
+The pointers of all tables change together, after all rows are copied.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ if TYPE_CHECKING:
 def move_collection(
     site: Site, name: str, engine_name: str, *, progress: Callable[[IngestProgress], None] | None = None
 ) -> list[SnapshotRecord]:
-    """Move what is published of a collection to another engine.
+    """Move the published tables of a collection to another engine.
 
-    What it was in before stays for a rollback, as after an ingest.
+    The snapshots in the old engine stay for a rollback, as after an ingest.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
     engine_name
-        Name of an engine.
+        Name of the other engine.
     progress
         Called after each batch, from this thread.
 
     Returns
     -------
-    list of Record
-        The tables that were moved; empty if all are there already.
+    list of SnapshotRecord
+        The tables that were moved; empty if the engine has all of them already.
 
     Raises
     ------
     NotFoundError
-        Nothing of the collection is published.
+        The collection is not published.
     UserError
-        No engine is called so.
+        There is no such engine.
     ConflictError
-        The collection is being ingested, or a running server cannot read that engine.
+        Another run ingests the collection, or a running server cannot read that engine.
     StorageError
-        One of the engines fails; what was published stays.
+        One of the engines fails; the published state stays.
     """
-    if engine_name not in plugins.list_plugins("engines"):
-        raise UserError(
-            f"no engine is called {engine_name!r}", remedy=f"known: {', '.join(plugins.list_plugins('engines'))}"
-        )
-    target = site.engines.get_engine(engine_name)  # what this command itself lacks is said first
+    engine_names = plugins.list_plugins("engines")
+    if engine_name not in engine_names:
+        raise UserError(f"no engine is called {engine_name!r}", remedy=f"known: {', '.join(engine_names)}")
+    target = site.engines.get_engine(engine_name)  # reports first what this process itself lacks
     check_servers_can_read(site.settings, site.store, engine_name)
     run = create_run_id()
     with site.store.leases.hold_lease(build_lease_name(name), description=f"the move of {name}") as lease:
-        records = [record for record in site.store.read_published_records()[1].values() if record.collection == name]
+        published_records = site.store.read_published_records()[1].values()
+        records = [record for record in published_records if record.collection == name]
         if not records:
             raise NotFoundError(f"nothing of {name!r} is published", remedy="hven status lists what is")
         if all(record.snapshot.engine == engine_name for record in records):
@@ -102,25 +102,22 @@ def _move_records(
     lease: Lease,
     progress: Callable[[IngestProgress], None] | None,
 ) -> list[SnapshotRecord]:
+    """Copy the snapshots that another engine has, and publish the copies."""
     new_records: list[SnapshotRecord] = []
+    unmoved_records = [record for record in records if record.snapshot.engine == target.name]
     published = False
     try:
         for record in records:
-            if record.snapshot.engine != target.name:
-                engine = site.engines.find_engine(record.snapshot)
-                snapshot = _copy_snapshot(engine, target, record, progress)
-                moves = [
-                    *record.provenance.get("moved", ()),
-                    {"from": record.id, "engine": record.snapshot.engine, "run": run},
-                ]
-                provenance = {**record.provenance, "moved": moves}
-                new_records.append(replace(record, snapshot=snapshot, run=run, provenance=provenance))
-        names = {record.table.qualified_name for record in new_records}
-        unmoved_records = [record for record in records if record.table.qualified_name not in names]
+            if record.snapshot.engine == target.name:
+                continue
+            engine = site.engines.find_engine(record.snapshot)
+            snapshot = _copy_snapshot(engine, target, record, progress)
+            move = {"from": record.id, "engine": record.snapshot.engine, "run": run}
+            provenance = {**record.provenance, "moved": [*record.provenance.get("moved", ()), move]}
+            new_records.append(replace(record, snapshot=snapshot, run=run, provenance=provenance))
+        all_records = [*new_records, *unmoved_records]
         with disk_space.acquire_files_lease(site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
-            site.store.publish_collection(
-                name, [*new_records, *unmoved_records], run_id=run, lease=lease, keep_hold=True
-            )
+            site.store.publish_collection(name, all_records, run_id=run, lease=lease, keep_hold=True)
             published = True
             for record in new_records:
                 target.note_published(record.snapshot)
@@ -138,7 +135,9 @@ def _copy_snapshot(
     record: SnapshotRecord,
     progress: Callable[[IngestProgress], None] | None,
 ) -> Snapshot:
-    """Stage the rows of a snapshot in another engine; every row must arrive."""
+    """Stage the rows of a snapshot in another engine, and check that every row arrives."""
+    name = record.table.qualified_name
+    total_rows = record.snapshot.rows
     schema = record.table.arrow_schema
     staging = target.stage_snapshot(record.table, create_run_id())
     try:
@@ -147,24 +146,15 @@ def _copy_snapshot(
             staging.write(batch.select(schema.names).cast(schema))
             copied_rows += batch.num_rows
             if progress is not None:
-                progress(
-                    IngestProgress(
-                        table=record.table.qualified_name,
-                        step="move",
-                        rows=copied_rows,
-                        done=copied_rows,
-                        total=record.snapshot.rows,
-                    )
-                )
+                progress(IngestProgress(table=name, step="move", rows=copied_rows, done=copied_rows, total=total_rows))
         snapshot = replace(staging.finish(), engine=target.name)
     except BaseException:
         staging.abandon()
         raise
-    if snapshot.rows != record.snapshot.rows:
+    if snapshot.rows != total_rows:
         target.remove_snapshot(snapshot)
         raise StorageError(
-            f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {snapshot.rows:,} "
-            f"arrived in {target.name}",
+            f"{name} has {total_rows:,} rows, of which {snapshot.rows:,} arrived in {target.name}",
             remedy="nothing was changed; look for a fault of the disk, and report it",
         )
     return snapshot

@@ -1,6 +1,6 @@
-"""What a table gives to ivoa.obscore, checked as its rows come in.
+"""Check the rows that a table gives to ivoa.obscore when they are ingested.
 
-A fault there is told, and refuses no row of the table itself.
+A fault of these rows is reported, and does not reject a row of the table itself.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from hven.ingest._transform import MappedRows
     from hven.model.literal import Flags
 
-STANDARD_RULE_PREFIXES = ("obs.", "radio.", "footprint.")  # how the names of the standards' rules begin
+STANDARD_RULE_PREFIXES = ("obs.", "radio.", "footprint.")  # of the names of the standards' rules
 
 
 class ObservationValidator:
-    """One table's rows of ivoa.obscore or ivoa.obscore_radio; `find_violations` says what is wrong with them."""
+    """Check the rows of one table for ivoa.obscore or ivoa.obscore_radio."""
 
     def __init__(
         self,
@@ -41,49 +41,48 @@ class ObservationValidator:
         self._transform = MappingTransform(engine, mapping)
 
     def find_violations(self, mapped: MappedRows, rejected_mask: Flags) -> Iterator[RuleViolation]:
-        """Yield what is wrong with the observations that these rows give, but for those that are thrown away."""
-        count = mapped.rows.num_rows
+        """Yield the violations of the observations that the rows of a table give, without those of rejected rows."""
+        row_count = mapped.rows.num_rows
         kept_positions = np.flatnonzero(~rejected_mask)
         if not len(kept_positions):
             return
-        if len(kept_positions) == count:
-            kept_rows = mapped.rows
-        else:
+        kept_rows = mapped.rows
+        if len(kept_positions) < row_count:
             kept_rows = mapped.rows.take(pa.array(kept_positions))
-        batch = self._transform.prepare_batch(
-            kept_rows.append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(len(kept_positions), dtype=np.int64)))
-        )
+        row_numbers = pa.array(np.arange(len(kept_positions), dtype=np.int64))
+        batch = self._transform.prepare_batch(kept_rows.append_column(ROW_NUMBER_COLUMN, row_numbers))
         for mapped_observations in self._transform.map_batch(batch):
-            if mapped_observations.source_positions is None:
-                row_positions = kept_positions
-            else:
+            row_positions = kept_positions
+            if mapped_observations.source_positions is not None:
                 row_positions = kept_positions[mapped_observations.source_positions]
-            for item in self._find_violations(mapped_observations, batch):
-                if not (item.rule.startswith(STANDARD_RULE_PREFIXES) or item.rule.endswith(": required")):
+            for violation in self._find_violations(mapped_observations, batch):
+                is_required_rule = violation.rule.endswith(": required")
+                if not is_required_rule and not violation.rule.startswith(STANDARD_RULE_PREFIXES):
                     continue
-                rows = np.zeros(count, bool)
-                rows[row_positions] = np.asarray(item.row_mask)
-                message = item.message
-                if item.rule.endswith(": required"):
-                    message = f"{item.message}: such rows are not in ivoa.obscore"
-                severity = "info" if item.severity == "info" else "warning"
-                row_mask = pa.array(rows)
+                row_mask = np.zeros(row_count, bool)
+                row_mask[row_positions] = np.asarray(violation.row_mask)
+                message = violation.message
+                if is_required_rule:
+                    message = f"{message}: such rows are not in ivoa.obscore"
+                values: pa.Array | None = None
+                if row_mask.any():
+                    values = _take_observation_values(
+                        mapped_observations.rows, violation.column, row_positions, row_count
+                    )
                 yield replace(
-                    item,
-                    rule=f"obscore: {item.rule}",
+                    violation,
+                    rule=f"obscore: {violation.rule}",
                     message=f"ivoa.obscore: {message}",
-                    severity=severity,
-                    row_mask=row_mask,
-                    values=_take_observation_values(mapped_observations.rows, item.column, row_positions, count)
-                    if rows.any()
-                    else None,
+                    severity="info" if violation.severity == "info" else "warning",
+                    row_mask=pa.array(row_mask),
+                    values=values,
                 )
 
 
 def _take_observation_values(
     rows: pa.RecordBatch, column: str | None, row_positions: npt.NDArray[np.int64], row_count: int
 ) -> pa.Array | None:
-    """Return what observations have in a column, one for each row of the table: it is not among the table's own."""
+    """Return the values of a column of the observations, one for each row of the table, which lacks this column."""
     if column is None or column not in rows.schema.names:
         return None
     observation_positions = np.full(row_count, -1, np.int64)

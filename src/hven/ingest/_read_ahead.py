@@ -1,6 +1,6 @@
-"""Reading ahead in a thread of its own, so that reading, mapping and writing overlap.
+"""Read ahead, and write behind, in other threads, so that reading, mapping and writing overlap.
 
-A few batches wait, never more.
+The queues are short, so that only a few batches are in memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 QUEUE_LENGTH = 2
-GC_OBJECT_THRESHOLD = (
-    150_000  # containers that are made before the collector looks: more than the rows of the batches under way
-)
+# new objects before Python's garbage collector runs: more than the rows of the batches in memory
+GC_OBJECT_THRESHOLD = 150_000
 
 
 class ReadAhead(Generic[T]):
-    """An iterator that another thread runs ahead of its reader. Close it."""
+    """An iterator that another thread runs ahead of the consumer, who must close it."""
 
     def __init__(self, source: Iterator[T], size: int = QUEUE_LENGTH) -> None:
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(size)
@@ -37,7 +36,7 @@ class ReadAhead(Generic[T]):
                 for item in source:
                     if not self._enqueue((item, None)):
                         break
-        except BaseException as error:  # noqa: BLE001  (raised again in the reader's thread)
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread of the consumer)
             failure = error
         finally:
             close = getattr(source, "close", None)
@@ -64,15 +63,15 @@ class ReadAhead(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop the reading, and wait for the thread."""
         self._stop_event.set()
         self._thread.join()
 
 
 class _GcThrottle:
-    """While anybody reads, Python's collector looks for cycles less often.
+    """Run Python's garbage collector less often while any thread reads.
 
-    Rows of a database are tuples, which it would count again and again.
+    Rows of a database are tuples, which the collector would visit again and again.
     """
 
     def __init__(self) -> None:
@@ -82,11 +81,12 @@ class _GcThrottle:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Count one reader more until the block ends."""
+        """Count one more reader until the block ends."""
         with self._lock:
             if not self._readers:
                 self._usual_thresholds = gc.get_threshold()
-                gc.set_threshold(max(GC_OBJECT_THRESHOLD, self._usual_thresholds[0]), *self._usual_thresholds[1:])
+                first_threshold, *other_thresholds = self._usual_thresholds
+                gc.set_threshold(max(GC_OBJECT_THRESHOLD, first_threshold), *other_thresholds)
             self._readers += 1
         try:
             yield
@@ -101,9 +101,9 @@ _GC_THROTTLE = _GcThrottle()
 
 
 class WriteBehind(Generic[T]):
-    """Calls a function with each item, in order, in a thread of its own.
+    """Call a function with each item, in order, in another thread.
 
-    `wait_until_done` it, or `close` it to give up.
+    At the end, call `wait_until_done`, or `close` to give up.
     """
 
     def __init__(self, consume: Callable[[T], None], size: int = QUEUE_LENGTH) -> None:
@@ -120,27 +120,27 @@ class WriteBehind(Generic[T]):
             if item is None:
                 return
             if self._failure is not None or self._stop_event.is_set():
-                continue  # go on emptying the queue, so that nobody waits for it for ever
+                continue  # the queue must be emptied, or its producer would wait for ever
             try:
                 self._consume(item)
-            except BaseException as error:  # noqa: BLE001  (raised again in the giver's thread)
+            except BaseException as error:  # noqa: BLE001  (raised again in the thread of the producer)
                 self._failure = error
 
     def enqueue(self, item: T) -> None:
-        """Hand over an item; raises what an earlier one caused."""
+        """Pass an item to the thread; raise the error of an earlier item."""
         if self._failure is not None:
             raise self._failure
         self._queue.put(item)
 
     def wait_until_done(self) -> None:
-        """Wait until everything is taken; raises what went wrong."""
+        """Wait until the function has received all items; raise its error."""
         self._queue.put(None)
         self._thread.join()
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """Stop: what waits is forgotten."""
+        """Stop the thread, and discard the items that wait."""
         self._stop_event.set()
         if self._thread.is_alive():
             self._queue.put(None)

@@ -1,4 +1,4 @@
-"""The rejects file: every row that was kept aside, with where it stood, what was wrong, and what it said."""
+"""The rejects file: each rejected row, with its place in the source, the reason, and its text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ REJECTS_HEADER = ("file", "row", "column", "value", "reason", "text")
 
 
 class RejectsFile:
-    """A CSV file that appears with its first row.
+    """A CSV file of rejected rows, which is created with the first row.
 
-    File, row, column, value, reason, text (the row as it stood, or as JSON).
+    The columns are file, row, column, value, reason and text: the text of the row in the source, or the row as JSON.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,12 +34,12 @@ class RejectsFile:
     def write_row(
         self, file: str | None, row: int | None, column: str | None, value: str | None, *, reason: str, text: str | None
     ) -> None:
-        """Write one row to the rejects file.
+        """Write one row.
 
         Raises
         ------
         StorageError
-            It cannot be written.
+            The file cannot be written.
         """
         try:
             if self._writer is None:
@@ -82,15 +82,13 @@ class RejectsFile:
 
 
 def format_row_as_json(row: Mapping[str, object]) -> str:
-    """Write a source row as JSON."""
-    return orjson.dumps({name: _describe_contour(value) for name, value in row.items()}, default=str).decode()
+    """Format a source row as JSON."""
+    readable_row = {name: _describe_contour(value) for name, value in row.items()}
+    return orjson.dumps(readable_row, default=str).decode()
 
 
 def describe_value(value: object) -> object:
-    """Write a value for messages: of a contour what it is, or why it is none; other structures as JSON.
-
-    The others stay.
-    """
+    """Return a value as messages show it: a description of a contour, JSON of other structures, others unchanged."""
     value = _describe_contour(value)
     if isinstance(value, dict | list):
         return orjson.dumps(value, default=str).decode()
@@ -98,10 +96,11 @@ def describe_value(value: object) -> object:
 
 
 def _describe_contour(value: object) -> object:
-    if isinstance(value, dict) and value.keys() >= {"fault", "number", "pixels"}:
-        if not value["fault"]:
-            if value["pixels"]:
-                return f"a region of {value['pixels']:,} pixels"
-            return "a region"
-        return list(contours.FAULT_MESSAGES.values())[value["fault"] - 1].format(number=value["number"])
-    return value
+    if not isinstance(value, dict) or not value.keys() >= {"fault", "number", "pixels"}:
+        return value
+    if value["fault"]:
+        messages = list(contours.FAULT_MESSAGES.values())
+        return messages[value["fault"] - 1].format(number=value["number"])
+    if value["pixels"]:
+        return f"a region of {value['pixels']:,} pixels"
+    return "a region"

@@ -1,4 +1,4 @@
-"""Ask servers (HEAD) how large the products behind http addresses are, without fetching them."""
+"""Read the sizes of the products behind http addresses with HEAD requests, without fetching the products."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from hven.sources import http_client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_CONCURRENT_REQUESTS = 8  # requests
-REQUEST_TIMEOUT_SECONDS = 15.0  # for one answer
-MAX_HOST_FAILURES = 20  # failures to reach a host, without a success, after which it is left in peace
-MAX_CACHED_ADDRESSES = 1_000_000  # addresses
+MAX_CONCURRENT_REQUESTS = 8
+REQUEST_TIMEOUT_SECONDS = 15.0
+MAX_HOST_FAILURES = 20  # after this number of failed connections without a success, a host is not asked again
+MAX_CACHED_ADDRESSES = 1_000_000
 _WEB_ADDRESS_PATTERN = r"(?i)^https?://"
 
 
 class RemoteSizeReader:
-    """Asks each address once, whatever number of rows name it.
+    """Read the size of each address once, however many rows have it.
 
     Attributes
     ----------
     failure_counts
-        Why there is no size -> how many addresses.
+        Reason -> number of addresses without a size.
     first_failed_addresses
-        Why there is no size -> the first address.
+        Reason -> the first address without a size.
     """
 
     def __init__(self, *, allow_private: bool = False) -> None:
@@ -39,31 +39,35 @@ class RemoteSizeReader:
         self.failure_counts: Counter[str] = Counter()
         self.first_failed_addresses: dict[str, str] = {}
         self._sizes_by_address: dict[str, int | None] = {}
-        self._host_failures: Counter[str] = Counter()  # hosts that could not be reached, in a row
+        self._host_failures: Counter[str] = Counter()  # failed connections since the last success
         self._lock = threading.Lock()
 
     def __call__(self, addresses: pa.Array) -> pa.Array:
-        """Return bytes (int64); null where there is no http address, or no size behind it."""
+        """Return sizes in bytes (int64); null for other texts than http addresses, and for unknown sizes."""
         texts = addresses.cast(pa.string())
         is_web_address = pc.match_substring_regex(texts, _WEB_ADDRESS_PATTERN)
         if not pc.any(is_web_address).as_py():
             return pa.nulls(len(texts), pa.int64())
-        encoded = pc.if_else(is_web_address, texts, pa.scalar(None, pa.string())).dictionary_encode()
-        distinct = encoded.dictionary.to_pylist()
+        web_addresses = pc.if_else(is_web_address, texts, pa.scalar(None, pa.string()))
+        encoded = web_addresses.dictionary_encode()
+        distinct_addresses = encoded.dictionary.to_pylist()
         if len(self._sizes_by_address) > MAX_CACHED_ADDRESSES:
             self._sizes_by_address.clear()
-        unknown = [text for text in distinct if text not in self._sizes_by_address]
+        new_addresses = [address for address in distinct_addresses if address not in self._sizes_by_address]
         with ThreadPoolExecutor(max_workers=MAX_CONCURRENT_REQUESTS) as pool:
-            self._sizes_by_address.update(zip(unknown, pool.map(self._request_size, unknown), strict=True))
-        return pa.array([self._sizes_by_address[text] for text in distinct], pa.int64()).take(encoded.indices)
+            new_sizes = pool.map(self._request_size, new_addresses)
+            self._sizes_by_address.update(zip(new_addresses, new_sizes, strict=True))
+        sizes = pa.array([self._sizes_by_address[address] for address in distinct_addresses], pa.int64())
+        return sizes.take(encoded.indices)
 
     def iterate_failures(self) -> Iterator[tuple[str, int, str]]:
-        """Yield why addresses gave no size, how many, and the first of them."""
+        """Yield each reason for missing sizes, the number of addresses, and the first of them."""
         for reason, count in self.failure_counts.most_common():
             yield reason, count, self.first_failed_addresses[reason]
 
     def _request_size(self, url: str) -> int | None:
-        size_or_reason = self._read_size(url, url.split("/", 3)[2].lower())
+        host = url.split("/", 3)[2].lower()
+        size_or_reason = self._read_size(url, host)
         if isinstance(size_or_reason, int):
             return size_or_reason
         with self._lock:
@@ -71,9 +75,9 @@ class RemoteSizeReader:
             self.first_failed_addresses.setdefault(size_or_reason, url)
         return None
 
-    # each reason why a size is unknown has its return
+    # each reason why a size is unknown has its own return
     def _read_size(self, url: str, host: str) -> int | str:  # noqa: PLR0911
-        """Return the size, or why there is none."""
+        """Return the size, or the reason why it is unknown."""
         if self._host_failures[host] >= MAX_HOST_FAILURES:
             return f"{host} was not asked any more"
         try:

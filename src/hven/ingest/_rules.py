@@ -1,4 +1,4 @@
-"""A rule that rows break, and how grave that is."""
+"""A violation of a rule by rows, and its severity."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ ERROR_SEVERITY, WARNING_SEVERITY, INFO_SEVERITY = "error", "warning", "info"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleViolation:
-    """Rows of one batch that break one rule.
+    """Rows of a batch that break a rule.
 
     Attributes
     ----------
+    rule
+        Name of the rule.
+    message
+        What is wrong with the rows.
+    severity
+        ``error``, ``warning`` or ``info``.
     row_mask
-        Booleans over the mapped rows, no nulls.
+        Mask over the mapped rows, without nulls.
     column
-        The column whose value is shown with the offender, or None.
+        The column whose value the report shows, or None.
     is_source_column
-        True: `column` is a source column.
+        True if `column` is a source column.
     flag
-        Bit of the column of flags that it sets.
+        The bit that the rule sets in the column of flags.
     values
-        Values of `column` over the mapped rows, if it is a column of neither table.
+        Values of `column` over the mapped rows, if neither the source nor the table has this column.
     """
 
     rule: str

@@ -1,6 +1,6 @@
-"""The site as it will be once this ingest is published.
+"""The site as it will be after this ingest is published.
 
-Tables made from others and the descriptor's tests are asked of it.
+It answers the queries of tables that are made from others, and of the descriptor's tests.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from hven.site import PublishedState, Site
     from hven.site.store import SnapshotRecord
 
-UNLIMITED_ROWS = 2**62  # rows: an ingest has no MAXREC
+UNLIMITED_ROWS = 2**62  # an ingest has no MAXREC
 QUERY_TIMEOUT_SECONDS = 24 * 3600.0
-EXAMPLE_ROWS = 10  # rows of an example that are looked at
+EXAMPLE_ROWS = 10  # rows that are read of an example
 
 
 class QueryAnswer:
-    """Batches with what is known of their columns: what the source kind ``query`` reads."""
+    """Batches with metadata of their columns, which the source kind ``query`` reads."""
 
     def __init__(self, result: QueryResult) -> None:
         self._result = result
@@ -49,48 +49,48 @@ class QueryAnswer:
 
 
 class StagedSite(SingletonRegistry):
-    """What `query.run_query` needs of a site, over staged snapshots."""
+    """The part of a site that `query.run_query` needs, with staged snapshots."""
 
     def __init__(self, site: Site, resource: Resource) -> None:
         super().__init__()
         self.engines = site.engines
         self.counters = site.counters
-        self.settings = replace(
-            site.settings,
-            limits=replace(
-                site.settings.limits,
-                maxrec_default=UNLIMITED_ROWS,
-                maxrec_hard=UNLIMITED_ROWS,
-                seconds=QUERY_TIMEOUT_SECONDS,
-            ),
+        limits = replace(
+            site.settings.limits,
+            maxrec_default=UNLIMITED_ROWS,
+            maxrec_hard=UNLIMITED_ROWS,
+            seconds=QUERY_TIMEOUT_SECONDS,
         )
+        self.settings = replace(site.settings, limits=limits)
         resources = {**site.get_published_state().resources, resource.name: resource}
         self._descriptor_states = {
             name: DescriptorState(name=name, stamp=(), files=(), resource=other_resource)
             for name, other_resource in resources.items()
         }
-        present = site.store.read_published_records()[1]
-        self._published = {name: record for name, record in present.items() if record.collection != resource.name}
+        published_records = site.store.read_published_records()[1]
+        self._published = {
+            name: record for name, record in published_records.items() if record.collection != resource.name
+        }
         self._staged: dict[str, SnapshotRecord] = {}
         self._published_state: PublishedState | None = None
 
     def add_record(self, record: SnapshotRecord) -> None:
-        """Show a table that was staged."""
+        """Add a staged table."""
         self._staged[record.table.qualified_name] = record
         self._published_state = None
 
     def remove_records(self, records: Iterable[SnapshotRecord]) -> None:
-        """Remove staged tables again."""
+        """Remove staged tables."""
         for record in records:
             self._staged.pop(record.table.qualified_name, None)
         self._published_state = None
 
     def list_staged_records(self, collection: str) -> list[SnapshotRecord]:
-        """Return everything that is staged of a collection."""
+        """Return all staged tables of a collection."""
         return [record for record in self._staged.values() if record.collection == collection]
 
     def get_published_state(self) -> PublishedState:
-        """Return the holdings with the staged tables in place of the collection's old ones."""
+        """Return the published state, with the staged tables in place of the collection's old ones."""
         if self._published_state is None:
             self._published_state = build_published_state(
                 {**self._published, **self._staged},
@@ -100,7 +100,7 @@ class StagedSite(SingletonRegistry):
         return self._published_state
 
     def list_future_records(self) -> dict[str, SnapshotRecord]:
-        """Return the tables as they will be: staged ones, and what is published of other collections."""
+        """Return the tables as they will be: staged tables, and published tables of other collections."""
         return {**self._published, **self._staged}
 
     def answer_query(
@@ -114,12 +114,14 @@ class StagedSite(SingletonRegistry):
 
         Parameters
         ----------
+        text
+            The query.
+        inputs
+            Receives the snapshots that the query reads.
+        stack
+            Closes the query at the end of the ingest.
         uploads
             Tables that exist for this query only.
-        inputs
-            Takes which snapshots were read.
-        stack
-            Closes the query, however the ingest ends.
         """
         query_result = query.run_query(
             text,
@@ -130,106 +132,103 @@ class StagedSite(SingletonRegistry):
         )
         result = stack.enter_context(query_result)
         future_records = self.list_future_records()
-        inputs.update(
-            {
-                table.qualified_name: future_records[table.qualified_name].id
-                for table in result.tables
-                if table.qualified_name in future_records
-            }
-        )
+        for table in result.tables:
+            record = future_records.get(table.qualified_name)
+            if record is not None:
+                inputs[table.qualified_name] = record.id
         return QueryAnswer(result)
 
     def run_test(self, test: QueryTest) -> TestResult:
-        """Run one test of the descriptor over what is staged."""
+        """Run one test of the descriptor over the staged tables."""
         return run_test(self, test)
 
 
 def run_tests(site: Site, name: str) -> list[Fault]:
-    """Run the tests of a collection's descriptor over what is published.
+    """Run the tests of a collection's descriptor over the published tables.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     faults
-        Those that fail, with their places.
+        The tests that fail, with their places.
 
     Raises
     ------
     NotFoundError
-        No such descriptor.
+        The collection has no descriptor.
     DescriptorError
-        It has faults.
+        The descriptor has faults.
     """
     resource = load_current_descriptor(site, name)
-    results = [(test, run_test(site, test)) for test in resource.tests]
-    return [
-        Fault(message=f"the test {result.name} failed: {result.message}", place=test.place)
-        for test, result in results
-        if not result.passed
-    ]
+    faults = []
+    for test in resource.tests:
+        result = run_test(site, test)
+        if not result.passed:
+            message = f"the test {result.name} failed: {result.message}"
+            faults.append(Fault(message=message, place=test.place))
+    return faults
 
 
 def run_examples(site: Site, name: str) -> list[Fault]:
-    """Run a collection's examples, written and made ones, as ``/tap/examples`` shows them to the site's owner.
+    """Run the examples of a collection as ``/tap/examples`` shows them to the site's owner, generated ones included.
 
     Parameters
     ----------
     site
-        Where.
+        The site that publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     list of Fault
-        An error for each that fails; a warning for each that gives no row.
+        An error for each example that fails; a warning for each that gives no row.
 
     Raises
     ------
     NotFoundError
-        No such descriptor.
+        The collection has no descriptor.
     DescriptorError
-        It has faults.
+        The descriptor has faults.
     """
     resource = load_current_descriptor(site, name)
-    generated_examples = [
-        item
-        for item in list_example_queries(site.get_published_state(), OWNER_PRINCIPAL, collection=name)
-        if item.place is None
-    ]
+    all_examples = list_example_queries(site.get_published_state(), OWNER_PRINCIPAL, collection=name)
+    generated_examples = [example for example in all_examples if example.place is None]
     faults = []
-    for item in (*resource.examples, *generated_examples):
-        place = item.place or Place(file=str(resource.path))
+    for example in (*resource.examples, *generated_examples):
+        place = example.place or Place(file=str(resource.path))
         try:
-            with query.run_query(item.query, OWNER_PRINCIPAL, site=site, maxrec=EXAMPLE_ROWS) as result:
-                rows = sum(batch.num_rows for batch in result.iterate_batches())
+            with query.run_query(example.query, OWNER_PRINCIPAL, site=site, maxrec=EXAMPLE_ROWS) as result:
+                row_count = sum(batch.num_rows for batch in result.iterate_batches())
         except HvenError as error:
-            faults.append(Fault(message=f"the example {item.name!r} failed: {error}", place=place))
-        else:
-            if not rows:
-                faults.append(Fault(message=f"the example {item.name!r} gives no row", place=place, severity="warning"))
+            faults.append(Fault(message=f"the example {example.name!r} failed: {error}", place=place))
+            continue
+        if not row_count:
+            message = f"the example {example.name!r} gives no row"
+            faults.append(Fault(message=message, place=place, severity="warning"))
     return faults
 
 
 def load_current_descriptor(site: Site, name: str) -> Resource:
-    """Load a collection's descriptor as it is now.
+    """Load the current descriptor of a collection.
 
     Raises
     ------
     NotFoundError
-        There is none; the remedy lists those that are.
+        There is no such descriptor; the remedy lists those that exist.
     DescriptorError
-        It has faults.
+        The descriptor has faults.
     """
     descriptor_files = find_descriptor_files(site.settings)
     if name not in descriptor_files:
-        remedy = f"{suggest_spelling(name, descriptor_files)} known: {', '.join(descriptor_files) or 'none'}".lstrip()
+        known_names = ", ".join(descriptor_files) or "none"
+        remedy = f"{suggest_spelling(name, descriptor_files)} known: {known_names}".lstrip()
         raise NotFoundError(f"there is no descriptor collections/{name}/{name}.yaml", remedy=remedy)
     descriptor_state = site.read_descriptor(name)
     if descriptor_state and descriptor_state.resource and not descriptor_state.problem:
@@ -240,34 +239,29 @@ def load_current_descriptor(site: Site, name: str) -> Resource:
 def run_test(site: Site | StagedSite, test: QueryTest) -> TestResult:
     """Run one test of a descriptor; an error of its query is a failure."""
     name = test.name or textwrap.shorten(test.query, 80, placeholder=" ..")
+    # a list is compared with one row more than it has, to find out that there are too many
+    wanted_rows = 1
+    for expected_values in test.expected_values.values():
+        if isinstance(expected_values, list | tuple):
+            wanted_rows = max(wanted_rows, len(expected_values) + 1)
     try:
         with query.run_query(test.query, OWNER_PRINCIPAL, site=site) as result:  # type: ignore[arg-type]
             rows: list[dict[str, object]] = []
-            wanted_rows = max(
-                [
-                    1,
-                    *(
-                        len(expected_values) + 1
-                        for expected_values in test.expected_values.values()
-                        if isinstance(expected_values, list | tuple)
-                    ),
-                ]
-            )
-            count = 0
+            row_count = 0
             for batch in result.iterate_batches():
                 rows += batch.slice(0, max(wanted_rows - len(rows), 0)).to_pylist()
-                count += batch.num_rows
+                row_count += batch.num_rows
     except HvenError as error:
         return TestResult(name=name, passed=False, message=str(error))
-    failure_messages = [
-        message
-        for word, expected_values in test.expected_values.items()
-        if (message := _compare_expectation(word, expected_values, rows, count)) is not None
-    ]
+    failure_messages = []
+    for expectation, expected in test.expected_values.items():
+        message = _compare_expectation(expectation, expected, rows, row_count)
+        if message is not None:
+            failure_messages.append(message)
     return TestResult(name=name, passed=not failure_messages, message="; ".join(failure_messages))
 
 
-# each kind of expectation has its return
+# each kind of expectation has its own return
 def _compare_expectation(  # noqa: PLR0911
     expectation: str, expected: object, rows: list[dict[str, object]], row_count: int
 ) -> str | None:
@@ -295,12 +289,13 @@ def _compare_expectation(  # noqa: PLR0911
 
 
 def _compare_column(
-    column_name: str, expected_values: list[object], found_values: list[object], row_count: int
+    column_name: str, expected_values: list[object], actual_values: list[object], row_count: int
 ) -> str | None:
-    """Compare the values of a column with a list, one for each row."""
-    for number, (value, item) in enumerate(zip(found_values, expected_values, strict=False), 1):
-        if not _is_same_value(value, item):
-            return f"{column_name} is {value} in row {number}, expected {item}"
+    """Compare the values of a column with a list, one value for each row."""
+    pairs = zip(actual_values, expected_values, strict=False)
+    for row_number, (value, expected) in enumerate(pairs, 1):
+        if not _is_same_value(value, expected):
+            return f"{column_name} is {value} in row {row_number}, expected {expected}"
     if row_count == len(expected_values):
         return None
     return f"{column_name}: {len(expected_values)} values are expected, and there are {row_count} rows"
@@ -309,16 +304,19 @@ def _compare_column(
 def _compare_bound(bound_name: str, expected: object, value: object) -> str | None:
     if not isinstance(value, (int, float)):
         return f"the first value is {value}, which has no {bound_name}"
-    is_minimum = bound_name == "minimum"
     limit = literal.parse_number(str(expected))
-    if value >= limit if is_minimum else value <= limit:
+    if bound_name == "minimum":
+        is_within, comparison = value >= limit, "at least"
+    else:
+        is_within, comparison = value <= limit, "at most"
+    if is_within:
         return None
-    return f"the first value is {value}, expected {'at least' if is_minimum else 'at most'} {expected}"
+    return f"the first value is {value}, expected {comparison} {expected}"
 
 
-# each type of value has its return
+# each type of value has its own return
 def _is_same_value(value: object, expected: object) -> bool:  # noqa: PLR0911
-    """Compare as a person means it: 12 = 12.0 = "12"; floats to nine digits."""
+    """Compare two values as people do: 12 = 12.0 = "12"; floats to nine digits."""
     if value is None or expected is None:
         return value is None and expected is None
     if isinstance(value, bool):
@@ -333,4 +331,5 @@ def _is_same_value(value: object, expected: object) -> bool:  # noqa: PLR0911
         if math.isnan(value) and math.isnan(number):
             return True
         return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12)
-    return str(value.isoformat() if isinstance(value, (date, time)) else value) == str(expected)
+    value_text = value.isoformat() if isinstance(value, (date, time)) else str(value)
+    return value_text == str(expected)

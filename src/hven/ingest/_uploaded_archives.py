@@ -1,9 +1,10 @@
-"""A ZIP archive that a client sends -> its files, within the bytes and the number that may be sent at once."""
+"""Unpack a ZIP archive that a client sends, with limits on the bytes and the number of its files."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, StorageError, TooLargeError, format_message
@@ -12,59 +13,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_ARCHIVE_MEMBERS = 1000  # of an archive
+MAX_ARCHIVE_MEMBERS = 1000
 COPY_CHUNK_BYTES = 1 << 20
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 def unpack_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, Path]]:
-    """Unpack an archive beside itself.
+    """Unpack an archive into its own directory.
 
     Parameters
     ----------
     archive_path
-        The archive.
+        Path of the archive.
     byte_limit
-        Bytes of all files together.
+        Largest number of bytes of all files together.
 
     Returns
     -------
     files
-        Name in the archive, and where it lies now; directories and what systems hide in archives are left out.
+        Name in the archive, and path of the unpacked file; without directories and hidden files.
 
     Raises
     ------
     SourceError
-        It is damaged, locked, empty, or has a name twice.
+        The archive is damaged, locked or empty, or has a name twice.
     TooLargeError
-        It has too many files, or too many bytes.
+        The archive has too many files or bytes.
     StorageError
         The disk is full.
     """
     try:
         with zipfile.ZipFile(archive_path) as archive:
-            members = [
-                member
-                for member in archive.infolist()
-                if not member.is_dir() and not _is_hidden_member(member.filename)
-            ]
+            file_members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in file_members if not _is_hidden_member(member.filename)]
             if len(members) > MAX_ARCHIVE_MEMBERS:
                 raise TooLargeError(
                     format_message("an archive has {most:,} files at most", MAX_ARCHIVE_MEMBERS),
                     remedy="send it in parts",
                 )
-            names = [member.filename for member in members]
-            repeated_names = [name for name in names if names.count(name) > 1]
-            if not names or repeated_names:
-                fault = (
-                    format_message("the archive has {name!r:.120} twice", repeated_names[0])
-                    if repeated_names
-                    else "the archive has no file"
+            if not members:
+                raise SourceError("the archive has no file", remedy="pack it anew")
+            name_counts = Counter(member.filename for member in members)
+            repeated_names = [name for name, count in name_counts.items() if count > 1]
+            if repeated_names:
+                raise SourceError(
+                    format_message("the archive has {name!r:.120} twice", repeated_names[0]), remedy="pack it anew"
                 )
-                raise SourceError(fault, remedy="pack it anew")
-            return [
-                (member.filename, path) for member, path in _write_members(archive, members, archive_path, byte_limit)
-            ]
+            written_members = _write_members(archive, members, archive_path, byte_limit)
+            return [(member.filename, path) for member, path in written_members]
     except _ARCHIVE_ERRORS as error:
         raise SourceError(
             format_message("the archive cannot be unpacked: {reason}", str(error)[:120]),
@@ -75,13 +71,18 @@ def unpack_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, Path]
 
 
 def _is_hidden_member(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/") if part not in {".", ".."})
+    """Return whether a member is one of the files that systems add to archives, or lies in a hidden directory."""
+    for part in name.split("/"):
+        is_hidden = part.startswith(".") and part not in {".", ".."}
+        if is_hidden or part == "__MACOSX":
+            return True
+    return False
 
 
 def _write_members(
     archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], archive_path: Path, byte_limit: int
 ) -> Iterator[tuple[zipfile.ZipInfo, Path]]:
-    """Write members; bytes are counted as they come, whatever the archive says of them."""
+    """Write the members to files, and yield their paths; the limit applies to the bytes that are really unpacked."""
     remaining_bytes = byte_limit
     for number, member in enumerate(members):
         path = archive_path.with_name(f"{archive_path.name}.{number}")
