@@ -240,7 +240,7 @@ def is_if_match_met(if_match: str, state: str) -> bool:
 
 def compute_write_digest(write: WriteRequest, account_name: str) -> str:
     """Return a digest of a request and its user."""
-    digested_values = [write.action, write.key, account_name]
+    digested_values: list[object] = [write.action, write.key, account_name]
     if write.address_values:
         digested_values.append(sorted(write.address_values.items()))
     digest = hashlib.sha256(orjson.dumps(digested_values))

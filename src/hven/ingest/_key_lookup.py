@@ -90,7 +90,8 @@ def find_rows_by_key(
     batches: list[pa.RecordBatch] = []
     for begin in range(0, keys.num_rows, MAX_KEYS_PER_QUERY):
         key_relation = MemoryRelation(keys.slice(begin, MAX_KEYS_PER_QUERY).combine_chunks())
-        relations = {table.qualified_name: snapshot, keys_table.qualified_name: key_relation}
+        relations: dict[str, Snapshot | MemoryRelation] = {table.qualified_name: snapshot}
+        relations[keys_table.qualified_name] = key_relation
         execution = plan.execute([], relations, ExecutionLimits())
         try:
             batches.extend(batch.rename_columns(names).cast(schema) for batch in execution)

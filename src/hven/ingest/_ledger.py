@@ -260,7 +260,8 @@ def list_read_inputs(source: Source) -> list[dict[str, Any]]:
     if isinstance(source, InputListSource):
         return source.list_read_files()
     file_list = build_file_list(source.list_input_versions())
-    return file_list.to_pylist()
+    inputs: list[dict[str, Any]] = file_list.to_pylist()
+    return inputs
 
 
 class LedgerWriter:

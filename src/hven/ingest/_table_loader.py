@@ -276,7 +276,7 @@ class TableLoader:
         self.table = build_union_table(self.spec, self.entries)
         self._schema = self.table.arrow_schema
         self._seen_hashes: dict[str, SeenHashes] = {}  # of the rules 'unique', over all sources
-        self._unique_rule_names = set()
+        self._unique_rule_names: set[str] = set()
         for entry in self.entries:
             unique_rules = (rule for rule in entry.mapping.column_rules if rule.check == UNIQUE_CHECK)
             self._unique_rule_names.update(rule.name for rule in unique_rules)
@@ -389,9 +389,10 @@ class TableLoader:
                 grouper = SourceRowGrouper(self.engine, entry.mapping, group_plan, self.spool_directory)
                 stack.enter_context(grouper)
             read_ahead = stack.enter_context(closing(ReadAhead(batches)))
-            steps: Iterable[Step] = self._iterate_steps(number, entry, transform, read_ahead, stop_event)
+            steps: Iterator[Step] = self._iterate_steps(number, entry, transform, read_ahead, stop_event)
             if stop_event is not None:
-                steps = stack.enter_context(closing(ReadAhead(steps, 1)))
+                steps_ahead = stack.enter_context(closing(ReadAhead(steps, 1)))
+                steps = iter(steps_ahead)
                 stack.callback(stop_event.set)
             for row_count, ledger_batch, mapped_parts in steps:
                 read_row_count += row_count

@@ -1,6 +1,6 @@
-"""How a site is: whether it can answer, how fresh each collection is, what runs.
+"""The status of a site: whether it can answer, how fresh each collection is, and what runs.
 
-For the health page, for metrics, for ``hven status``.
+The health page, the metrics and ``hven status`` show it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHAS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import Recurrence, Resource
     from hven.site import PublishedState, PublishedTable, Site
-    from hven.site.store import Alert, IngestRun, SyncScheduleRecord
+    from hven.site.store import Alert, IngestRun, Lease, SyncScheduleRecord
 
 FRESH_STATE, STALE_STATE, FAILING_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE = (
     "fresh",
@@ -40,22 +40,19 @@ FRESH_STATE, STALE_STATE, FAILING_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_S
     "paused",
     "unscheduled",
 )
-STATUS_LIFETIME_SECONDS = 1.0  # seconds that a look is good for: watchers are many
-STATUS_WAIT_SECONDS = 0.7  # seconds that a watcher waits for a look: probes give up after a second
-MAX_STATUS_AGE_SECONDS = 10.0  # seconds after which an old look says nothing any more
-REDACTOR_LIFETIME_SECONDS = 30.0  # seconds after which the secrets are read again
-CLOCK_CHECK_INTERVAL_SECONDS = (
-    10.0  # seconds between two looks for a clock that has leapt: the keeper notices one within twenty
-)
-LOW_DISK_SHARE, MIN_FREE_DISK_BYTES = (
-    0.05,
-    64 * 1024**2,
-)  # share of the disk, and bytes, below which there is little room, or none
+STATUS_LIFETIME_SECONDS = 1.0  # a status may be used again this long, because many clients ask for it
+STATUS_WAIT_SECONDS = 0.7  # a client waits this long for a status; probes give up after a second
+MAX_STATUS_AGE_SECONDS = 10.0  # an older status is returned with a warning
+REDACTOR_LIFETIME_SECONDS = 30.0  # after this time the secrets are read again
+CLOCK_CHECK_INTERVAL_SECONDS = 10.0  # between two checks of the clock; the supervisor notices a leap within twenty
+LOW_DISK_SHARE = 0.05  # of free space; below it the disk is nearly full
+LOW_DISK_BYTES = 20 * 1024**3  # .. unless more than this is free
+MIN_FREE_DISK_BYTES = 64 * 1024**2  # below it the disk is full
 log = logging.getLogger("hven.health")
 MAX_FAILURES_SHOWN = 5
-MAX_ALERTS_SHOWN = 10  # alerts that are shown
+MAX_ALERTS_SHOWN = 10
 
-# why, for everybody: nothing private is named
+# reasons for everybody, which name nothing private
 STATE_REASONS = {
     STALE_STATE: "no good run since {succeeded}, and it should be {timing}",
     FAILING_STATE: "the last run failed; what was published before stays",
@@ -104,18 +101,18 @@ PUBLIC_REASONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """One thing that must be well for queries to be answered: ``ok``, ``warning`` (it goes on, with less), ``failed``.
+    """The result of one check that queries can be answered.
 
     Attributes
     ----------
     name
-        Of what was looked at.
+        Name of the check.
     state
-        One of these words.
+        ``ok``; ``warning``: queries are answered, with restrictions; ``failed``.
     message
         What is wrong, for the site's owner.
     reason
-        The same for everybody: it names nothing that is private.
+        What is wrong, for everybody: it names nothing private.
     """
 
     name: str
@@ -126,50 +123,60 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionStatus:
-    """How a collection is. Times are ISO in UTC, lengths of time in seconds.
+    """The status of a collection. Times are ISO texts in UTC, and durations are seconds.
 
     Attributes
     ----------
     collection
-        Its name.
+        Name of the collection.
     state
         ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``held`` (by a rollback),
         ``paused``, ``unscheduled``.
     tables
         Table -> ``rows``, ``snapshot``, ``updated``.
     rows
-        In all its tables.
+        Number of rows of all its tables.
     snapshot
-        The newest of them.
+        The newest snapshot.
     started, ended
-        Of the last run.
+        Start and end of the last run.
     phase
-        How it ended.
+        Phase in which the last run ended.
     message
-        Why, for people.
+        Message of the last run, for the site's owner.
     reason
-        Why, and what ends it, where that is not obvious: for everybody.
+        Why the collection has its state, and what changes it, for everybody; None if this is obvious.
     succeeded
-        When the last good run ended.
+        End of the last good run.
     modified
-        The last modification that was seen in the source: its largest watermark.
+        Last known change of the source: its largest watermark.
     read
-        When everything was read last, of the table where that is longest ago: edits that leave the watermark as it was
-        are found then. None where each run finds them.
+        Time at which everything was last read, of the table where this is longest ago. Edits that do not change the
+        watermark are found then. None if each run finds them.
     lag
-        Since `succeeded`.
+        Time since `succeeded`.
     timing
         Its schedule.
     next
-        When it is due.
+        Time of the next run.
     limit
-        When it becomes stale, without another good run.
+        Time at which it becomes stale without another good run.
     paused
-        Since when.
+        Time since which it is paused.
+    held
+        Time since which it is held.
     running
-        Since when it is being synchronised or ingested.
+        Start of the sync or ingest that runs now.
     failures
-        In a row.
+        Number of failures in a row.
+    behind
+        Its tables whose inputs are newer.
+    verified
+        Time at which its files were last verified, of the table where this is longest ago.
+    damaged
+        Its tables whose published rows are damaged.
+    descriptor
+        The fault of its descriptor, and what is used instead.
     """
 
     collection: str
@@ -190,39 +197,41 @@ class CollectionStatus:
     next: str | None = None
     limit: str | None = None
     paused: str | None = None
-    held: str | None = None  # since when
+    held: str | None = None
     running: str | None = None
     failures: int = 0
-    behind: tuple[str, ...] = ()  # of its tables: those whose inputs are newer
-    verified: str | None = None  # when its files were last what was published; of the table where that is longest ago
-    damaged: tuple[str, ...] = ()  # of its tables: those whose published rows are damaged
-    descriptor: str | None = None  # what is wrong with its descriptor, and what is in force instead
+    behind: tuple[str, ...] = ()
+    verified: str | None = None
+    damaged: tuple[str, ...] = ()
+    descriptor: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON, without what is not there."""
+        """Return the status as a JSON object, without empty values."""
         return {key: value for key, value in asdict(self).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """How a site is at one moment: all of it, for its owner. No text in it holds a secret.
+    """The complete status of a site at one time, for its owner. No text in it has a secret.
 
     Attributes
     ----------
+    at
+        The time.
     collections
-        By name.
+        The status of each collection, by name.
     problems
-        What is wrong with the site as a whole.
-    scheduler
-        Who runs the schedules; None: nobody.
-    ahead
-        In words: the clock has leapt.
-    engines
-        Name -> ``problem`` and what the engine tells of its connections.
+        Problems of the site as a whole.
     alerts
-        What people were told of late, the newest first.
+        The last alerts, the newest first.
+    scheduler
+        The process that runs the schedules; None: there is none.
     trouble
-        What keeps parts of this from being known; None: nothing.
+        The reason why parts of the status are unknown; None: all is known.
+    ahead
+        A description of a leap of the clock.
+    engines
+        Name -> ``problem``, and the engine's counts of connections.
     """
 
     at: str
@@ -237,14 +246,17 @@ class SiteStatus:
     @property
     def worst_state(self) -> str:
         """The worst state of any collection."""
-        states = {item.state for item in self.collections}
-        return next((state for state in (STALE_STATE, FAILING_STATE) if state in states), FRESH_STATE)
+        states = {collection.state for collection in self.collections}
+        for state in (STALE_STATE, FAILING_STATE):
+            if state in states:
+                return state
+        return FRESH_STATE
 
 
 class SiteHealth:
-    """Looks at a site, at most once a second and in a thread of its own.
+    """Determine the status of a site, at most once a second and in another thread.
 
-    A store that does not answer keeps no watcher waiting. Thread-safe.
+    If the store does not answer, no client waits for it. The class is thread-safe.
     """
 
     def __init__(self, site: Site) -> None:
@@ -256,21 +268,23 @@ class SiteHealth:
         self._cached_clock_leap: tuple[float, str | None] | None = None
 
     def get_status(self, *, wait_seconds: float | None = STATUS_WAIT_SECONDS) -> SiteStatus:
-        """Return the picture of now, or of a second ago; an older one if looking takes long.
+        """Return a status that is at most a second old; an older one if a new one takes long.
 
         Parameters
         ----------
         wait_seconds
-            Seconds to wait for a new one; None: as long as it takes.
+            Time to wait for a new status; None: no limit.
 
         Returns
         -------
-        picture
-            Of all collections.
+        status
+            The status of all collections.
         """
         with self._lock:
-            if self._cached_status is not None and time.monotonic() - self._cached_status[0] < STATUS_LIFETIME_SECONDS:
-                return self._cached_status[1]
+            if self._cached_status is not None:
+                build_time, status = self._cached_status
+                if time.monotonic() - build_time < STATUS_LIFETIME_SECONDS:
+                    return status
             if self._refresh_thread is None:
                 self._refresh_thread = threading.Thread(target=self._refresh_status, name="health", daemon=True)
                 self._refresh_thread.start()
@@ -279,206 +293,227 @@ class SiteHealth:
         with self._lock:
             cached_status = self._cached_status
         if cached_status is None:
-            return SiteStatus(at=format_timestamp(time.time()) or "", trouble="the system state has not answered yet")
-        age = time.monotonic() - cached_status[0]
+            return _build_unknown_status("the system state has not answered yet")
+        build_time, status = cached_status
+        age = time.monotonic() - build_time
         if age < MAX_STATUS_AGE_SECONDS:
-            return cached_status[1]
-        return replace(cached_status[1], trouble=f"the system state has not answered for {age:.0f} seconds")
+            return status
+        return replace(status, trouble=f"the system state has not answered for {age:.0f} seconds")
 
     def _refresh_status(self) -> None:
         try:
             new_status = self._build_status()
         except Exception as error:
             log.exception("looking at the site failed")
-            new_status = SiteStatus(
-                at=format_timestamp(time.time()) or "", trouble=f"looking at the site failed: {type(error).__name__}"
-            )
+            new_status = _build_unknown_status(f"looking at the site failed: {type(error).__name__}")
         with self._lock:
             self._cached_status = time.monotonic(), new_status
             self._refresh_thread = None
 
     def get_redactor(self) -> SecretRedactor:
-        """Return what redacts secrets."""
-        if self._cached_redactor is None or time.monotonic() - self._cached_redactor[0] > REDACTOR_LIFETIME_SECONDS:
-            self._cached_redactor = (
-                time.monotonic(),
-                SecretRedactor(self._site.settings.directory, descriptor_files=self._site.list_descriptor_files()),
-            )
-        return self._cached_redactor[1]
+        """Return the redactor of secrets, which is renewed from time to time."""
+        if self._cached_redactor is not None:
+            build_time, redactor = self._cached_redactor
+            if time.monotonic() - build_time <= REDACTOR_LIFETIME_SECONDS:
+                return redactor
+        descriptor_files = self._site.list_descriptor_files()
+        redactor = SecretRedactor(self._site.settings.directory, descriptor_files=descriptor_files)
+        self._cached_redactor = (time.monotonic(), redactor)
+        return redactor
+
+    def _describe_clock_leap(self) -> str | None:
+        """Describe a leap of the clock, as the last check found it."""
+        if self._cached_clock_leap is not None:
+            check_time, leap_text = self._cached_clock_leap
+            if time.monotonic() - check_time <= CLOCK_CHECK_INTERVAL_SECONDS:
+                return leap_text
+        check_time = time.monotonic()
+        leap_text = self._site.store.deletion_clock.describe_leap()
+        self._cached_clock_leap = check_time, leap_text
+        return leap_text
 
     def _build_status(self) -> SiteStatus:
         site = self._site
         redactor = self.get_redactor()
         published_state = site.get_published_state()
         problems = tuple(redactor.redact_text(problem) for problem in published_state.problems)
-        store_problem = clock_leap = None
+        store_problem = clock_leap = scheduler = None
+        alerts: Sequence[Alert] = []
         try:
-            if (
-                self._cached_clock_leap is None
-                or time.monotonic() - self._cached_clock_leap[0] > CLOCK_CHECK_INTERVAL_SECONDS
-            ):
-                self._cached_clock_leap = time.monotonic(), site.store.deletion_clock.describe_leap()
-            clock_leap = self._cached_clock_leap[1]
-            now, schedules = site.store.schedules.list_schedules()
-            runs = site.store.runs.find_latest_runs()
-            sync_watermarks = site.store.syncs.map_watermarks()
-            watermarks = {
-                table: text
-                for table, (_, values) in sync_watermarks.items()
-                if (text := format_largest_watermark(values))
-            }
-            full_read_times = {table: full for table, (full, _) in sync_watermarks.items() if full}
-            held_collections = site.store.list_held_collections()
-            leases = {lease.name: lease for lease in site.store.leases.list_leases()}
+            clock_leap = self._describe_clock_leap()
+            facts = _read_store_facts(site)
             alerts = site.store.schedules.list_alerts(MAX_ALERTS_SHOWN)
-            stale_tables = find_stale_tables(site.published_records)
-            verification_times = {
-                item_record.snapshot: item_record.at
-                for item_record in site.store.verifications.list_verifications().values()
-                if not item_record.faults
-            }
-        except HvenError as error:  # what is published is served all the same
+        except HvenError as error:  # published tables are served without the store
             store_problem = redactor.redact_text(str(error))
-            now = time.time()
-            schedules = {}
-            runs = {}
-            watermarks = {}
-            full_read_times = {}
-            held_collections = {}
-            leases = {}
+            facts = _StoreFacts(now=time.time())
             alerts = []
-            stale_tables = []
-            verification_times = {}
         tables_by_collection: dict[str, list[PublishedTable]] = {}
-        for item in published_state.tables_by_name.values():
-            if item.relation is not None and item.release is None:  # a view has no rows of its own
-                tables_by_collection.setdefault(
-                    item.table.schema if item.resource is None else item.resource.name, []
-                ).append(item)
+        for published_table in published_state.tables_by_name.values():
+            if published_table.relation is None or published_table.release is not None:  # a view has no rows
+                continue
+            resource = published_table.resource
+            collection = published_table.table.schema if resource is None else resource.name
+            tables_by_collection.setdefault(collection, []).append(published_table)
         collection_statuses = []
-        for name, items in sorted(tables_by_collection.items()):
-            lease = leases.get(f"ingest {name}")
-            behind = tuple(
-                line for line in stale_tables if line.partition(" ")[0] in {item.table.qualified_name for item in items}
-            )
+        for name, published_tables in sorted(tables_by_collection.items()):
+            damaged_tables = tuple(damage.table for damage in published_state.damages if damage.collection == name)
             collection_status = _build_collection_status(
                 name,
-                items,
+                published_tables,
                 published_state.resources.get(name),
-                schedules.get(name),
-                runs=runs.get(name, (None, None)),
-                watermarks=watermarks,
-                now=now,
+                facts,
                 redactor=redactor,
                 missed_runs_limit=site.settings.schedule.stale,
-                running_since=None if lease is None else lease.since,
-                outdated_tables=behind,
-                full_read_times=full_read_times,
-                held_since=held_collections.get(name),
-                verification_times=verification_times,
-                damaged_tables=tuple(
-                    item_record.table for item_record in published_state.damages if item_record.collection == name
-                ),
+                damaged_tables=damaged_tables,
                 descriptor_fault=published_state.descriptor_faults.get(name),
             )
             collection_statuses.append(collection_status)
-        scheduler = leases.get("scheduler")
+        scheduler_lease = facts.leases.get("scheduler")
+        if scheduler_lease is not None:
+            scheduler = scheduler_lease.display_holder
+        redacted_alerts = []
+        for alert in alerts:
+            message = redactor.redact_text(alert.message)
+            redacted_alerts.append(replace(alert, message=message, ways=redactor.redact_data(dict(alert.ways))))
         return SiteStatus(
-            at=format_timestamp(now) or "",
+            at=format_timestamp(facts.now) or "",
             collections=tuple(collection_statuses),
             problems=problems,
-            alerts=tuple(
-                replace(item, message=redactor.redact_text(item.message), ways=redactor.redact_data(dict(item.ways)))
-                for item in alerts
-            ),
-            scheduler=None if scheduler is None else scheduler.display_holder,
+            alerts=tuple(redacted_alerts),
+            scheduler=scheduler,
             trouble=store_problem,
             ahead=clock_leap,
             engines=_report_engines(site, published_state, redactor),
         )
 
     def run_checks(self, status: SiteStatus | None = None) -> list[HealthCheck]:
-        """Check whether queries can be answered: what ``failed`` keeps some from it, a ``warning`` does not.
+        """Check whether queries can be answered.
 
         Parameters
         ----------
         status
-            Of this moment, if there is one already.
+            The present status, if the caller has it already.
 
         Returns
         -------
         checks
-            One for each part of the service.
+            One for each part of the service. If one has ``failed``, some queries cannot be answered; with a
+            ``warning`` they can.
         """
         site = self._site
+        redactor = self.get_redactor()
         try:
             published_state = site.get_published_state()
         except HvenError as error:
-            check = _build_check(
-                "holdings", "failed", self.get_redactor().redact_text(str(error)), UNREADABLE_STATE_REASON
-            )
-            return [check]
+            message = redactor.redact_text(str(error))
+            return [_build_check("holdings", "failed", message, UNREADABLE_STATE_REASON)]
         status = status or self.get_status()
-        damage_messages = "; ".join(
-            self.get_redactor().redact_text(damaged_snapshot.owner_message)
-            for damaged_snapshot in published_state.damages
-        )
-        has_missing_rows = any(damaged_snapshot.served_snapshot is None for damaged_snapshot in published_state.damages)
-        engine_problems = {name: facts["problem"] for name, facts in status.engines.items() if facts.get("problem")}
-        text = "; ".join(f"{name}: {reason}" for name, reason in engine_problems.items())
-        # rows that are read in place are their owner's: a server is there for the others, too
-        snapshot_engines = {
-            item.relation.engine
-            for item in published_state.tables_by_name.values()
-            if isinstance(item.relation, Snapshot)
-        }
-        unreadable_engines = {name for name, reason in engine_problems.items() if not reason.endswith(HINDERED_MESSAGE)}
-        has_unreadable_rows = bool(snapshot_engines & unreadable_engines)
-        holdings_result = "warning" if damage_messages else None
-        holdings_reason = DAMAGED_ROWS_REASON
-        if has_missing_rows:
-            holdings_result = "failed"
-            holdings_reason = UNREADABLE_ROWS_REASON
-        engine_result = "warning" if engine_problems else None
-        engine_reason = UNREACHABLE_DATABASE_REASON if unreadable_engines else UNREACHABLE_CLUSTER_REASON
-        if has_unreadable_rows:
-            engine_result = "failed"
-            engine_reason = UNREACHABLE_ENGINE_REASON
+        store_result = None if status.trouble is None else "warning"
+        clock_result = None if status.ahead is None else "warning"
         return [
-            _build_check("holdings", holdings_result, damage_messages, holdings_reason),
-            _build_check("engines", engine_result, text, engine_reason),
-            _build_check(
-                "store", None if status.trouble is None else "warning", status.trouble, UNREACHABLE_STORE_REASON
-            ),
-            _build_check("clock", None if status.ahead is None else "warning", status.ahead, CLOCK_AHEAD_REASON),
+            _check_damages(published_state, redactor),
+            _check_engines(published_state, status),
+            _build_check("store", store_result, status.trouble, UNREACHABLE_STORE_REASON),
+            _build_check("clock", clock_result, status.ahead, CLOCK_AHEAD_REASON),
             _check_disk_space(site),
-            _check_settings(site, self.get_redactor()),
+            _check_settings(site, redactor),
             self._check_descriptors(published_state),
             self._check_counts(),
         ]
 
     def _check_counts(self) -> HealthCheck:
-        """Report what this process could not count for its pages. A worker knows its own failures alone."""
+        """Report the counts for pages that failed in this process; a worker knows only its own failures."""
         failures = self._site.get_or_create(FailureLog).list_failures()
-        text = "; ".join(
+        failure_texts = [
             f"{failure.subject}: failed {failure.attempts} times: {failure.reason}"
             for failure in failures[:MAX_FAILURES_SHOWN]
-        )
-        return _build_check(
-            "counts", "warning" if failures else None, self.get_redactor().redact_text(text), COUNT_FAILURE_REASON
-        )
+        ]
+        text = self.get_redactor().redact_text("; ".join(failure_texts))
+        return _build_check("counts", "warning" if failures else None, text, COUNT_FAILURE_REASON)
 
     def _check_descriptors(self, published_state: PublishedState) -> HealthCheck:
         """Report the descriptors with faults, by name."""
         faults = published_state.descriptor_faults
-        missing_collections = faults.keys() - published_state.resources.keys()
-        text = "; ".join(self.get_redactor().redact_text(f"{name}: {fault}") for name, fault in sorted(faults.items()))
-        return _build_check(
-            "descriptors",
-            "warning" if faults else None,
-            text,
-            MISSING_DESCRIPTOR_REASON if missing_collections else INVALID_DESCRIPTOR_REASON,
-        )
+        redactor = self.get_redactor()
+        fault_texts = [redactor.redact_text(f"{name}: {fault}") for name, fault in sorted(faults.items())]
+        reason = INVALID_DESCRIPTOR_REASON
+        if faults.keys() - published_state.resources.keys():
+            reason = MISSING_DESCRIPTOR_REASON
+        return _build_check("descriptors", "warning" if faults else None, "; ".join(fault_texts), reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoreFacts:
+    """What the store knows of all collections; each mapping is by collection, table, snapshot or lease."""
+
+    now: float
+    schedules: Mapping[str, SyncScheduleRecord] = field(default_factory=dict)
+    runs: Mapping[str, tuple[IngestRun | None, IngestRun | None]] = field(default_factory=dict)
+    watermarks: Mapping[str, str] = field(default_factory=dict)
+    full_read_times: Mapping[str, str] = field(default_factory=dict)
+    held_since: Mapping[str, str] = field(default_factory=dict)
+    leases: Mapping[str, Lease] = field(default_factory=dict)
+    stale_tables: Sequence[str] = ()
+    verification_times: Mapping[str, str] = field(default_factory=dict)
+
+
+def _read_store_facts(site: Site) -> _StoreFacts:
+    store = site.store
+    now, schedules = store.schedules.list_schedules()
+    runs = store.runs.find_latest_runs()
+    watermarks: dict[str, str] = {}
+    full_read_times: dict[str, str] = {}
+    for table, (full_read_time, values) in store.syncs.map_watermarks().items():
+        watermark = format_largest_watermark(values)
+        if watermark:
+            watermarks[table] = watermark
+        if full_read_time:
+            full_read_times[table] = full_read_time
+    held_since = store.list_held_collections()
+    leases = {lease.name: lease for lease in store.leases.list_leases()}
+    stale_tables = find_stale_tables(site.published_records)
+    verifications = store.verifications.list_verifications().values()
+    verification_times = {record.snapshot: record.at for record in verifications if not record.faults}
+    return _StoreFacts(
+        now=now,
+        schedules=schedules,
+        runs=runs,
+        watermarks=watermarks,
+        full_read_times=full_read_times,
+        held_since=held_since,
+        leases=leases,
+        stale_tables=stale_tables,
+        verification_times=verification_times,
+    )
+
+
+def _build_unknown_status(trouble: str) -> SiteStatus:
+    return SiteStatus(at=format_timestamp(time.time()) or "", trouble=trouble)
+
+
+def _check_damages(published_state: PublishedState, redactor: SecretRedactor) -> HealthCheck:
+    """Report the damaged snapshots; the check fails if no good snapshot is served instead of one."""
+    damages = published_state.damages
+    message = "; ".join(redactor.redact_text(damage.owner_message) for damage in damages)
+    if any(damage.served_snapshot is None for damage in damages):
+        return _build_check("holdings", "failed", message, UNREADABLE_ROWS_REASON)
+    return _build_check("holdings", "warning" if message else None, message, DAMAGED_ROWS_REASON)
+
+
+def _check_engines(published_state: PublishedState, status: SiteStatus) -> HealthCheck:
+    """Report the problems of engines; the check fails if an engine with snapshots cannot be read.
+
+    The rows of a database that is read in place belong to its owner, and the server still serves the others.
+    """
+    problems = {name: facts["problem"] for name, facts in status.engines.items() if facts.get("problem")}
+    message = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    unreadable_engines = {name for name, problem in problems.items() if not problem.endswith(HINDERED_MESSAGE)}
+    relations = [published_table.relation for published_table in published_state.tables_by_name.values()]
+    snapshot_engines = {relation.engine for relation in relations if isinstance(relation, Snapshot)}
+    if snapshot_engines & unreadable_engines:
+        return _build_check("engines", "failed", message, UNREACHABLE_ENGINE_REASON)
+    reason = UNREACHABLE_DATABASE_REASON if unreadable_engines else UNREACHABLE_CLUSTER_REASON
+    return _build_check("engines", "warning" if problems else None, message, reason)
 
 
 def _build_check(name: str, state: str | None, message: str | None, reason: str) -> HealthCheck:
@@ -488,170 +523,187 @@ def _build_check(name: str, state: str | None, message: str | None, reason: str)
 
 
 def _check_settings(site: Site, redactor: SecretRedactor) -> HealthCheck:
-    """Report what a server has not taken up of its settings."""
-    if site.reloadable_settings.problem is not None:
-        return HealthCheck(
-            name="settings",
-            state="warning",
-            message=redactor.redact_text(site.reloadable_settings.problem),
-            reason=INVALID_SETTINGS_REASON,
-        )
-    if site.reloadable_settings.pending_restart:
-        message = (
-            f"restart needed: {', '.join(site.reloadable_settings.pending_restart)} changed since the server began"
-        )
+    """Report the settings that a server does not use yet."""
+    settings = site.reloadable_settings
+    if settings.problem is not None:
+        message = redactor.redact_text(settings.problem)
+        return HealthCheck(name="settings", state="warning", message=message, reason=INVALID_SETTINGS_REASON)
+    if settings.pending_restart:
+        message = f"restart needed: {', '.join(settings.pending_restart)} changed since the server began"
         return HealthCheck(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
     return HealthCheck(name="settings")
 
 
 def find_worst_state(checks: Sequence[HealthCheck]) -> str:
-    """Return the worst state of all checks.
+    """Return the worst state of some checks.
 
     Parameters
     ----------
     checks
-        Any.
+        The checks.
     """
     states = {check.state for check in checks}
-    return next((state for state in ("failed", "warning") if state in states), "ok")
+    for state in ("failed", "warning"):
+        if state in states:
+            return state
+    return "ok"
 
 
 def _build_collection_status(
     collection: str,
     published_tables: Sequence[PublishedTable],
     resource: Resource | None,
-    schedule: SyncScheduleRecord | None,
+    facts: _StoreFacts,
     *,
-    runs: tuple[IngestRun | None, IngestRun | None],
-    watermarks: Mapping[str, str],
-    now: float,
     redactor: SecretRedactor,
     missed_runs_limit: int,
-    running_since: str | None,
-    outdated_tables: tuple[str, ...],
-    full_read_times: Mapping[str, str],
-    held_since: str | None,
-    verification_times: Mapping[str, str],
     damaged_tables: tuple[str, ...],
     descriptor_fault: str | None,
 ) -> CollectionStatus:
-    last_run, last_good_run = runs
-    timing = None
+    now = facts.now
+    schedule = facts.schedules.get(collection)
+    last_run, last_good_run = facts.runs.get(collection, (None, None))
+    held_since = facts.held_since.get(collection)
+    lease = facts.leases.get(f"ingest {collection}")
+    names = [published_table.table.qualified_name for published_table in published_tables]
+    outdated_tables = [warning for warning in facts.stale_tables if warning.partition(" ")[0] in names]
+    recurrence: Recurrence | None = None
     if resource is not None:
         try:
-            timing = build_recurrence(resource)
+            recurrence = build_recurrence(resource)
         except ValueError as error:
-            outdated_tables = (*outdated_tables, f"its schedule cannot be read: {error}")
-    # a snapshot's run says when its rows were read; a run that found no change says that they still are so
-    stamps = [
-        *(item.updated for item in published_tables),
-        *([last_good_run.ended or last_good_run.started] if last_good_run is not None else []),
-    ]
-    succeeded = max((datetime.fromisoformat(stamp) for stamp in stamps if stamp), default=None)
-    if succeeded is None:
-        success_timestamp = None
-    else:
-        success_timestamp = succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
-    if timing is None or schedule is None or held_since is not None:
-        stale_time = None
-    else:
-        stale_time = compute_stale_time(timing, schedule, success_timestamp, missed_runs_limit, now)
-    is_live = all(isinstance(item.relation, LiveRelation) for item in published_tables)
+            outdated_tables.append(f"its schedule cannot be read: {error}")
+    success_timestamp = _find_success_timestamp(published_tables, last_good_run)
+    stale_time: float | None = None
+    next_time: float | None = None
+    if recurrence is not None and schedule is not None and held_since is None:
+        stale_time = compute_stale_time(recurrence, schedule, success_timestamp, missed_runs_limit, now)
+        if schedule.paused is None:
+            next_time = schedule.due
     failures, message = _count_failures(schedule, last_run)
     if held_since is not None:
         state = HELD_STATE
-    elif timing is not None and schedule is not None and schedule.paused is not None:
-        state = PAUSED_STATE
-    elif stale_time is not None and now > stale_time and running_since is None:
+    elif stale_time is not None and now > stale_time and lease is None:
         state = STALE_STATE
-    elif failures:
-        state = FAILING_STATE
-    elif timing is None or schedule is None:
-        state = UNSCHEDULED_STATE
     else:
-        state = FRESH_STATE
-    stored = [item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)]
-    newest = max((item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)), default=None)
-    reason_text = STATE_REASONS.get(state, "").format(
-        collection=collection, succeeded=format_timestamp(success_timestamp), timing=timing
+        state = _classify_schedule(recurrence, schedule, failures)
+    reason = STATE_REASONS.get(state, "").format(
+        collection=collection, succeeded=format_timestamp(success_timestamp), timing=recurrence
     )
-    tables = {
-        item.table.qualified_name: {
-            "rows": item.rows,
-            "snapshot": item.relation.id if isinstance(item.relation, Snapshot) else None,
-            "updated": item.updated,
-        }
-        for item in published_tables
-    }
-    rows = None if is_live else sum(item.rows or 0 for item in published_tables)
-    started = None if last_run is None else last_run.started
+    relations = [published_table.relation for published_table in published_tables]
+    snapshot_ids = [relation.id for relation in relations if isinstance(relation, Snapshot)]
+    row_count: int | None = None
+    lag: float | None = None
+    is_live = all(isinstance(relation, LiveRelation) for relation in relations)
+    if not is_live:
+        row_count = sum(published_table.rows or 0 for published_table in published_tables)
+        if success_timestamp is not None:
+            lag = round(max(now - success_timestamp, 0.0), 1)
+    verification_times = [facts.verification_times.get(snapshot_id) for snapshot_id in snapshot_ids]
+    watermarks = [facts.watermarks[name] for name in names if name in facts.watermarks]
+    watermark_tables = list_watermark_tables(resource)
+    full_read_times = [facts.full_read_times[name] for name in watermark_tables if name in facts.full_read_times]
     return CollectionStatus(
         collection=collection,
         state=state,
-        tables=tables,
-        rows=rows,
-        snapshot=newest,
-        started=started,
-        ended=None if last_run is None else last_run.ended,
-        phase=None if last_run is None else last_run.phase,
-        message=None if message is None else redactor.redact_text(message),
-        reason=reason_text or None,
+        tables={
+            published_table.table.qualified_name: _describe_table(published_table)
+            for published_table in published_tables
+        },
+        rows=row_count,
+        snapshot=max(snapshot_ids, default=None),
+        **_describe_run(last_run),
+        message=_redact_if_known(redactor, message),
+        reason=reason or None,
         succeeded=format_timestamp(success_timestamp),
-        modified=max(
-            (
-                watermarks[item.table.qualified_name]
-                for item in published_tables
-                if item.table.qualified_name in watermarks
-            ),
-            default=None,
-        ),
-        read=min(
-            (full_read_times[table] for table in list_watermark_tables(resource) if table in full_read_times),
-            default=None,
-        ),
-        lag=None if success_timestamp is None or is_live else round(max(now - success_timestamp, 0.0), 1),
-        timing=None if timing is None else str(timing),
-        next=None
-        if timing is None or schedule is None or schedule.paused is not None or held_since is not None
-        else format_timestamp(schedule.due),
+        modified=max(watermarks, default=None),
+        read=min(full_read_times, default=None),
+        lag=lag,
+        timing=None if recurrence is None else str(recurrence),
+        next=format_timestamp(next_time),
         limit=format_timestamp(stale_time),
         paused=None if schedule is None else format_timestamp(schedule.paused),
-        held=None if held_since is None else held_since[:19] + "Z",
-        running=running_since,
+        held=None if held_since is None else f"{held_since[:19]}Z",
+        running=None if lease is None else lease.since,
         failures=failures,
-        behind=outdated_tables,
-        verified=min((verification_times[ident] for ident in stored), default=None)
-        if all(ident in verification_times for ident in stored)
-        else None,
+        behind=tuple(outdated_tables),
+        verified=_find_earliest_time(verification_times),
         damaged=damaged_tables,
-        descriptor=None if descriptor_fault is None else redactor.redact_text(descriptor_fault),
+        descriptor=_redact_if_known(redactor, descriptor_fault),
     )
 
 
-def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | None) -> tuple[int, str | None]:
-    """Count the failures in a row, and return the words of the last run.
+def _classify_schedule(recurrence: Recurrence | None, schedule: SyncScheduleRecord | None, failures: int) -> str:
+    """Return the state of a collection that is neither held nor stale."""
+    if recurrence is not None and schedule is not None and schedule.paused is not None:
+        return PAUSED_STATE
+    if failures:
+        return FAILING_STATE
+    if recurrence is None or schedule is None:
+        return UNSCHEDULED_STATE
+    return FRESH_STATE
 
-    By whom ran last, the schedule or somebody else.
+
+def _redact_if_known(redactor: SecretRedactor, text: str | None) -> str | None:
+    if text is None:
+        return None
+    return redactor.redact_text(text)
+
+
+def _describe_run(run: IngestRun | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return {"started": run.started, "ended": run.ended, "phase": run.phase}
+
+
+def _describe_table(published_table: PublishedTable) -> dict[str, Any]:
+    relation = published_table.relation
+    snapshot_id = relation.id if isinstance(relation, Snapshot) else None
+    return {"rows": published_table.rows, "snapshot": snapshot_id, "updated": published_table.updated}
+
+
+def _find_earliest_time(times: Sequence[str | None]) -> str | None:
+    """Return the earliest time; None if there is none, or one is unknown."""
+    known_times = [known_time for known_time in times if known_time is not None]
+    if len(known_times) < len(times):
+        return None
+    return min(known_times, default=None)
+
+
+def _find_success_timestamp(
+    published_tables: Sequence[PublishedTable], last_good_run: IngestRun | None
+) -> float | None:
+    """Return the time at which the rows of a collection were last known to be current.
+
+    The time of a snapshot is the time at which its rows were read. A later run without changes found them current.
     """
-    if schedule is None:
-        scheduled = 0.0
-    else:
-        scheduled = schedule.ended or (math.inf if schedule.failures else 0.0)
-    if (
-        last_run is not None
-        and last_run.phase != RUNNING_PHASE
-        and datetime.fromisoformat(last_run.ended or last_run.started).timestamp() > scheduled
-    ):
-        return int(last_run.phase in {ERROR_PHASE, ABORTED_PHASE}), last_run.message
+    stamps = [published_table.updated for published_table in published_tables]
+    if last_good_run is not None:
+        stamps.append(last_good_run.ended or last_good_run.started)
+    success_time = max((datetime.fromisoformat(stamp) for stamp in stamps if stamp), default=None)
+    if success_time is None:
+        return None
+    return success_time.replace(tzinfo=success_time.tzinfo or UTC).timestamp()
+
+
+def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | None) -> tuple[int, str | None]:
+    """Return the number of failures in a row, and the message of the last run, scheduled or not."""
+    scheduled_end = 0.0
+    if schedule is not None:
+        scheduled_end = schedule.ended or (math.inf if schedule.failures else 0.0)
+    if last_run is not None and last_run.phase != RUNNING_PHASE:
+        end_time = datetime.fromisoformat(last_run.ended or last_run.started)
+        if end_time.timestamp() > scheduled_end:
+            return int(last_run.phase in {ERROR_PHASE, ABORTED_PHASE}), last_run.message
     if schedule is not None and schedule.failures:
-        return (schedule.failures, schedule.message)
-    return (0, None if last_run is None else last_run.message)
+        return schedule.failures, schedule.message
+    return 0, None if last_run is None else last_run.message
 
 
 def list_watermark_tables(resource: Resource | None) -> list[str]:
-    """List the tables of which only what lies behind a watermark is read.
+    """List the tables of which a sync only reads what lies behind a watermark.
 
-    An edit that leaves it as it was is not seen then.
+    Such a sync does not see an edit that does not change the watermark.
 
     Parameters
     ----------
@@ -663,32 +715,32 @@ def list_watermark_tables(resource: Resource | None) -> list[str]:
     names
         ``schema.table``.
     """
-    if resource is not None:
-        specs = resource.tables
-    else:
-        specs = ()
-    return [spec.table.qualified_name for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
+    specs = resource.tables if resource is not None else ()
+    synced_specs = [spec for spec in specs if spec.sync is not None]
+    return [spec.table.qualified_name for spec in synced_specs if spec.sync.watermark is not None]
 
 
 def format_largest_watermark(values: Sequence[Any]) -> str | None:
-    """Format the largest of a table's watermarks: times as ISO, and whatever else a source counts by.
+    """Format the largest watermark of a table: a time as ISO text, another value as it is.
 
     Parameters
     ----------
     values
-        As the store keeps them.
+        The watermarks of its sources, as the store keeps them.
 
     Returns
     -------
     text
-        None: several sources count differently, or none does.
+        None: there is no watermark, or the watermarks of several sources cannot be compared.
     """
-    watermarks = [unpack_watermark(value) for value in values]
-    comparable_values = [
-        value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value for value in watermarks
-    ]
-    if not comparable_values or len({type(value) for value in comparable_values}) > 1:
-        return None  # several sources that count differently have no largest
+    comparable_values = []
+    for value in values:
+        watermark = unpack_watermark(value)
+        if isinstance(watermark, datetime):
+            watermark = watermark.replace(tzinfo=watermark.tzinfo or UTC)
+        comparable_values.append(watermark)
+    if not comparable_values or len({type(watermark) for watermark in comparable_values}) > 1:
+        return None
     maximum = max(comparable_values)
     if isinstance(maximum, datetime):
         return maximum.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -696,37 +748,32 @@ def format_largest_watermark(values: Sequence[Any]) -> str | None:
 
 
 def _report_engines(site: Site, published_state: PublishedState, redactor: SecretRedactor) -> dict[str, dict[str, Any]]:
-    """Report on each engine that is open or needed; nothing is opened and nobody is asked here."""
+    """Report on each engine that is open or needed, without opening one or sending a request."""
     engine_reports: dict[str, dict[str, Any]] = {}
     for name, engine in site.engines.map_open_engines().items():
         engine_reports[redactor.redact_text(name)] = {"problem": None, **engine.count_connections()}
-    for problem in published_state.problems:
-        if problem.startswith("engine "):
-            name = problem.removeprefix("engine ").partition(": ")[0]
-            engine_reports.setdefault(redactor.redact_text(name), {})["problem"] = redactor.redact_text(
-                problem.partition(": ")[2]
-            )
+    for text in published_state.problems:
+        if text.startswith("engine "):
+            name, _, problem = text.removeprefix("engine ").partition(": ")
+            engine_report = engine_reports.setdefault(redactor.redact_text(name), {})
+            engine_report["problem"] = redactor.redact_text(problem)
     return engine_reports
 
 
 def _check_disk_space(site: Site) -> HealthCheck:
+    directory = site.settings.data_directory
     try:
-        usage = shutil.disk_usage(site.settings.data_directory)
+        usage = shutil.disk_usage(directory)
     except OSError as error:
         return _build_check("disk", "failed", f"{MISSING_DIRECTORY_REASON}: {error.strerror}", MISSING_DIRECTORY_REASON)
-    if not os.access(site.settings.data_directory, os.W_OK):
+    if not os.access(directory, os.W_OK):
         return HealthCheck(name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON)
     if usage.free < MIN_FREE_DISK_BYTES:
-        return _build_check(
-            "disk",
-            "warning",
-            f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data",
-            FULL_DISK_REASON,
-        )
-    if usage.free < LOW_DISK_SHARE * usage.total and usage.free < 20 * 1024**3:
-        return _build_check(
-            "disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LOW_DISK_REASON
-        )
+        message = f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data"
+        return _build_check("disk", "warning", message, FULL_DISK_REASON)
+    if usage.free < LOW_DISK_SHARE * usage.total and usage.free < LOW_DISK_BYTES:
+        message = f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}"
+        return _build_check("disk", "warning", message, LOW_DISK_REASON)
     return HealthCheck(name="disk")
 
 

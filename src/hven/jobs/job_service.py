@@ -1,4 +1,4 @@
-"""Create, change, run, abort, list and destroy the jobs of one type, within the rights of who asks."""
+"""Create, change, run, abort, list and destroy the jobs of one type, within the rights of the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ JOB_PHASES = (
 ACTIVE_PHASES = ("PENDING", "QUEUED", "EXECUTING")  # WAIT waits in these (UWS 1.1 section 2.2.1.1)
 FINAL_PHASES = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
 OPEN_PHASES = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
-UNARCHIVED_PHASES = (*OPEN_PHASES, "COMPLETED", "ERROR", "ABORTED")  # with their results, until their destruction
+UNARCHIVED_PHASES = (*OPEN_PHASES, "COMPLETED", "ERROR", "ABORTED")  # phases in which a job can have results
+# parameters of the job itself, which its work does not get
 CONTROL_PARAMETERS = (
     "PHASE",
     "RUNID",
@@ -66,12 +67,12 @@ CONTROL_PARAMETERS = (
     "WAIT",
     "DEPENDS_ON",
     "PARENT",
-)  # of the job itself, not of its work
+)
 DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT = 1_000, 10_000  # jobs of a list without LAST, and with it
-MAX_DEPENDENCIES = 100  # jobs that one waits for
-MAX_RUN_ID_CHARACTERS = 64  # characters, as UWS recommends no more
-MAX_FILE_NAME_BYTES = 200  # bytes of a file's name
-MAX_PARAMETER_CHARACTERS = 4 * 1024**2  # characters of a job's parameters
+MAX_DEPENDENCIES = 100  # jobs that one job can wait for
+MAX_RUN_ID_CHARACTERS = 64  # the length that UWS recommends
+MAX_FILE_NAME_BYTES = 200
+MAX_PARAMETER_CHARACTERS = 4 * 1024**2  # of all parameters of a job together
 READ_SCOPE_GROUP = TOKEN_SCOPE_GROUPS["read"]
 _TIME_PATTERN = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?", re.ASCII
@@ -82,15 +83,18 @@ _TIME_PATTERN = re.compile(
 class JobRequester:
     """The client of a job request.
 
-    Anonymous clients of one address share a queue. They share a list of jobs, too, unless a cookie tells them apart.
+    Anonymous clients with the same address share a queue. They also share a list of jobs, unless a cookie tells them
+    apart.
 
     Attributes
     ----------
     principal
-        Their account, if they have one.
+        The account of the client, if it has one.
+    address
+        The network address of the client.
     visitor
-        Of a browser without an account: what its cookie says (`hven.site.auth.session.identify_visitor`); empty if it
-        has none.
+        For a browser without an account, the value of its cookie (`hven.site.auth.session.identify_visitor`); empty if
+        it has none.
     """
 
     principal: Principal
@@ -99,7 +103,7 @@ class JobRequester:
 
     @property
     def queue(self) -> str:
-        """Whose turn it is when a job waits."""
+        """The queue in which jobs of the client wait."""
         if self.principal.name is not None:
             return f"user {self.principal.name}"
         if self.principal.owner_id is None:
@@ -108,64 +112,77 @@ class JobRequester:
 
     @property
     def is_ownerless(self) -> bool:
-        """True if no principal owns what they make: their jobs are for whoever knows their names."""
+        """True if no principal owns the jobs of the client, so that everyone who knows their ids may read them."""
         return self.principal.owner_id is None
 
 
 class JobService:
-    """The jobs of one type. Every call is one short transaction of the store; none of them runs a job."""
+    """The jobs of one type. Each call is one short transaction of the store; no call runs a job."""
 
     def __init__(self, site: Site, job_type: str) -> None:
         self.site = site
         self.job_type = job_type
 
-    # --- making ----------------------------------------------------------------------------------------------
+    # --- create ----------------------------------------------------------------------------------------------
 
     def create_job(self, params: RequestParams, requester: JobRequester) -> JobRecord:
-        """Create a job; PHASE=RUN lets it wait for its turn at once.
+        """Create a job; PHASE=RUN enqueues it at once.
 
         Parameters
         ----------
         params
-            Of the request; RUNID, PHASE, EXECUTIONDURATION and DESTRUCTION are the job's own, all others its work's.
+            Parameters of the request. RUNID, PHASE, EXECUTIONDURATION and DESTRUCTION are for the job itself, and the
+            others for its work.
         requester
-            The asker, who owns it.
+            The client, who will own the job.
 
         Returns
         -------
         job
-            PENDING, QUEUED or HELD.
+            The job, which is PENDING, QUEUED or HELD.
 
         Raises
         ------
         ParamError
-            One of the job's own parameters cannot be; no job was made.
+            A parameter of the job itself is invalid; no job was created.
         ForbiddenError
-            Too many jobs of the same asker have not ended.
+            The client has too many jobs that have not ended.
         """
         limits = self.site.settings.jobs
         job_definition = self._find_allowed_type(requester)
         should_run = _read_choice(params, "PHASE", ("RUN",))
         if should_run:
             self._check_parameters(job_definition, params, params.files)
-        parent = params.read_one("PARENT")
+        parent_text = params.read_one("PARENT")
         destruction = self._read_destruction(params)
+        if destruction is None:
+            destruction = format_timestamp(datetime.now(UTC) + timedelta(days=limits.keep_days))
         duration = self._read_duration(params)
+        if duration is None:
+            duration = job_definition.quota.duration_limit_seconds or limits.seconds
+        groups = recorded_rights.record_rights(requester.principal, self.site.store, self.site.settings)
+        run_id = _read_run_id(params)
+        parameters = _collect_parameters(params)
+        parent: str | None = None
+        if parent_text is not None:
+            parent = self._check_related_jobs([parent_text], "PARENT", requester)[0]
+        dependencies = self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
         job = JobRecord(
             id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
             type=self.job_type,
-            # to the millisecond, as it is shown: AFTER takes what was shown
+            # to the millisecond, as answers show it, because AFTER takes the shown time
             created=f"{format_current_time()[:23]}000Z",
             queue=requester.queue,
             owner=requester.principal.owner_id,
-            groups=recorded_rights.record_rights(requester.principal, self.site.store, self.site.settings),
-            run_id=_read_run_id(params),
-            parameters=_collect_parameters(params),
-            duration=(job_definition.quota.duration_limit_seconds or limits.seconds) if duration is None else duration,
-            parent=None if parent is None else self._check_related_jobs([parent], "PARENT", requester)[0],
-            depends_on=self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester),
-            destruction=destruction or format_timestamp(datetime.now(UTC) + timedelta(days=limits.keep_days)),
+            groups=groups,
+            run_id=run_id,
+            parameters=parameters,
+            duration=duration,
+            parent=parent,
+            depends_on=dependencies,
+            destruction=destruction,
         )
+        job_directory = get_job_directory(self.site.settings, job.id)
         try:
             self._save_input_files(job.id, params)
             visitor = requester.visitor if requester.is_ownerless else ""
@@ -173,11 +190,10 @@ class JobService:
                 job, counted_phases=OPEN_PHASES, job_limit=limits.open, visitor=visitor
             )
         except BaseException:
-            job_directory = get_job_directory(self.site.settings, job.id)
             shutil.rmtree(job_directory, ignore_errors=True)
             raise
         if not is_added:
-            shutil.rmtree(get_job_directory(self.site.settings, job.id), ignore_errors=True)
+            shutil.rmtree(job_directory, ignore_errors=True)
             message = format_message("{open:,} jobs of yours have not ended, and more are not kept", limits.open)
             raise ForbiddenError(message, remedy="let some end, or delete those that are PENDING or HELD")
         if should_run:
@@ -185,12 +201,12 @@ class JobService:
         return job
 
     def _find_allowed_type(self, requester: JobRequester) -> JobDefinition:
-        """Return what kind of job it is.
+        """Return the definition of the job type.
 
         Raises
         ------
         UnauthenticatedError
-            It is for those who are logged in.
+            The type is only for users who are logged in.
         """
         job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
         if job_definition.access != "public" and requester.principal.name is None:
@@ -205,15 +221,17 @@ class JobService:
             job_definition.check(params, files)
 
     def _check_related_jobs(self, id_texts: Sequence[str], role: str, requester: JobRequester) -> list[str]:
-        """Check that other jobs are there, and the asker's to name."""
-        job_ids = [name for value in id_texts for name in re.split(r"[\s,]+", value) if name]
-        for name in job_ids:
+        """Check that some jobs exist and that the client may name them; return their ids."""
+        job_ids: list[str] = []
+        for text in id_texts:
+            job_ids += [job_id for job_id in re.split(r"[\s,]+", text) if job_id]
+        for job_id in job_ids:
             try:
-                job = self.site.store.jobs.get_job(name)
+                job = self.site.store.jobs.get_job(job_id)
                 self._check_access(job, requester)
             except NotFoundError:
                 raise ParamError(
-                    format_message("{role}={name!r:.80} is no job", role, name),
+                    format_message("{role}={name!r:.80} is no job", role, job_id),
                     name=role,
                     remedy="give the id of a job, of any type",
                 ) from None
@@ -231,50 +249,49 @@ class JobService:
             job.id, allowed_phases=allowed_phases, queue_limit=self.site.settings.jobs.queued, type_limit=type_limit
         )
 
-    # --- looking ---------------------------------------------------------------------------------------------
+    # --- read ------------------------------------------------------------------------------------------------
 
     def get_job(
         self, job_id: str, requester: JobRequester, *, for_reading: bool = True, for_change: bool = False
     ) -> JobRecord:
-        """Return a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
+        """Return a job. Everyone who knows its id may read an ownerless job, because the id cannot be guessed.
 
         Parameters
         ----------
         job_id
-            Its id.
+            Id of the job.
         requester
-            The asker.
+            The client.
         for_reading
-            False: to destroy it, which its owner may whatever rights they have lost since.
+            False: to destroy the job, which its owner may do with any rights.
         for_change
-            True: to change, stop or destroy it.
+            True: to change, stop or destroy the job.
 
         Returns
         -------
         job
-            As the store has it now.
+            The job as the store has it now.
 
         Raises
         ------
         NotFoundError
-            There is none.
+            There is no such job.
         ForbiddenError
-            It is another user's, or relies on rights that its owner has lost since; a token that may only read changes
-            no job but those that such a token of the same account began.
+            The job belongs to another user, or needs rights that its owner has lost. A token that may only read changes
+            no jobs except those that such a token of the same account created.
         """
         job = self.site.store.jobs.get_job(job_id)
         if job.type != self.job_type:
             raise NotFoundError(format_message("there is no job {name!r:.80}", job_id))
         self._check_access(job, requester, for_reading=for_reading)
-        if (
-            for_change
-            and READ_SCOPE_GROUP in requester.principal.groups
-            and (READ_SCOPE_GROUP not in job.groups or job.owner != requester.principal.name)
-        ):
-            raise ForbiddenError(
-                "this token may only read: it changes no jobs but those that it began",
-                remedy="a token with the scope all may change things",
-            )
+        principal = requester.principal
+        if for_change and READ_SCOPE_GROUP in principal.groups:
+            is_own_job = READ_SCOPE_GROUP in job.groups and job.owner == principal.name
+            if not is_own_job:
+                raise ForbiddenError(
+                    "this token may only read: it changes no jobs but those that it began",
+                    remedy="a token with the scope all may change things",
+                )
         return job
 
     def _check_access(self, job: JobRecord, requester: JobRequester, *, for_reading: bool = True) -> None:
@@ -283,13 +300,10 @@ class JobService:
             job_label, job.owner, job.groups, requester.principal, self.site.store, for_reading=for_reading
         )
         rules = job.progress.get(ACCESS_RULES_KEY, {})
-        if (
-            for_reading
-            and rules
-            and not recorded_rights.is_still_accessible(
-                rules, self.site.get_published_state().tables_by_name, requester.principal
-            )
-        ):
+        if not for_reading or not rules:
+            return
+        tables = self.site.get_published_state().tables_by_name
+        if not recorded_rights.is_still_accessible(rules, tables, requester.principal):
             raise ForbiddenError(
                 format_message("{what} has rows of tables that were closed since", job_label),
                 remedy="ask again: the answer has what you may see now",
@@ -301,51 +315,48 @@ class JobService:
         Parameters
         ----------
         job
-            Any.
+            The job.
 
         Returns
         -------
         ids
-            The oldest first.
+            Ids of the jobs, the oldest first.
         """
         return self.site.store.jobs.list_children(job.id)
 
     def estimate_completion(self, job: JobRecord) -> CompletionEstimate:
-        """Estimate what is to be expected of a job: its place in the queue, and when it will be done.
+        """Estimate the place of a job in the queue, and the time at which it will be done.
 
         Parameters
         ----------
         job
-            Any.
+            The job.
 
         Returns
         -------
-        outlook
-            With a note to its owner if it is held.
+        estimate
+            The estimate, with a note to the owner if the job is held.
         """
         estimate = estimate_completion(job, self.site.store.jobs, datetime.now(UTC))
         if job.phase != "HELD":
             return estimate
         queue_limit = self.site.settings.jobs.queued
-        return replace(
-            estimate,
-            note=f"{queue_limit:,} jobs of yours wait or run already; tell this one to RUN when some of them have "
-            f"ended",
-        )
+        note = f"{queue_limit:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+        return replace(estimate, note=note)
 
     def list_jobs(
         self, params: RequestParams, requester: JobRequester, *, row_limit: int = MAX_LIST_LIMIT
     ) -> list[JobRef]:
-        """List the asker's jobs, the newest first (UWS 1.1, 2.2.2.1).
+        """List the jobs of the client, the newest first (UWS 1.1, 2.2.2.1).
 
         Parameters
         ----------
         params
-            PHASE, AFTER, LAST; and BEFORE, a time or what `format_list_position` returns.
+            PHASE, AFTER, LAST; and BEFORE, a time or a result of `format_list_position`.
         requester
-            The asker.
+            The client.
         row_limit
-            How many at most, whatever LAST says.
+            Largest number of jobs, whatever LAST says.
 
         Returns
         -------
@@ -355,7 +366,7 @@ class JobService:
         Raises
         ------
         ParamError
-            A filter cannot be.
+            A filter is invalid.
         """
         phases = [phase.upper() for phase in params.read_all("PHASE") if phase]
         for phase in phases:
@@ -365,21 +376,15 @@ class JobService:
                     name="PHASE",
                     remedy=format_message("one of {names}", ", ".join(JOB_PHASES)),
                 )
-        after = params.read_one("AFTER")
-        integer = params.read_integer("LAST", minimum=1)
-        list_limit = min(integer or row_limit, row_limit)
-        if after is None:
-            created_after = None
-        else:
-            created_after = format_timestamp(parse_time(after, "AFTER"))
-        visitor = requester.visitor if requester.is_ownerless else None
-        one = params.read_one("BEFORE")
-        before_time, _, name = (one or "").partition(",")
+        after_text = params.read_one("AFTER")
+        requested_count = params.read_integer("LAST", minimum=1)
+        created_after: str | None = None
+        if after_text is not None:
+            created_after = format_timestamp(parse_time(after_text, "AFTER"))
+        before_time, _, job_id = (params.read_one("BEFORE") or "").partition(",")
+        previous_job: tuple[str, str | None] | None = None
         if before_time:
-            time = parse_time(before_time, "BEFORE")
-            previous_job = (format_timestamp(time), name or None)
-        else:
-            previous_job = None
+            previous_job = (format_timestamp(parse_time(before_time, "BEFORE")), job_id or None)
         return self.site.store.jobs.list_jobs(
             requester.queue,
             self.job_type,
@@ -387,59 +392,58 @@ class JobService:
             hidden_phases=("ARCHIVED",),
             created_after=created_after,
             previous_job=previous_job,
-            row_limit=list_limit,
-            visitor=visitor,
+            row_limit=min(requested_count or row_limit, row_limit),
+            visitor=requester.visitor if requester.is_ownerless else None,
         )
 
-    # --- changing --------------------------------------------------------------------------------------------
+    # --- change ----------------------------------------------------------------------------------------------
 
     def change_job(self, job: JobRecord, params: RequestParams, requester: JobRequester | None = None) -> None:
-        """Add or replace parameters of a job that is PENDING; set what else the request says of the job itself.
+        """Add or replace parameters of a PENDING job, and change what the request sets of the job itself.
 
         Parameters
         ----------
         job
-            As the store has it.
+            The job as the store has it.
         params
-            Of the request.
+            Parameters of the request.
         requester
-            The asker; None: whoever owns it.
+            The client; None: the owner of the job.
 
         Raises
         ------
         ParamError
-            A value cannot be.
+            A value is invalid.
         ConflictError
-            The job is beyond that phase.
+            The phase of the job does not allow the change.
         """
+        jobs = self.site.store.jobs
         new_parameters = _collect_parameters(params)
         duration = self._read_duration(params)
         destruction = self._read_destruction(params)
         phase = _read_choice(params, "PHASE", ("RUN", "ABORT"))
-        values: dict[str, object] = {}
+        changes: dict[str, object] = {}
         if new_parameters:
-            names = {name.upper() for name, _ in new_parameters}
-            values["parameters"] = _check_parameter_size(
-                [*(pair for pair in job.parameters if pair[0].upper() not in names), *new_parameters]
-            )
+            changes["parameters"] = _replace_parameters(job.parameters, new_parameters)
         if params.read_one("RUNID") is not None:
-            values["run_id"] = _read_run_id(params)
-        if params.files and job.phase == "PENDING":
-            self._save_input_files(job.id, params)
-        if (values or params.files) and not self.site.store.jobs.update_job(
-            job.id, allowed_phases=("PENDING",), **(values or {"run_id": job.run_id})
-        ):
+            changes["run_id"] = _read_run_id(params)
+        if params.files:
+            if job.phase == "PENDING":
+                self._save_input_files(job.id, params)
+            if not changes:
+                changes["run_id"] = job.run_id  # no change, but the store checks the phase
+        if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
             raise ConflictError(
                 "the parameters of a job can be changed while it is PENDING only", remedy="make another job"
             )
-        if destruction is not None and not self.site.store.jobs.update_job(
-            job.id, allowed_phases=UNARCHIVED_PHASES, destruction=destruction
-        ):
-            raise ConflictError("the job is ARCHIVED: what was to be destroyed is")
-        if duration is not None and not self.site.store.jobs.update_job(
-            job.id, allowed_phases=OPEN_PHASES, duration=duration
-        ):
-            raise ConflictError("the job has ended: there is no time left to limit")
+        if destruction is not None:
+            is_changed = jobs.update_job(job.id, allowed_phases=UNARCHIVED_PHASES, destruction=destruction)
+            if not is_changed:
+                raise ConflictError("the job is ARCHIVED: what was to be destroyed is")
+        if duration is not None:
+            is_changed = jobs.update_job(job.id, allowed_phases=OPEN_PHASES, duration=duration)
+            if not is_changed:
+                raise ConflictError("the job has ended: there is no time left to limit")
         if params.read_all("DEPENDS_ON"):
             self._set_dependencies(job, params, requester)
         if phase is not None:
@@ -448,11 +452,8 @@ class JobService:
     def _set_dependencies(self, job: JobRecord, params: RequestParams, requester: JobRequester | None) -> None:
         if requester is None:
             raise ParamError("DEPENDS_ON cannot be changed here", name="DEPENDS_ON")
-        dependency_cycle = self.site.store.jobs.set_dependencies(
-            job.id,
-            self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester),
-            allowed_phases=("PENDING",),
-        )
+        dependencies = self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+        dependency_cycle = self.site.store.jobs.set_dependencies(job.id, dependencies, allowed_phases=("PENDING",))
         if dependency_cycle is None:
             raise ConflictError(
                 "what a job waits for can be changed while it is PENDING only", remedy="make another job"
@@ -465,14 +466,14 @@ class JobService:
             )
 
     def change_phase(self, job: JobRecord, phase: str) -> None:
-        """Run or abort a job. What has happened already is no error.
+        """Run or abort a job.
 
-        A job that runs may be told to RUN, one that has ended to ABORT.
+        It is no error to RUN a job that runs, or to ABORT a job that has ended.
 
         Parameters
         ----------
         job
-            As the store has it.
+            The job as the store has it.
         phase
             RUN or ABORT.
 
@@ -481,53 +482,57 @@ class JobService:
         ConflictError
             A job that has ended cannot be run again.
         """
-        jobs = self.site.store.jobs
         if phase == "RUN":
-            if job.phase in {"PENDING", "HELD"}:
-                current_job = jobs.get_job(job.id)  # its parameters may have come with this very request
-                files_directory = get_job_directory(self.site.settings, job.id) / INPUT_FILES_DIRECTORY
-                job_type = declared_types.find_job_type(self.site.settings, self.job_type)
-                params = collect_params(current_job.parameters)
-                self._check_parameters(
-                    job_type,
-                    params,
-                    list_input_files(files_directory),
-                )
-            queued_phase = self._enqueue_job(job, allowed_phases=("PENDING", "HELD"))
-            if queued_phase is None and jobs.get_job(job.id).phase in FINAL_PHASES:
+            self._run_job(job)
+            return
+        jobs = self.site.store.jobs
+        abort_values = {"phase": "ABORTED", "ended": format_current_time(), "holder": None}
+        if jobs.update_job(job.id, allowed_phases=("EXECUTING",), **abort_values):
+            return  # its worker notices the abort
+        if jobs.update_job(job.id, allowed_phases=OPEN_PHASES, **abort_values):
+            with suppress(NotFoundError):
+                current_job = jobs.get_job(job.id)  # a worker may have changed it since the caller read it
+                self._notify_dropped(current_job, is_destroyed=False)
+
+    def _run_job(self, job: JobRecord) -> None:
+        """Check the parameters of a job, and enqueue it."""
+        jobs = self.site.store.jobs
+        if job.phase in {"PENDING", "HELD"}:
+            current_job = jobs.get_job(job.id)  # its parameters may have come with this request
+            files_directory = get_job_directory(self.site.settings, job.id) / INPUT_FILES_DIRECTORY
+            job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+            params = collect_params(current_job.parameters)
+            self._check_parameters(job_definition, params, list_input_files(files_directory))
+        queued_phase = self._enqueue_job(job, allowed_phases=("PENDING", "HELD"))
+        if queued_phase is None:
+            current_phase = jobs.get_job(job.id).phase
+            if current_phase in FINAL_PHASES:
                 raise ConflictError(
-                    format_message("the job is {phase} and cannot be run again", jobs.get_job(job.id).phase),
+                    format_message("the job is {phase} and cannot be run again", current_phase),
                     remedy="make another job",
                 )
-        else:
-            abort_values = {"phase": "ABORTED", "ended": format_current_time(), "holder": None}
-            if not jobs.update_job(job.id, allowed_phases=("EXECUTING",), **abort_values) and jobs.update_job(
-                job.id, allowed_phases=OPEN_PHASES, **abort_values
-            ):
-                with suppress(NotFoundError):  # as it is now: a worker may have put it back since it was read
-                    self._notify_dropped(jobs.get_job(job.id), is_destroyed=False)
 
     def destroy_job(self, job: JobRecord) -> None:
-        """Destroy a job and everything of it; if it runs, it is stopped.
+        """Destroy a job and all its files; if it runs, stop it.
 
         Parameters
         ----------
         job
-            As the store has it.
+            The job as the store has it.
         """
         with suppress(NotFoundError):
-            job = self.site.store.jobs.get_job(job.id)  # as it is now: a worker may have put it back since it was read
-        for name in self.site.store.jobs.delete_jobs(job.id):
-            job_directory = get_job_directory(self.site.settings, name)
+            job = self.site.store.jobs.get_job(job.id)  # a worker may have changed it since the caller read it
+        for job_id in self.site.store.jobs.delete_jobs(job.id):
+            job_directory = get_job_directory(self.site.settings, job_id)
             shutil.rmtree(job_directory, ignore_errors=True)
         if job.phase != "EXECUTING":
             self._notify_dropped(job, is_destroyed=True)
 
     def _notify_dropped(self, job: JobRecord, *, is_destroyed: bool) -> None:
-        """Inform its type that a job is dropped, where no worker does."""
+        """Inform the job type that a job is dropped while no worker has it."""
         try:
             job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
-        except HvenError:  # the declaration has gone: nobody knows any more what there is to do
+        except HvenError:  # the declaration of the type is gone, and with it what there is to do
             return
         if job_definition.on_drop is not None:
             job_definition.on_drop(self.site, job, is_destroyed)
@@ -540,46 +545,45 @@ class JobService:
         Parameters
         ----------
         job
-            As the store has it.
+            The job as the store has it.
         result_name
             Id of the result.
 
         Returns
         -------
         path
-            On this machine.
+            Path of the file on this machine.
         media_type
-            Of its content.
+            Media type of the file.
 
         Raises
         ------
         NotFoundError
-            There is none of that name, or not yet, or no more.
+            The job has no such result, or not yet, or not any more.
         """
-        for item in job.results:
-            if item["id"] == result_name:
-                job_directory = get_job_directory(self.site.settings, job.id)
-                path = job_directory / item["file"]
+        for result in job.results:
+            if result["id"] == result_name:
+                path = get_job_directory(self.site.settings, job.id) / result["file"]
                 if path.is_file():
-                    return path, item["media_type"]
+                    return path, result["media_type"]
         raise NotFoundError(
             format_message("the job has no result {name!r:.80}", result_name),
             remedy=format_message("it is {phase}; a job has results when it is COMPLETED", job.phase),
         )
 
     def _save_input_files(self, job_id: str, params: RequestParams) -> None:
-        """Keep the files of a request for the job, durably: its row comes after them."""
+        """Store the files of a request durably, before the job that needs them is added."""
         files_directory = get_job_directory(self.site.settings, job_id) / INPUT_FILES_DIRECTORY
         for part_name, upload in params.files.items():
-            encoded = quote(part_name, safe="")
-            if len(encoded) > MAX_FILE_NAME_BYTES or encoded.strip(".") == "":
+            encoded_name = quote(part_name, safe="")
+            if len(encoded_name) > MAX_FILE_NAME_BYTES or encoded_name.strip(".") == "":
                 raise ParamError(
                     format_message("a part of the request is called {part!r:.60}", part_name),
                     remedy="give it a short name of letters and digits",
                 )
             try:
                 create_job_directory(files_directory, self.site.settings.data_directory)
-                with (files_directory / encoded).open("wb") as file:
+                with (files_directory / encoded_name).open("wb") as file:
                     upload.file.seek(0)
                     shutil.copyfileobj(upload.file, file, 1 << 20)
                     file.flush()
@@ -594,11 +598,10 @@ class JobService:
         requested_seconds = params.read_integer("EXECUTIONDURATION")
         if requested_seconds is None:
             return None
-        max_seconds = min(
-            self.site.settings.jobs.seconds_hard,
-            declared_types.find_job_type(self.site.settings, self.job_type).quota.duration_limit_seconds or 2**31,
-        )
-        # 0 asks for as long as it takes (section 2.1.7)
+        job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+        type_limit = job_definition.quota.duration_limit_seconds or 2**31
+        max_seconds = min(self.site.settings.jobs.seconds_hard, type_limit)
+        # 0 asks for the longest time (section 2.1.7)
         if requested_seconds == 0:
             return max_seconds
         return min(requested_seconds, max_seconds)
@@ -617,7 +620,7 @@ def get_job_directory(settings: Settings, job_id: str) -> Path:
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     job_id
         Id of the job.
     """
@@ -625,40 +628,44 @@ def get_job_directory(settings: Settings, job_id: str) -> Path:
 
 
 def parse_time(text: str, parameter_name: str) -> datetime:
-    """Parse a time; without a zone it is UTC (DALI 1.1, 3.3.3).
+    """Parse a time; a time without a zone is in UTC (DALI 1.1, 3.3.3).
 
     Parameters
     ----------
     text
-        As it was sent.
+        Text of the time.
     parameter_name
-        Of the parameter, for the message.
+        Name of the parameter, for the message.
 
     Returns
     -------
     time
-        Aware, UTC.
+        The time with its zone, UTC.
 
     Raises
     ------
     ParamError
-        It is none.
+        The text is no time.
     """
     match = _TIME_PATTERN.fullmatch(text.strip())
-    if match is not None:
-        date, time, zone = match.groups()
-    else:
-        date, time, zone = ("", None, None)
-    try:
-        return datetime.fromisoformat(
-            f"{date}T{_truncate_to_microseconds(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}"
-        ).astimezone(UTC)
-    except (ValueError, OverflowError):
+    time = None if match is None else _build_time(*match.groups())
+    if time is None:
         raise ParamError(
             format_message("{name}={text!r:.60} is no time", parameter_name, text),
             name=parameter_name,
             remedy="write 2026-11-20T10:30:00Z",
-        ) from None
+        )
+    return time
+
+
+def _build_time(date: str, time: str | None, zone: str | None) -> datetime | None:
+    """Build a time from its parts; None: there is no such time."""
+    clock_time = _truncate_to_microseconds(time or "00:00:00")
+    offset = "+00:00" if zone in {None, "Z"} else zone
+    try:
+        return datetime.fromisoformat(f"{date}T{clock_time}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _truncate_to_microseconds(time: str) -> str:
@@ -669,28 +676,28 @@ def _truncate_to_microseconds(time: str) -> str:
 
 
 def format_list_position(job_ref: JobRef) -> str:
-    """Name a place in a list of jobs: BEFORE takes it, and lists what is behind.
+    """Format the position of a job in a list; with BEFORE it lists the jobs behind.
 
     Parameters
     ----------
     job_ref
-        The last job that was listed.
+        The last job of a list.
 
     Returns
     -------
-    place
-        Opaque text.
+    position
+        An opaque text.
     """
     return f"{job_ref.created},{job_ref.id}"
 
 
 def format_timestamp(time_value: datetime) -> str:
-    """Format a time as the store does: sorts as text.
+    """Format a time as the store does, so that the texts sort by time.
 
     Parameters
     ----------
     time_value
-        Aware.
+        A time with its zone.
 
     Returns
     -------
@@ -727,9 +734,20 @@ def _read_run_id(params: RequestParams) -> str | None:
 
 
 def _collect_parameters(params: RequestParams) -> list[tuple[str, str]]:
-    return _check_parameter_size(
-        [(name, value) for name, values in params.values.items() if name not in CONTROL_PARAMETERS for value in values]
-    )
+    pairs: list[tuple[str, str]] = []
+    for name, values in params.values.items():
+        if name not in CONTROL_PARAMETERS:
+            pairs += [(name, value) for value in values]
+    return _check_parameter_size(pairs)
+
+
+def _replace_parameters(
+    parameters: Sequence[tuple[str, str]], new_parameters: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return the parameters of a job with new ones, which replace those of the same names."""
+    new_names = {name.upper() for name, _ in new_parameters}
+    kept_parameters = [(name, value) for name, value in parameters if name.upper() not in new_names]
+    return _check_parameter_size([*kept_parameters, *new_parameters])
 
 
 def _check_parameter_size(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

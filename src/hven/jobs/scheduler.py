@@ -1,8 +1,7 @@
-"""The scheduler: one for all machines by a lease.
+"""The scheduler: it keeps the schedules as the descriptors define them, starts runs, and records how they end.
 
-Keeps the schedules as the descriptors say them, begins runs, sees how they end.
-
-It has one thread, so that forking is safe; it closes its connections before, so that no child ever has them.
+A lease makes sure that only one machine schedules. The scheduler has one thread, so that forking is safe. It closes its
+connections before a fork, so that no child has them.
 """
 
 from __future__ import annotations
@@ -49,15 +48,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.schedule")
 
-SCHEDULER_LEASE = "scheduler"  # of the lease
-POLL_INTERVAL_SECONDS = 0.25  # seconds between two looks at children and signals
-PLAN_INTERVAL_SECONDS = 1.0  # seconds between two looks at descriptors and schedules
-LEADER_RETRY_SECONDS = 2.0  # seconds between two attempts to become the one scheduler
-ALERT_INTERVAL_SECONDS = 5.0  # seconds between two looks for alerts
-VERIFICATION_INTERVAL_SECONDS = 2.0  # seconds between two looks for snapshots that are to be verified
-STALE_CHECK_INTERVAL_SECONDS = 30.0  # seconds between two looks for stale data
-MAX_PENDING_SECONDS = 600.0  # seconds that a run may be due before anybody is told that its data are stale
-SHUTDOWN_GRACE_SECONDS = 8.0  # seconds that runs get to end when we do
+SCHEDULER_LEASE = "scheduler"
+POLL_INTERVAL_SECONDS = 0.25  # between two checks of children and signals
+PLAN_INTERVAL_SECONDS = 1.0  # between two checks of descriptors and schedules
+LEADER_RETRY_SECONDS = 2.0  # between two attempts to become the only scheduler
+ALERT_INTERVAL_SECONDS = 5.0  # between two checks for alerts
+VERIFICATION_INTERVAL_SECONDS = 2.0  # between two checks for snapshots to verify
+STALE_CHECK_INTERVAL_SECONDS = 30.0  # between two checks for stale data
+MAX_PENDING_SECONDS = 600.0  # a run may be due this long before an alert says that its data are stale
+SHUTDOWN_GRACE_SECONDS = 8.0  # runs get this long to end when the scheduler stops
 DEAD_PROCESS_MESSAGE = "its process died ({how}); it may have needed more memory than there is"
 
 
@@ -70,20 +69,21 @@ def run_scheduler(
 ) -> None:
     """Run the schedules of a site until SIGTERM or SIGINT.
 
-    At once if no other scheduler of its store does, else when that one is gone.
+    If another scheduler runs the schedules of the store, wait until it is gone.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     parent_pid
-        Id of a process whose end is ours too.
+        Id of a process; the scheduler ends when it ends.
     lease_seconds
-        Seconds after which other machines take us for dead.
+        Time without a sign of life after which other machines take over.
     synchronize
         A function that follows a source, and returns a line about it; None: `hven.ingest.sync`.
     """
-    SyncScheduler(settings, parent_pid=parent_pid, lease_seconds=lease_seconds, synchronize=synchronize).run()
+    scheduler = SyncScheduler(settings, parent_pid=parent_pid, lease_seconds=lease_seconds, synchronize=synchronize)
+    scheduler.run()
 
 
 class SyncScheduler(ForkingProcess):
@@ -102,16 +102,16 @@ class SyncScheduler(ForkingProcess):
         self._synchronize = synchronize
         self._lease: Lease | None = None
         self._descriptor_watcher = DescriptorWatcher(settings)
-        self._leader_since = 0.0  # when we became the one scheduler, by the store's clock
+        self._leader_since = 0.0  # the time at which this process became the scheduler, by the store's clock
         self._recurrences: dict[str, Recurrence] = {}
-        self._collections_by_pid: dict[int, str] = {}  # process -> collection
-        self._helper_pids: dict[str, int] = {}  # what it does -> process
-        # version of the pointers, and when each collection was published
+        self._collections_by_pid: dict[int, str] = {}
+        self._helper_pids: dict[str, int] = {}  # task -> process
+        # the version of the pointers, and the time at which each collection was published
         self._cached_publication_times: tuple[int, dict[str, float]] = (-1, {})
-        self._last_times: dict[str, float] = {}  # what was done last, by the steady clock
+        self._last_times: dict[str, float] = {}  # action -> the last time, by the monotonic clock
 
     def run(self) -> None:
-        """Look and act, until told to stop."""
+        """Schedule until the process is told to stop."""
         self._set_up_process("hven-schedule")
         _import_engine(self._settings)
         while self._should_continue():
@@ -147,20 +147,20 @@ class SyncScheduler(ForkingProcess):
         return True
 
     def _hold_leadership(self) -> bool:
-        """Hold the lease, or try to get it."""
+        """Renew the lease of the scheduler, or try to acquire it; return whether this process has it."""
         if self._lease is not None:
             if self._is_time_for("renew", self._lease_seconds / 3):
+                leases = self._get_store().leases
                 try:
-                    self._lease = self._get_store().leases.renew_lease(
-                        self._lease, duration_seconds=self._lease_seconds
-                    )
+                    self._lease = leases.renew_lease(self._lease, duration_seconds=self._lease_seconds)
                 except ConflictError:
                     log.warning("another scheduler has taken over the schedules of this site")
                     self._lease = None
             return self._lease is not None
         if self._is_time_for("acquire", min(LEADER_RETRY_SECONDS, self._lease_seconds / 3)):
+            leases = self._get_store().leases
             try:
-                self._lease = self._get_store().leases.acquire_lease(
+                self._lease = leases.acquire_lease(
                     SCHEDULER_LEASE, duration_seconds=self._lease_seconds, description="the schedule of this site"
                 )
             except ConflictError:
@@ -170,10 +170,10 @@ class SyncScheduler(ForkingProcess):
             self._leader_since = self._get_store().schedules.get_current_time()
         return self._lease is not None
 
-    # --- what is due -----------------------------------------------------------------------------------------
+    # --- schedules -------------------------------------------------------------------------------------------
 
     def _update_schedules(self) -> None:
-        """Update the schedules to what the descriptors say; see to runs whose process is dead."""
+        """Update the schedules to the descriptors, and end the runs whose process is dead."""
         self._descriptor_watcher.reload_changed()
         store = self._get_store()
         now, schedules = store.schedules.list_schedules()
@@ -181,37 +181,35 @@ class SyncScheduler(ForkingProcess):
         self._recurrences = {}
         for name, descriptor_state in self._descriptor_watcher.states_by_collection.items():
             if descriptor_state.resource is None:
-                continue  # it cannot be read: what was known of it stays as it is
+                continue  # the descriptor cannot be read, so its schedule stays
             try:
                 recurrence = build_recurrence(descriptor_state.resource)
             except ValueError as error:
                 if self._is_time_for(f"timing {name} {descriptor_state.stamp}", 3600.0):
                     log.warning("the schedule of %s cannot be read: %s", name, error)
                 continue
-            # the first ingest is a person's decision, and so is `hven remove`
+            # a user decides on the first ingest, and on `hven remove`
             if recurrence is None or name not in publication_times:
                 continue
             self._recurrences[name] = recurrence
+            last_published = publication_times[name]
             schedule = schedules.get(name)
-            if (
-                schedule is None
-                or plan_next_run(
-                    schedule, name, recurrence, now, self._settings.schedule, last_published=publication_times[name]
+            planned_schedule: SyncScheduleRecord | None = None
+            if schedule is not None:
+                planned_schedule = plan_next_run(
+                    schedule, name, recurrence, now, self._settings.schedule, last_published=last_published
                 )
-                != schedule
-            ):
-                self._plan_collection(store, name, recurrence, publication_times[name])
+            if schedule is None or planned_schedule != schedule:
+                self._plan_collection(store, name, recurrence, last_published)
+        own_collections = set(self._collections_by_pid.values())
         for name, schedule in schedules.items():
-            if schedule.holder is not None and name not in self._collections_by_pid.values():
-                self._end_dead_run(store, schedule)
-            elif (
-                name in self._recurrences
-                or schedule.holder is not None
-                or schedule.paused is not None
-                or schedule.timing == MANUAL_TIMING
-            ):
-                continue  # a pause is a person's word, and so is what they ran
-            elif self._has_no_schedule(name):
+            if schedule.holder is not None:
+                if name not in own_collections:
+                    self._end_dead_run(store, schedule)
+                continue
+            # a user paused the collection, or ran it by hand
+            is_user_decision = schedule.paused is not None or schedule.timing == MANUAL_TIMING
+            if name not in self._recurrences and not is_user_decision and self._has_no_schedule(name):
                 store.schedules.update_schedule(name, _remove_schedule)
 
     def _plan_collection(
@@ -220,78 +218,75 @@ class SyncScheduler(ForkingProcess):
         def plan_schedule(
             schedule: SyncScheduleRecord | None, now: float
         ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
-            return plan_next_run(
+            planned_schedule = plan_next_run(
                 schedule, collection, recurrence, now, self._settings.schedule, last_published=last_published
-            ), ()
+            )
+            return planned_schedule, ()
 
         before, after = store.schedules.update_schedule(collection, plan_schedule)
         if after is not None and (before is None or before.timing != after.timing):
             log.info("%s: %s, next at %s", collection, recurrence, format_timestamp(after.due))
 
     def _has_no_schedule(self, collection: str) -> bool:
-        """Return whether a collection has a schedule no more: not while its descriptor has faults."""
+        """Return whether a collection has no schedule any more; a descriptor with faults does not tell."""
         descriptor_state = self._descriptor_watcher.states_by_collection.get(collection)
         if descriptor_state is None:
             return True
         return descriptor_state.resource is not None and descriptor_state.problem is None
 
     def _get_publication_times(self, store: StateStore) -> dict[str, float]:
-        """Return when each collection was published last (seconds since 1970)."""
+        """Return the last publication of each collection (seconds since 1970)."""
         version = store.get_version()
         if self._cached_publication_times[0] != version:
             self._cached_publication_times = version, store.list_publication_times()
         return self._cached_publication_times[1]
 
     def _start_due_runs(self) -> None:
-        """Begin what is due, the longest overdue first, as many at once as may be."""
+        """Start due runs, the longest overdue first, up to the limit of runs."""
         now, schedules = self._get_store().schedules.list_schedules()
         held_collections = self._get_store().list_held_collections()
-        own_schedules = {
-            name: schedule
-            for name, schedule in schedules.items()
-            if name in self._recurrences and name not in self._collections_by_pid.values()
-        }
-        due_schedules = [
-            schedule
-            for name, schedule in own_schedules.items()
-            if is_due(schedule, now, is_held=name in held_collections)
-        ]
+        own_collections = set(self._collections_by_pid.values())
+        due_schedules = []
+        running_elsewhere = 0
+        for name, schedule in schedules.items():
+            if name in own_collections:
+                continue
+            if schedule.holder is not None:
+                running_elsewhere += 1
+            if name in self._recurrences and is_due(schedule, now, is_held=name in held_collections):
+                due_schedules.append(schedule)
+        # runs that a user asked for come first
         due_schedules.sort(key=lambda schedule: (schedule.asked is None, schedule.asked or schedule.due))
-        running_elsewhere = sum(
-            schedule.holder is not None and name not in self._collections_by_pid.values()
-            for name, schedule in schedules.items()
-        )
-        for schedule in due_schedules[
-            : max(self._settings.schedule.runs - len(self._collections_by_pid) - running_elsewhere, 0)
-        ]:
+        free_slots = self._settings.schedule.runs - len(self._collections_by_pid) - running_elsewhere
+        for schedule in due_schedules[: max(free_slots, 0)]:
             log.info("the sync of %s begins", schedule.collection)
             pid = self._fork_process(partial(self._run_child, schedule.collection))
             self._collections_by_pid[pid] = schedule.collection
 
     def _run_child(self, collection: str, parent_pid: int) -> None:
-        """Run as the child that follows a collection."""
+        """Synchronise a collection, in a child process."""
         child_processes.set_process_name("hven-sync")
         run_schedule(
             self._settings, collection, parent_pid, synchronize=self._synchronize, lease_seconds=self._lease_seconds
         )
 
     def _alert_stale_collections(self) -> None:
-        """Alert people of data that are stale."""
+        """Send alerts of stale data."""
         store = self._get_store()
         now, schedules = store.schedules.list_schedules()
-        published = self._get_publication_times(store)
+        publication_times = self._get_publication_times(store)
         channels = list_channels(self._settings)
         for name in self._recurrences.keys() - store.list_held_collections().keys():
             schedule = schedules.get(name)
             recurrence = self._recurrences[name]
-            stale_time = compute_stale_time(
-                recurrence, schedule, published.get(name), self._settings.schedule.stale, now
-            )
+            last_published = publication_times.get(name)
+            stale_time = compute_stale_time(recurrence, schedule, last_published, self._settings.schedule.stale, now)
             if schedule is None or schedule.holder is not None or stale_time is None or now < stale_time:
                 continue
-            if not schedule.failures and now - max(schedule.due, self._leader_since) < MAX_PENDING_SECONDS:
-                continue  # its time has come a moment ago: nobody served the site before, or others are first
-            last_success = max(schedule.succeeded or 0.0, published.get(name, 0.0))
+            pending_seconds = now - max(schedule.due, self._leader_since)
+            if not schedule.failures and pending_seconds < MAX_PENDING_SECONDS:
+                continue  # its run became due a moment ago, because no server ran before or others come first
+            last_success = max(schedule.succeeded or 0.0, last_published or 0.0)
             message = (
                 f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it should "
                 f"be {recurrence}"
@@ -301,7 +296,7 @@ class SyncScheduler(ForkingProcess):
                 schedule: SyncScheduleRecord | None, now: float, message: str = message
             ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
                 if schedule is None:
-                    return (schedule, ())
+                    return schedule, ()
                 return alert_unless_known(
                     schedule, STALE_ALERT, message, now, settings=self._settings.alerts, channels=channels
                 )
@@ -314,34 +309,36 @@ class SyncScheduler(ForkingProcess):
         return self._fork_child(run_child, "a process of the schedule", log)
 
     def _start_alert_delivery(self) -> None:
-        """Fork a child that sends the alerts which are due: it may take long."""
-        if "send" not in self._helper_pids and self._get_store().schedules.list_due_alerts():
+        """Fork a child that sends the due alerts, because sending may take long."""
+        if "send" in self._helper_pids:
+            return
+        if self._get_store().schedules.list_due_alerts():
             self._helper_pids["send"] = self._fork_process(partial(_run_alert_delivery, self._settings))
 
     def _start_verification(self) -> None:
-        """Fork a child that reads the files which are to be verified."""
-        if (
-            "verify" not in self._helper_pids
-            and snapshot_verification.find_due_records(self._settings, self._get_store())[0]
-        ):
-            self._helper_pids["verify"] = self._fork_process(
-                partial(snapshot_verification.run_verification, self._settings)
-            )
+        """Fork a child that verifies the files that are due for it."""
+        if "verify" in self._helper_pids:
+            return
+        due_records, _ = snapshot_verification.find_due_records(self._settings, self._get_store())
+        if due_records:
+            run_child = partial(snapshot_verification.run_verification, self._settings)
+            self._helper_pids["verify"] = self._fork_process(run_child)
 
     def _collect_ended_children(self) -> None:
-        """Reap the children that have ended; a run that could not say how is told as dead."""
+        """Collect the children that have ended, and record the end of runs that could not record it themselves."""
         self._helper_pids = {
             action: pid for action, pid in self._helper_pids.items() if not os.waitpid(pid, os.WNOHANG)[0]
         }
         for pid, name in list(self._collections_by_pid.items()):
             ended_pid, status = os.waitpid(pid, os.WNOHANG)
-            if ended_pid:
-                del self._collections_by_pid[pid]
-                if status:
-                    schedules = self._get_store().schedules.list_schedules()
-                    schedule = schedules[1].get(name)
-                    if schedule is not None and schedule.holder is not None:
-                        self._end_dead_run(self._get_store(), schedule, child_processes.describe_exit_status(status))
+            if not ended_pid:
+                continue
+            del self._collections_by_pid[pid]
+            if status:
+                store = self._get_store()
+                schedule = store.schedules.list_schedules()[1].get(name)
+                if schedule is not None and schedule.holder is not None:
+                    self._end_dead_run(store, schedule, child_processes.describe_exit_status(status))
 
     def _end_dead_run(
         self,
@@ -350,24 +347,24 @@ class SyncScheduler(ForkingProcess):
         death_text: str = "killed, or the machine went down",
         outcome: RunOutcome | None = None,
     ) -> None:
-        """End a run whose process is dead: certainly so on this machine, or its lease is over."""
+        """End a run whose process is dead: it was on this machine and has ended, or its lease has expired."""
         if schedule.holder is None:
             return
-        if not is_holder_dead(schedule.holder) and any(
-            lease.name == build_run_lease_name(schedule.collection) for lease in store.leases.list_leases()
-        ):
-            return
-        run_outcome = outcome or RunOutcome(
-            kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=DEAD_PROCESS_MESSAGE.format(how=death_text)
-        )
-        record_run_end(store, self._settings, schedule.collection, run_outcome, own_holder=schedule.holder)
+        if not is_holder_dead(schedule.holder):
+            lease_name = build_run_lease_name(schedule.collection)
+            if any(lease.name == lease_name for lease in store.leases.list_leases()):
+                return
+        if outcome is None:
+            message = DEAD_PROCESS_MESSAGE.format(how=death_text)
+            outcome = RunOutcome(kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=message)
+        record_run_end(store, self._settings, schedule.collection, outcome, own_holder=schedule.holder)
 
     def _stop_children(self) -> None:
-        """End the runs, wait for them, and hand the lease to whoever is next."""
+        """Stop all children, wait for them, and release the lease for the next scheduler."""
         children = [*self._collections_by_pid, *self._helper_pids.values()]
         end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
         while children and time.monotonic() < end:
-            # again: one that had only just begun did with the first what we do, and went on
+            # again each second: a child that had just begun may still have had this process's handler for the signal
             if self._is_time_for("tell", 1.0):
                 for pid in children:
                     child_processes.send_signal(pid, signal.SIGTERM)
@@ -376,22 +373,19 @@ class SyncScheduler(ForkingProcess):
         for pid in children:
             child_processes.send_signal(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        stopped_outcome = RunOutcome(
+            kind=STOPPED_OUTCOME,
+            phase=ABORTED_PHASE,
+            message="the server was stopped; it goes on with the next one",
+        )
         try:
             store = self._get_store()
             schedules = store.schedules.list_schedules()[1]
-            for name in self._collections_by_pid.values():  # those that we had to kill
+            for name in self._collections_by_pid.values():
                 schedule = schedules.get(name)
+                # a run that still has a holder was killed
                 if schedule is not None and schedule.holder is not None and is_holder_dead(schedule.holder):
-                    outcome = RunOutcome(
-                        kind=STOPPED_OUTCOME,
-                        phase=ABORTED_PHASE,
-                        message="the server was stopped; it goes on with the next one",
-                    )
-                    self._end_dead_run(
-                        store,
-                        schedule,
-                        outcome=outcome,
-                    )
+                    self._end_dead_run(store, schedule, outcome=stopped_outcome)
             if self._lease is not None:
                 store.leases.release_lease(self._lease)
             store.close()
@@ -400,19 +394,21 @@ class SyncScheduler(ForkingProcess):
 
 
 def _import_engine(settings: Settings) -> None:
-    """Import here what every run needs: runs are forks, and begin in milliseconds then."""
+    """Import here what every run needs; the runs are forks, so that they begin in milliseconds."""
     plugins.load_plugin("engines", settings.engine)
 
 
 def _remove_schedule(
     schedule: SyncScheduleRecord | None, _: float
 ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
-    """Remove a schedule, unless it runs."""
-    return (None if schedule is None or schedule.holder is None else schedule), ()
+    """Remove a schedule, unless the collection is being synchronised."""
+    if schedule is None or schedule.holder is None:
+        return None, ()
+    return schedule, ()
 
 
 def _run_alert_delivery(settings: Settings, _parent: int) -> None:
-    """Run as the process that sends alerts."""
+    """Send alerts, in a child process."""
     child_processes.set_process_name("hven-alerts")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -90,10 +90,10 @@ class FileSubsetSource(SourceWrapper):
 
     def list_read_files(self) -> list[dict[str, Any]]:
         """Describe all files: those that are read, and those that are unchanged."""
-        read_pins: Sequence[Mapping[str, Any]] = ()
+        pins = [dict(pin) for pin in self._kept_pins]
         if self._read_files is not None:
-            read_pins = list_read_inputs(self._read_files)
-        return sorted([*self._kept_pins, *read_pins], key=itemgetter("name"))
+            pins += list_read_inputs(self._read_files)
+        return sorted(pins, key=itemgetter("name"))
 
     def estimate_size(self) -> int | None:
         """Return the bytes of the selected files."""
@@ -103,8 +103,9 @@ class FileSubsetSource(SourceWrapper):
 
     def count_bytes_read(self) -> int:
         """Count the bytes that are read."""
-        if isinstance(self._read_files, ProgressSource):
-            return self._read_files.count_bytes_read()
+        read_files: object = self._read_files
+        if isinstance(read_files, ProgressSource):
+            return read_files.count_bytes_read()
         return 0
 
 

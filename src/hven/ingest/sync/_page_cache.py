@@ -190,7 +190,7 @@ def _read_resume_token(path: Path) -> str | None:
     with contextlib.suppress(OSError, pa.ArrowInvalid), pa.OSFile(str(path), "rb") as source:
         metadata = pa.ipc.open_file(source).schema.metadata or {}
         if RESUME_TOKEN_KEY in metadata:
-            return metadata[RESUME_TOKEN_KEY].decode()
+            return str(metadata[RESUME_TOKEN_KEY], "utf-8")
     return None
 
 
