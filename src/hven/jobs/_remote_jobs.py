@@ -1,9 +1,7 @@
-"""A job of a service elsewhere (UWS 1.1, TAP's async).
+"""Run a job at a service elsewhere (UWS 1.1, TAP's async): send its parameters, follow its phase, fetch its results.
 
-Parameters go there, its phase is followed, its results come here.
-
-The job there is made PENDING, its address written into the store, and only then told to run. So whatever dies in
-between, the worker that goes on knows the job there, and never makes a second one that runs.
+The remote job is created PENDING, its address is stored, and only then is it told to run. So if a process dies in
+between, the worker that continues knows the remote job, and never creates a second one that runs.
 """
 
 from __future__ import annotations
@@ -41,15 +39,15 @@ if TYPE_CHECKING:
     from hven.site.store import JobRecord
     from hven.sources.http_client import HttpAnswer
 
-LONG_POLL_SECONDS = 2  # seconds that the service is asked to hold an answer back; aborts are forwarded meanwhile
-FIRST_POLL_SECONDS, MAX_POLL_SECONDS = (
-    0.1,
-    5.0,
-)  # seconds between two looks at a service that does not wait: first, and later
-UNREACHABLE_LIMIT_SECONDS = 600.0  # seconds for which a service may be out of reach
-REQUEST_TIMEOUT_SECONDS = 20.0  # for one answer
-ABORT_TIMEOUT_SECONDS = 3.0  # ... of an abort
+LONG_POLL_SECONDS = 2  # the service may hold an answer back this long; aborts are forwarded between two requests
+FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.1, 5.0  # first and longest pause between requests to services without WAIT
+UNREACHABLE_LIMIT_SECONDS = 600.0  # a service may be out of reach this long
+REQUEST_TIMEOUT_SECONDS = 20.0
+ABORT_TIMEOUT_SECONDS = 3.0
+CREATE_TIMEOUT_SECONDS = 600.0  # with the upload of its files
+DEFAULT_RESULT_LIMIT_BYTES = 100 * 1024**3
 MAX_RESULTS = 100  # of one job
+MAX_QUOTED_CHARACTERS = 2000  # of a message of the service
 ACTIVE_PHASES = {"PENDING", "QUEUED", "EXECUTING", "UNKNOWN", "SUSPENDED", "HELD"}
 OWN_PARAMETERS = {"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION", "ACTION", "WAIT"}
 REQUEST_HEADERS = {"Accept": "application/xml, text/xml;q=0.9, */*;q=0.1"}
@@ -58,34 +56,34 @@ _RESULT_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteJobRunner:
-    """A service elsewhere.
+    """Run jobs at a service elsewhere.
 
     Attributes
     ----------
     url
-        Its list of jobs: ``https://other.example/tap/async``.
+        The job list of the service: ``https://other.example/tap/async``.
     fixed_parameters
-        Parameters that are always sent; they win over the reader's.
+        Parameters that are always sent; they win over the client's.
     forwarded_parameters
-        Names of the parameters that are forwarded; None: all.
+        Names of the client's parameters that are forwarded; None: all.
     result_limit_bytes
-        Bytes of one result at most.
+        Largest size of one result.
     """
 
     url: str
     fixed_parameters: Mapping[str, str]
     forwarded_parameters: frozenset[str] | None = None
-    result_limit_bytes: int = 100 * 1024**3
+    result_limit_bytes: int = DEFAULT_RESULT_LIMIT_BYTES
 
     def __call__(self, running_job: RunningJob) -> None:
-        """Run a job at the service elsewhere.
+        """Run a job at the service.
 
         Raises
         ------
         UserError
-            The job there failed or has gone; its words are told.
+            The remote job failed or is gone; the error has its message.
         TimeLimitError
-            It was aborted there.
+            The remote job was aborted.
         OverloadedError
             The service cannot be reached.
         """
@@ -100,114 +98,104 @@ class RemoteJobRunner:
         phase = _find_text(job_document, "phase")
         if phase != "COMPLETED":
             message = _find_text(job_document, "errorSummary/message") or "it does not say why"
-            if phase == "ABORTED":  # out of time, or by somebody there: so is ours
-                raise TimeLimitError(f"the job at {self._host} was aborted: {message[:2000]}")
+            message = message[:MAX_QUOTED_CHARACTERS]
+            if phase == "ABORTED":  # by its time limit, or by a user there; so this job ends, too
+                raise TimeLimitError(f"the job at {self._host} was aborted: {message}")
             running_job.add_final_action(lambda: client.send_and_ignore_errors("DELETE", job_url))
-            if phase == "ERROR":
-                failure_text = "failed"
-            else:
-                failure_text = f"is {phase}"
-            raise UserError(f"the job at {self._host} {failure_text}: {message[:2000]}")
+            failure_text = "failed" if phase == "ERROR" else f"is {phase}"
+            raise UserError(f"the job at {self._host} {failure_text}: {message}")
         self._fetch_results(running_job, job_document, job_url)
-        # not at once: whoever goes on with the job, if this worker dies now or has been taken for dead, finds it there
+        # only at the end: if this worker dies now, another worker continues, and finds the remote job
         running_job.add_final_action(lambda: client.send_and_ignore_errors("DELETE", job_url))
         running_job.progress.pop(REMOTE_PROGRESS_KEY, None)
 
     def send_drop(self, site: Site, job: JobRecord, is_destroyed: bool) -> None:
-        """Forward an abort or a destruction while no worker has the job."""
+        """Forward an abort or a destruction of a job that no worker has."""
         job_url = job.progress.get(REMOTE_PROGRESS_KEY)
-        if job_url is not None:
-            client = _RemoteClient(site.settings)
-            if is_destroyed:
-                client.send_and_ignore_errors("DELETE", str(job_url))
-            else:
-                client.send_and_ignore_errors("POST", f"{job_url}/phase", PHASE="ABORT")
+        if job_url is None:
+            return
+        client = _RemoteClient(site.settings)
+        if is_destroyed:
+            client.send_and_ignore_errors("DELETE", str(job_url))
+        else:
+            client.send_and_ignore_errors("POST", f"{job_url}/phase", PHASE="ABORT")
 
     @property
     def _host(self) -> str:
         return split_address(self.url).hostname or self.url
 
     def _create_remote_job(self, running_job: RunningJob, client: _RemoteClient) -> str:
-        """Create the job there, PENDING."""
-        form_fields = [
-            (name, value)
-            for name, values in running_job.params.values.items()
-            if self._is_forwarded(name)
-            for value in values
-        ]
+        """Create the remote job, which is PENDING, and return its address."""
+        form_fields: list[tuple[str, str]] = []
+        for name, values in running_job.params.values.items():
+            if self._is_forwarded(name):
+                form_fields += [(name, value) for value in values]
         form_fields += list(self.fixed_parameters.items())
         if running_job.job.run_id is not None:
             form_fields.append(("RUNID", running_job.job.run_id))
         if running_job.job.duration:
             form_fields.append(("EXECUTIONDURATION", str(running_job.job.duration)))
         answer = client.send_request(
-            "POST", self.url, form=form_fields, files=running_job.input_files, total_seconds=600.0
+            "POST", self.url, form=form_fields, files=running_job.input_files, total_seconds=CREATE_TIMEOUT_SECONDS
         )
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
             raise UserError(f"{self._host} did not make a job: it answers {answer.status}{_quote_answer(answer)}")
-        if split_address(answer.location).hostname != split_address(self.url).hostname:
-            raise UserError(
-                f"{self._host} made a job, and says that it is at another host, "
-                f"{split_address(answer.location).hostname}"
-            )
+        job_host = split_address(answer.location).hostname
+        if job_host != split_address(self.url).hostname:
+            raise UserError(f"{self._host} made a job, and says that it is at another host, {job_host}")
         return answer.location
 
     def _is_forwarded(self, parameter_name: str) -> bool:
-        fixed = {key.upper() for key in self.fixed_parameters}
-        return (
-            parameter_name not in OWN_PARAMETERS
-            and parameter_name not in fixed
-            and (self.forwarded_parameters is None or parameter_name in self.forwarded_parameters)
-        )
+        fixed_names = {name.upper() for name in self.fixed_parameters}
+        if parameter_name in OWN_PARAMETERS or parameter_name in fixed_names:
+            return False
+        return self.forwarded_parameters is None or parameter_name in self.forwarded_parameters
 
     def _wait_for_end(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> ET.Element:
-        """Wait until the job there has ended; tell how far it is."""
+        """Wait until the remote job has ended, and report its progress; return its last document."""
         phase = ""
-        pause = FIRST_POLL_SECONDS
-        lost_since = None
+        pause_seconds = FIRST_POLL_SECONDS
+        unreachable_since: float | None = None
         while True:
             if running_job.stopped.is_set():
                 raise OperationCancelledError("the job was stopped")
             request_start = time.monotonic()
+            request_url = job_url
+            if phase in ACTIVE_PHASES:
+                request_url = f"{job_url}?WAIT={LONG_POLL_SECONDS}&PHASE={phase}"
             try:
-                answer = client.send_request(
-                    "GET",
-                    f"{job_url}?WAIT={LONG_POLL_SECONDS}&PHASE={phase}"
-                    if phase in ACTIVE_PHASES and phase
-                    else job_url,
-                )
+                answer = client.send_request("GET", request_url)
                 job_document = _parse_job_document(answer, self._host)
                 if _find_text(job_document, "phase") == "PENDING":
                     self._start_remote_job(client, job_url)
-                lost_since = None
+                unreachable_since = None
             except (_RemoteJobGoneError, ForbiddenError):
                 raise
             except HvenError as error:
-                lost_since = lost_since or request_start
-                if request_start - lost_since > UNREACHABLE_LIMIT_SECONDS:
+                unreachable_since = unreachable_since or request_start
+                if request_start - unreachable_since > UNREACHABLE_LIMIT_SECONDS:
                     raise OverloadedError(
                         f"{self._host} has not answered for {UNREACHABLE_LIMIT_SECONDS:g} seconds: {error.message}"
                     ) from error
                 running_job.report_progress(note=f"{self._host} does not answer")
                 running_job.stopped.wait(MAX_POLL_SECONDS)
                 continue
-            before = phase
+            previous_phase = phase
             phase = _find_text(job_document, "phase") or "UNKNOWN"
             if phase not in ACTIVE_PHASES:
                 return job_document
-            rows = _find_text(job_document, "jobInfo/rows")
-            running_job.report_progress(there=phase, **({"rows": int(rows)} if rows.isdigit() else {}))
-            if phase != before:
-                pause = FIRST_POLL_SECONDS
+            _report_remote_progress(running_job, phase, job_document)
+            if phase != previous_phase:
+                pause_seconds = FIRST_POLL_SECONDS
             else:
-                pause = min(2 * pause, MAX_POLL_SECONDS)
-            if time.monotonic() - request_start < LONG_POLL_SECONDS / 2:  # it does not wait, or there was a change
-                running_job.stopped.wait(pause)
+                pause_seconds = min(2 * pause_seconds, MAX_POLL_SECONDS)
+            # a fast answer means that the service knows no WAIT, or that the phase changed
+            if time.monotonic() - request_start < LONG_POLL_SECONDS / 2:
+                running_job.stopped.wait(pause_seconds)
 
     def _start_remote_job(self, client: _RemoteClient, job_url: str) -> None:
-        """Start the job there."""
-        form = [("PHASE", "RUN")]
-        answer = client.send_request("POST", f"{job_url}/phase", form=form)
+        """Start the remote job."""
+        answer = client.send_request("POST", f"{job_url}/phase", form=[("PHASE", "RUN")])
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
@@ -215,60 +203,55 @@ class RemoteJobRunner:
             )
 
     def _fetch_results(self, running_job: RunningJob, job_document: ET.Element, job_url: str) -> None:
-        """Fetch the results, each as a stream to disk."""
-        result_elements = [item for item in job_document.iter() if _strip_namespace(item.tag) == "result"]
+        """Fetch the results, and stream each of them to the disk."""
+        result_elements = [element for element in job_document.iter() if _strip_namespace(element.tag) == "result"]
         if len(result_elements) > MAX_RESULTS:
             raise UserError(f"the job at {self._host} has {len(result_elements)} results; the limit is {MAX_RESULTS}")
+        download_directory = running_job.directory / f"from-{running_job.job.attempts}"
         used_names: set[str] = set()
-        for number, item in enumerate(result_elements, 1):
-            href = next((value for name, value in item.attrib.items() if _strip_namespace(name) == "href"), "")
-            name = unquote(item.get("id") or "")
+        for number, element in enumerate(result_elements, 1):
+            links = (value for key, value in element.attrib.items() if _strip_namespace(key) == "href")
+            name = unquote(element.get("id") or "")
             if not _RESULT_NAME_PATTERN.fullmatch(name) or name in used_names:
                 name = f"result{number}"
             used_names.add(name)
-            if not href:
-                href = f"{job_url}/results/{name}"
             path = http_client.download_file(
-                href,
-                running_job.directory / f"from-{running_job.job.attempts}",
+                next(links, "") or f"{job_url}/results/{name}",
+                download_directory,
                 byte_limit=self.result_limit_bytes,
                 allow_private=running_job.site.settings.allow_private,
-                on_progress=lambda got, _: _report_download(running_job, got),
+                on_progress=lambda byte_count, _: _report_download(running_job, byte_count),
             )
-            media_type = item.get("mime-type") or "application/octet-stream"
-            running_job.adopt_file_as_result(
-                name,
-                path,
-                media_type=media_type if media_type.isprintable() else "application/octet-stream",
-                extension=path.suffix[:12],
-            )
+            media_type = element.get("mime-type") or ""
+            if not media_type or not media_type.isprintable():
+                media_type = "application/octet-stream"
+            running_job.adopt_file_as_result(name, path, media_type=media_type, extension=path.suffix[:12])
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
 
     def _send_stop(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> None:
-        """Forward why it is to stop: abort or destroy it there; leave it alone if another worker goes on with it."""
+        """Abort or destroy the remote job, unless another worker continues with it."""
         if running_job.stop_reason == "stop":
             return
         if running_job.stop_reason == "gone":
             try:
                 job = running_job.site.store.jobs.get_job(running_job.job.id)
-                phase = job.phase
             except NotFoundError:
                 client.send_and_ignore_errors("DELETE", job_url)
                 return
             except HvenError:
                 return
-            if phase != "ABORTED":  # somebody else has it
+            if job.phase != "ABORTED":  # another worker has the job
                 return
         client.send_and_ignore_errors("POST", f"{job_url}/phase", PHASE="ABORT")
 
 
 class _RemoteJobGoneError(UserError):
-    """Asking again would not help: the job there is no more, or will not run."""
+    """The remote job does not exist any more, or will not run, so that another request would not help."""
 
 
 class _RemoteClient:
-    """The service, by the one outward client."""
+    """A client of the service, which sends all requests through `http_client`."""
 
     def __init__(self, settings: Settings) -> None:
         self._allow_private = settings.allow_private
@@ -287,9 +270,9 @@ class _RemoteClient:
         Raises
         ------
         OverloadedError
-            It cannot be reached, or has too much to do.
+            The service cannot be reached, or is overloaded.
         ForbiddenError, TooLargeError
-            It must not be asked, or says too much.
+            The address is not allowed, or the answer is too large.
         """
         try:
             answer = http_client.send_request_once(
@@ -311,16 +294,23 @@ class _RemoteClient:
         return answer
 
     def send_and_ignore_errors(self, method: str, url: str, **form: str) -> None:
-        """Send it something that must not fail for us."""
+        """Send a request whose failure does not matter here."""
         with contextlib.suppress(HvenError):
-            form_fields = list(form.items())
             http_client.send_request_once(
                 method,
                 url,
-                form_fields=form_fields,
+                form_fields=list(form.items()),
                 timeout_seconds=ABORT_TIMEOUT_SECONDS,
                 allow_private=self._allow_private,
             )
+
+
+def _report_remote_progress(running_job: RunningJob, phase: str, job_document: ET.Element) -> None:
+    row_count = _find_text(job_document, "jobInfo/rows")
+    if row_count.isdigit():
+        running_job.report_progress(there=phase, rows=int(row_count))
+    else:
+        running_job.report_progress(there=phase)
 
 
 def _report_download(running_job: RunningJob, byte_count: int) -> None:
@@ -330,12 +320,12 @@ def _report_download(running_job: RunningJob, byte_count: int) -> None:
 
 
 def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
-    """Read a job.
+    """Parse the document of a remote job.
 
     Raises
     ------
     SourceError
-        It is none.
+        The answer has no such document.
     """
     text = answer.body
     if answer.status in {404, 410}:
@@ -354,13 +344,14 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
 
 
 def _find_text(node: ET.Element, path: str) -> str:
-    """Find the text of an element by local names."""
-    level = [node]
-    for step in path.split("/"):
-        level = [child for parent_element in level for child in parent_element if _strip_namespace(child.tag) == step]
-    if level:
-        return " ".join((level[0].text or "").split())
-    return ""
+    """Return the text of the first element on a path of local names; empty if there is none."""
+    elements = [node]
+    for local_name in path.split("/"):
+        children = [child for element in elements for child in element]
+        elements = [child for child in children if _strip_namespace(child.tag) == local_name]
+    if not elements:
+        return ""
+    return " ".join((elements[0].text or "").split())
 
 
 def _strip_namespace(tag: str) -> str:
@@ -368,7 +359,7 @@ def _strip_namespace(tag: str) -> str:
 
 
 def _quote_answer(answer: HttpAnswer) -> str:
-    """Return what an answer says for people, without its tags."""
+    """Return the first words of an answer, without its tags, for a message."""
     text = re.sub(r"<[^>]*>", " ", answer.body[:20_000].decode("utf-8", "replace"))
     words = " ".join(text.split())[:300]
     return f": {words}" if words else ""

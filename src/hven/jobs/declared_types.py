@@ -1,6 +1,6 @@
-"""Find a job type by its name: a module, a plug-in, or the site's ``jobs/NAME.yaml``.
+"""Find job types by name: a module, a plug-in, or the site's ``jobs/NAME.yaml``.
 
-That file names a program, or a service elsewhere.
+Such a file declares a program, or a service elsewhere.
 """
 
 import os
@@ -25,7 +25,7 @@ from hven.descriptor.value_schema import (
 from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, parse_page, read_page
 from hven.jobs._command import PLACEHOLDER_PATTERN, OutputFile, ProgramRunner
 from hven.jobs._job_types import JobDefinition, JobQuota
-from hven.jobs._remote_jobs import RemoteJobRunner
+from hven.jobs._remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, Place, suggest_spelling
 from hven.model.params import Param, RequestParams, collect_params
@@ -41,7 +41,7 @@ RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURA
 
 
 def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[Any, ...] | None:
-    """Read a program and its arguments; a list inside the list stays or goes as a whole."""
+    """Read a program and its arguments; the arguments of a list inside the list are used together or not at all."""
     if not isinstance(value, WrittenList):
         faults.add_error(
             f"{key_path} must be a list of the program and its arguments, not {describe_value(value)}",
@@ -49,27 +49,25 @@ def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[
             "[bin/program, '{NAME}']",
         )
         return None
-    read_arguments: list[Any] = []
-    for item in value:
-        if isinstance(item, WrittenList):
-            read_arguments.append(
-                tuple(argument for part in item if (argument := _read_argument(part, key_path, faults)) is not None)
-            )
-        elif (argument := _read_argument(item, key_path, faults)) is not None:
-            read_arguments.append(argument)
-    if not read_arguments or isinstance(read_arguments[0], tuple):
+    arguments: list[Any] = []
+    for member in value:
+        if isinstance(member, WrittenList):
+            group = [_read_argument(part, key_path, faults) for part in member]
+            arguments.append(tuple(argument for argument in group if argument is not None))
+            continue
+        argument = _read_argument(member, key_path, faults)
+        if argument is not None:
+            arguments.append(argument)
+    if not arguments or isinstance(arguments[0], tuple):
         faults.add_error(f"{key_path} must begin with the program", value.place)
         return None
-    return tuple(read_arguments)
+    return tuple(arguments)
 
 
 def _read_argument(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
     if isinstance(value, WrittenScalar) and not value.is_null:
         return value
-    if isinstance(value, WrittenMap):
-        remedy = "put it in quotes: '{...}'"
-    else:
-        remedy = ""
+    remedy = "put it in quotes: '{...}'" if isinstance(value, WrittenMap) else ""
     faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
     return None
 
@@ -78,25 +76,25 @@ class JobParameterSection(DescriptorSection, empty=True):
     """A parameter of the job."""
 
     type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
-    "type of its value; string if not said"
+    "type of its value; the default is string"
     file: bool
-    "true: its value is a file that comes with the request, in the part of this name"
+    "true: its value is a file that comes with the request, in the part with this name"
     required: bool
     "true: a job without it is refused"
     many: bool
     "true: it may come several times"
     default: RetypedText
-    "its value if it is not given"
+    "its value if the request has none"
     allowed: OneOrMore[RetypedText]
     "the only values that it may have"
     minimum: float
-    "of a number"
+    "smallest value of a number"
     maximum: float
-    "of a number"
+    "largest value of a number"
     pattern: Text
     "regular expression that the whole text must match"
     unit: Text
-    "of a number"
+    "unit of a number"
     description: Text
     "what it means"
 
@@ -124,9 +122,9 @@ class JobLimitSection(DescriptorSection):
     disk: RetypedText
     "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"
     running: Annotated[int, Field(ge=1)]
-    "jobs that run at once, in the whole site"
+    "largest number of jobs that run at the same time, in the whole site"
     waiting: Annotated[int, Field(ge=1)]
-    "jobs of one user or address that wait and run; further ones are HELD"
+    "largest number of jobs of one user or address that wait and run; further ones are HELD"
 
 
 class JobTypeSection(DescriptorSection):
@@ -137,7 +135,7 @@ class JobTypeSection(DescriptorSection):
     description: Text
     "what it does"
     access: Literal["public", "private"]
-    "private: for those who are logged in"
+    "private: for users who are logged in"
     command: Annotated[list[str], _read_arguments]
     "the program and its arguments; {NAME} stands for a parameter"
     remote: Text
@@ -145,34 +143,34 @@ class JobTypeSection(DescriptorSection):
     send: dict[str, RetypedText]
     "parameters that are always sent there"
     params: dict[str, JobParameterSection]
-    "what a job is asked with"
+    "the parameters of a job"
     results: dict[str, JobResultSection]
     "name of a result: the file that becomes it"
     environment: dict[str, RetypedText]
-    "variables that the program sees; $NAME is that of the service"
+    "environment variables of the program; $NAME stands for a variable of the service"
     limits: JobLimitSection
     "what a job may use"
 
 
 def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
-    """Find a type: a module of this room or a plug-in, else one that the site declares.
+    """Find a job type: a module of this package, a plug-in, or a type that the site declares.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     type_name
-        Of the type.
+        Name of the type.
 
     Returns
     -------
-    type
-        Its record.
+    job_type
+        The definition of the type.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        There is no such type.
     DescriptorError
         The site's declaration has faults.
     """
@@ -183,45 +181,45 @@ def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
 
 
 def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
-    """Load every type: built-in, plugged in, and declared by the site.
+    """Load all job types: built-in types, plug-ins, and types that the site declares.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     types
-        By name.
+        The definitions by name.
 
     Raises
     ------
     DescriptorError
-        Declarations have faults: all of them.
+        Declarations have faults; the error has all of them.
     """
-    return {name: find_job_type(settings, name) for name in plugins.list_plugins("jobs")} | load_declared_types(
-        settings
-    )
+    plugin_types = {name: find_job_type(settings, name) for name in plugins.list_plugins("jobs")}
+    return plugin_types | load_declared_types(settings)
 
 
 def map_running_limits(settings: Settings) -> dict[str, int]:
-    """Count how many jobs of a type may run at once, for those types that limit it.
+    """Return the largest number of jobs that may run at the same time, for the types that limit it.
 
-    A declaration that has faults limits nothing: its jobs end at once.
+    A declaration with faults has no limit, because its jobs end at once.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
-    bounds
+    limits
         By the name of the type.
     """
+    declared_names = [path.stem for path in _list_declaration_files(settings)]
     limits_by_type = {}
-    for name in (*plugins.list_plugins("jobs"), *(path.stem for path in _list_declaration_files(settings))):
+    for name in (*plugins.list_plugins("jobs"), *declared_names):
         try:
             running_limit = find_job_type(settings, name).quota.running_limit
         except (DescriptorError, NotFoundError):
@@ -237,21 +235,21 @@ def load_declared_type(settings: Settings, type_name: str) -> JobDefinition:
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     type_name
-        ``jobs/NAME.yaml``.
+        Name of the type, whose file is ``jobs/NAME.yaml``.
 
     Returns
     -------
-    type
-        Its record.
+    job_type
+        The definition of the type.
 
     Raises
     ------
     NotFoundError
-        There is none of that name.
+        There is no declaration with that name.
     DescriptorError
-        It has faults: all of them, with file:line:column.
+        The declaration has faults; the error has all of them, with file:line:column.
     """
     path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
     if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
@@ -268,17 +266,17 @@ def load_declared_types(settings: Settings) -> dict[str, JobDefinition]:
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     types
-        By name.
+        The definitions by name.
 
     Raises
     ------
     DescriptorError
-        There are faults: all of all files.
+        Declarations have faults; the error has those of all files.
     """
     types_by_name: dict[str, JobDefinition] = {}
     faults: list[Fault] = []
@@ -298,14 +296,18 @@ def find_declaration_faults(settings: Settings) -> list[Fault]:
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     faults
-        Of all files, with file:line:column.
+        The faults of all files, with file:line:column.
     """
-    return [fault for path in _list_declaration_files(settings) for fault in _read_declaration(path, settings)[1]]
+    faults: list[Fault] = []
+    for path in _list_declaration_files(settings):
+        _, file_faults = _read_declaration(path, settings)
+        faults += file_faults
+    return faults
 
 
 def _list_declaration_files(settings: Settings) -> list[Path]:
@@ -316,7 +318,7 @@ def _list_declaration_files(settings: Settings) -> list[Path]:
 
 
 def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
-    """Read a file, or return what was read when it was the same."""
+    """Read a declaration, or return the cached result if the file is unchanged."""
     try:
         file_stat = path.stat()
     except OSError:
@@ -324,7 +326,7 @@ def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | N
         return None, [Fault(message="the file has gone", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
-    # what was wrong may be cured elsewhere: a program that is there now
+    # a fault may disappear without a change of the file, such as a program that did not exist
     if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
         cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration(path, settings))
     return cached_reading[1:]
@@ -337,10 +339,7 @@ def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | 
     display_path = f"{JOBS_DIRECTORY}/{path.name}"
     faults = FaultCollector()
     page = read_page(path, display_path, faults.faults)
-    if page is None:
-        root = None
-    else:
-        root = parse_page(page, faults.faults)
+    root = None if page is None else parse_page(page, faults.faults)
     if root is None:
         if page is not None and not faults.faults:
             faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
@@ -356,8 +355,8 @@ def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | 
     elif name in plugins.list_plugins("jobs"):
         faults.add_error(f"there is a type {name!r} already", fields.place, "give the file another name")
     job_type = _build_job_type(name, fields, settings, faults)
-    found_faults = faults.list_sorted()
-    return (None if found_faults else job_type), found_faults
+    sorted_faults = faults.list_sorted()
+    return (None if sorted_faults else job_type), sorted_faults
 
 
 def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: FaultCollector) -> JobDefinition | None:
@@ -369,38 +368,35 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
             "a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://..."
         )
         return None
-    for key in ("results", "environment") if "remote" in fields else ("send",):
+    type_key, excluded_keys = "command", ["send"]
+    if "remote" in fields:
+        type_key, excluded_keys = "remote", ["results", "environment"]
+    for key in excluded_keys:
         if key in fields.places:
-            faults.add_error(
-                f"'{key}' does not go with '{'remote' if 'remote' in fields else 'command'}'",
-                fields.places[key],
-                "remove it",
-            )
-    run: ProgramRunner | RemoteJobRunner | None
+            faults.add_error(f"'{key}' does not go with '{type_key}'", fields.places[key], "remove it")
+    runner: ProgramRunner | RemoteJobRunner | None = None
     if "command" in fields:
-        run = _build_command(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
+        runner = _build_command(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
     elif "remote" in fields:
-        run = _build_remote(fields, params, files, sizes, faults)
-    else:
-        run = None
-    if run is None:
+        runner = _build_remote(fields, params, files, sizes, faults)
+    if runner is None:
         return None
-    title = str(fields.get("title", name))
-    description = str(fields["description"]).strip() if "description" in fields else None
+    all_params = tuple(params.values())
+    quota = JobQuota(
+        running_limit=limits.get("running"),
+        waiting_limit=limits.get("waiting"),
+        duration_limit_seconds=limits.get("seconds"),
+    )
     return JobDefinition(
         name=name,
-        title=title,
-        description=description,
-        params=tuple(params.values()),
+        title=str(fields.get("title", name)),
+        description=str(fields["description"]).strip() if "description" in fields else None,
+        params=all_params,
         files=files,
-        run=run,
-        check=_build_parameter_check(tuple(params.values()), files, patterns),
-        on_drop=run.send_drop if isinstance(run, RemoteJobRunner) else None,
-        quota=JobQuota(
-            running_limit=limits.get("running"),
-            waiting_limit=limits.get("waiting"),
-            duration_limit_seconds=limits.get("seconds"),
-        ),
+        run=runner,
+        check=_build_parameter_check(all_params, files, patterns),
+        on_drop=runner.send_drop if isinstance(runner, RemoteJobRunner) else None,
+        quota=quota,
         access=fields.get("access", "public"),
         is_served=True,
     )
@@ -409,10 +405,11 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
 def _read_params(
     fields: KeyValues, faults: FaultCollector
 ) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
+    """Read the parameters of a job type, the names of those that are files, and their patterns."""
     params_by_name: dict[str, Param] = {}
     files: list[str] = []
     patterns: dict[str, re.Pattern[str]] = {}
-    for key, item in fields.get("params", {}).items():
+    for key, section in fields.get("params", {}).items():
         key_path = f"params.{key}"
         if not PARAMETER_NAME_PATTERN.fullmatch(key):
             faults.add_error(
@@ -425,55 +422,55 @@ def _read_params(
             faults.add_error(f"{key_path}: {key} is a word of every job", key.place, "choose another name")
             continue
         name = str(key)
-        if item.get("file"):
+        if section.get("file"):
             files.append(name)
-        _check_parameter_keys(key_path, item, faults)
-        if "pattern" in item:
+        _check_parameter_keys(key_path, section, faults)
+        if "pattern" in section:
             try:
-                patterns[name] = re.compile(item["pattern"])
+                patterns[name] = re.compile(section["pattern"])
             except re.error as error:
-                faults.add_error(f"{key_path}.pattern is no regular expression: {error}", item.places["pattern"])
-        param = _build_param(name, item)
+                faults.add_error(f"{key_path}.pattern is no regular expression: {error}", section.places["pattern"])
+        param = _build_param(name, section)
         params_by_name[name] = param
         if param.default is not None:
             try:
                 _check_parameter_value(param, param.default, patterns.get(name))
             except ParamError as error:
-                faults.add_error(f"{key_path}.default: {error.message}", item.places["default"], error.remedy)
+                faults.add_error(f"{key_path}.default: {error.message}", section.places["default"], error.remedy)
     return params_by_name, tuple(files), patterns
 
 
-def _check_parameter_keys(key_path: str, item: KeyValues, faults: FaultCollector) -> None:
-    """Report keys that do not go together: a file has no type, and limits are for numbers."""
-    if item.get("file"):
+def _check_parameter_keys(key_path: str, section: KeyValues, faults: FaultCollector) -> None:
+    """Report keys that exclude each other: a file has no type, and only numbers have limits."""
+    places = section.places
+    if section.get("file"):
         for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
-            if excluded_key in item.places:
-                faults.add_error(f"{key_path}: a file has no '{excluded_key}'", item.places[excluded_key], "remove it")
-    type_text = item.get("type", "string")
+            if excluded_key in places:
+                faults.add_error(f"{key_path}: a file has no '{excluded_key}'", places[excluded_key], "remove it")
+    type_text = section.get("type", "string")
     if not parse_type(type_text).is_numeric:
         for limit_key in ("minimum", "maximum"):
-            if limit_key in item.places:
-                faults.add_error(
-                    f"{key_path}.{limit_key} is for numbers, and this is a {type_text}", item.places[limit_key]
-                )
+            if limit_key in places:
+                message = f"{key_path}.{limit_key} is for numbers, and this is a {type_text}"
+                faults.add_error(message, places[limit_key])
 
 
-def _build_param(name: str, item: KeyValues) -> Param:
+def _build_param(name: str, section: KeyValues) -> Param:
     def read_text(key: str) -> str | None:
-        return str(item[key]) if key in item else None
+        return str(section[key]) if key in section else None
 
-    allowed_words = tuple(str(word) for word in item.get("allowed", ()))
+    allowed_words = tuple(str(word) for word in section.get("allowed", ()))
     return Param(
         name=name,
-        type=parse_type(item.get("type", "string")),
+        type=parse_type(section.get("type", "string")),
         unit=read_text("unit"),
         description=read_text("description"),
         default=read_text("default"),
-        required=bool(item.get("required")),
-        many=bool(item.get("many")),
+        required=bool(section.get("required")),
+        many=bool(section.get("many")),
         allowed=allowed_words,
-        minimum=item.get("minimum"),
-        maximum=item.get("maximum"),
+        minimum=section.get("minimum"),
+        maximum=section.get("maximum"),
     )
 
 
@@ -497,54 +494,76 @@ def _build_command(
     settings: Settings,
     faults: FaultCollector,
 ) -> ProgramRunner | None:
-    argv: tuple[Any, ...] = fields["command"]
-    for part in (part for item in argv for part in (item if isinstance(item, tuple) else (item,))):
-        for placeholder in PLACEHOLDER_PATTERN.finditer(part):
-            if placeholder[1] not in params:
-                faults.add_error(
-                    f"command: there is no parameter {placeholder[1]}",
-                    part.locate_character(placeholder.start()),
-                    suggest_spelling(placeholder[1], params) or "add it to 'params'",
-                )
-    program = _find_program(argv[0], settings, faults)
-    outputs: dict[str, OutputFile] = {}
-    for key, item in fields.get("results", {}).items():
-        if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
-            faults.add_error(
-                f"results.{key} cannot be the name of a result",
-                key.place,
-                "letters, digits, - and _; not stdout or stderr",
-            )
-        file = item.get("file")
-        if file is not None and (Path(file).is_absolute() or ".." in Path(file).parts):
-            faults.add_error(
-                f"results.{key}.file must be below the program's directory",
-                file.place,
-                "a path without / at its beginning and without ..",
-            )
-        if file is not None and "type" in item:
-            outputs[str(key)] = OutputFile(
-                file=str(file), media_type=str(item["type"]), required=not item.get("optional", False)
-            )
+    """Build the runner of a program; None if the declaration has no program that can run."""
+    arguments: tuple[Any, ...] = fields["command"]
+    for member in arguments:
+        for part in member if isinstance(member, tuple) else (member,):
+            _check_placeholders(part, params, faults)
+    program = _find_program(arguments[0], settings, faults)
+    outputs = _read_outputs(fields, faults)
     if program is None:
         return None
-    plain_arguments = tuple(
-        tuple(str(part) for part in item) if isinstance(item, tuple) else str(item) for item in argv[1:]
-    )
+    plain_arguments = [_to_plain_argument(member) for member in arguments[1:]]
+    environment = {str(key): str(value) for key, value in fields.get("environment", {}).items()}
     return ProgramRunner(
         argv=(program, *plain_arguments),
         params=tuple(params.values()),
         files=files,
         outputs=outputs,
-        environment={str(key): str(value) for key, value in fields.get("environment", {}).items()},
+        environment=environment,
         cpu_limit_seconds=limits.get("cpu"),
         memory_limit_bytes=sizes["memory"],
         file_limit_bytes=sizes["disk"],
     )
 
 
+def _to_plain_argument(member: Any) -> str | tuple[str, ...]:
+    """Convert an argument, or a group of arguments, to text without places."""
+    if isinstance(member, tuple):
+        return tuple(str(part) for part in member)
+    return str(member)
+
+
+def _check_placeholders(argument: Any, params: Mapping[str, Param], faults: FaultCollector) -> None:
+    """Report the placeholders of an argument that name no parameter."""
+    for placeholder in PLACEHOLDER_PATTERN.finditer(argument):
+        name = placeholder[1]
+        if name not in params:
+            faults.add_error(
+                f"command: there is no parameter {name}",
+                argument.locate_character(placeholder.start()),
+                suggest_spelling(name, params) or "add it to 'params'",
+            )
+
+
+def _read_outputs(fields: KeyValues, faults: FaultCollector) -> dict[str, OutputFile]:
+    """Read the files that become results of a job."""
+    outputs: dict[str, OutputFile] = {}
+    for key, section in fields.get("results", {}).items():
+        if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
+            faults.add_error(
+                f"results.{key} cannot be the name of a result",
+                key.place,
+                "letters, digits, - and _; not stdout or stderr",
+            )
+        file = section.get("file")
+        if file is None:
+            continue
+        path = Path(file)
+        if path.is_absolute() or ".." in path.parts:
+            faults.add_error(
+                f"results.{key}.file must be below the program's directory",
+                file.place,
+                "a path without / at its beginning and without ..",
+            )
+        if "type" in section:
+            required = not section.get("optional", False)
+            outputs[str(key)] = OutputFile(file=str(file), media_type=str(section["type"]), required=required)
+    return outputs
+
+
 def _find_program(program_word: WrittenScalar, settings: Settings, faults: FaultCollector) -> str | None:
-    """Find the program: a path from the declaration's directory, or a name that PATH knows."""
+    """Find a program: a path relative to the directory of the declaration, or a name in PATH."""
     if PLACEHOLDER_PATTERN.search(program_word):
         faults.add_error("command: the program itself cannot be a parameter", program_word.place, "write its path")
         return None
@@ -576,52 +595,51 @@ def _build_remote(
     sizes: Mapping[str, int | None],
     faults: FaultCollector,
 ) -> RemoteJobRunner | None:
+    """Build the runner of a service elsewhere; None if its address has a fault."""
     url: WrittenScalar = fields["remote"]
     if not re.match(URL_PATTERN, url):
         faults.add_error(
             f"remote must be an address, not {describe_value(url)}", url.place, "https://other.example/tap/async"
         )
         return None
-    if "params" not in fields.places:
-        declared = None
-    else:
-        declared = frozenset(params) - frozenset(files)
-    if sizes["disk"] is None:
-        size = {}
-    else:
-        size = {"result_limit_bytes": sizes["disk"]}
+    forwarded_parameters: frozenset[str] | None = None
+    if "params" in fields.places:
+        forwarded_parameters = frozenset(params) - frozenset(files)
+    result_limit_bytes = sizes["disk"]
+    if result_limit_bytes is None:
+        result_limit_bytes = DEFAULT_RESULT_LIMIT_BYTES
+    fixed_parameters = {str(key): str(value) for key, value in fields.get("send", {}).items()}
     return RemoteJobRunner(
         url=url.rstrip("/"),
-        fixed_parameters={str(key): str(value) for key, value in fields.get("send", {}).items()},
-        forwarded_parameters=declared,
-        **size,
+        fixed_parameters=fixed_parameters,
+        forwarded_parameters=forwarded_parameters,
+        result_limit_bytes=result_limit_bytes,
     )
 
 
-# --- what is asked for ---------------------------------------------------------------------------------------
+# --- parameters of a request -------------------------------------------------------------------------------------
 
 
 def _build_parameter_check(
     declared_params: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
 ) -> Callable[[RequestParams, Collection[str]], None]:
-    """Build the check of a job's parameters, and of the files that came with it."""
+    """Build a function that checks the parameters and files of a request for a job."""
 
-    def check_parameters(params: RequestParams, given_files: Collection[str]) -> None:
+    def check_parameters(params: RequestParams, request_files: Collection[str]) -> None:
         for param in declared_params:
-            values = [value for value in params.read_all(param.name) if value != ""]
-            if param.name in files:
-                if param.required and param.name not in given_files:
-                    remedy = f"send it as the part {param.name} of a multipart request"
-                    raise ParamError(f"the file {param.name} is missing", name=param.name, remedy=remedy)
+            name = param.name
+            if name in files:
+                if param.required and name not in request_files:
+                    remedy = f"send it as the part {name} of a multipart request"
+                    raise ParamError(f"the file {name} is missing", name=name, remedy=remedy)
                 continue
+            values = [value for value in params.read_all(name) if value != ""]
             if param.required and not values and param.default is None:
-                raise ParamError(
-                    f"{param.name} is missing", name=param.name, remedy=param.description or "give it a value"
-                )
+                raise ParamError(f"{name} is missing", name=name, remedy=param.description or "give it a value")
             if not param.many:
-                params.read_one(param.name)
+                params.read_one(name)  # refuses several values
             for value in values:
-                _check_parameter_value(param, value, patterns.get(param.name))
+                _check_parameter_value(param, value, patterns.get(name))
 
     return check_parameters
 

@@ -422,16 +422,9 @@ class JobService:
         duration = self._read_duration(params)
         destruction = self._read_destruction(params)
         phase = _read_choice(params, "PHASE", ("RUN", "ABORT"))
-        changes: dict[str, object] = {}
-        if new_parameters:
-            changes["parameters"] = _replace_parameters(job.parameters, new_parameters)
-        if params.read_one("RUNID") is not None:
-            changes["run_id"] = _read_run_id(params)
-        if params.files:
-            if job.phase == "PENDING":
-                self._save_input_files(job.id, params)
-            if not changes:
-                changes["run_id"] = job.run_id  # no change, but the store checks the phase
+        changes = _collect_changes(job, params, new_parameters)
+        if params.files and job.phase == "PENDING":
+            self._save_input_files(job.id, params)
         if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
             raise ConflictError(
                 "the parameters of a job can be changed while it is PENDING only", remedy="make another job"
@@ -739,6 +732,20 @@ def _collect_parameters(params: RequestParams) -> list[tuple[str, str]]:
         if name not in CONTROL_PARAMETERS:
             pairs += [(name, value) for value in values]
     return _check_parameter_size(pairs)
+
+
+def _collect_changes(
+    job: JobRecord, params: RequestParams, new_parameters: Sequence[tuple[str, str]]
+) -> dict[str, object]:
+    """Collect the changes of a job that are only allowed while it is PENDING."""
+    changes: dict[str, object] = {}
+    if new_parameters:
+        changes["parameters"] = _replace_parameters(job.parameters, new_parameters)
+    if params.read_one("RUNID") is not None:
+        changes["run_id"] = _read_run_id(params)
+    if params.files and not changes:
+        changes["run_id"] = job.run_id  # no change, but the store checks the phase
+    return changes
 
 
 def _replace_parameters(
