@@ -214,7 +214,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         (
             'mail_to = ["a@example.org"]\nmail_from = "b@example.org"\nsmtp_host = "127.0.0.1"\nsmtp_tls = "none"\nsmtp_password = "$PLAIN"',
             True,
-            "not sent over an open line",
+            "not sent without encryption",
         ),
     ],
 )

@@ -1,6 +1,6 @@
-"""Alerts to people: a webhook, a mail, a program. What cannot be told now is tried again for a day.
+"""Send alerts to people by a webhook, a mail or a program. An alert that fails is sent again for a day and a half.
 
-Nothing of it holds up a run.
+No run waits for it.
 """
 
 from __future__ import annotations
@@ -32,72 +32,68 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.alerts")
 
-DELIVERY_TIMEOUT_SECONDS = 20.0  # that a webhook or a mail server may take
-PROGRAM_TIMEOUT_SECONDS = 60.0  # seconds that a program may take
-CLAIM_SECONDS = 300.0  # seconds after which an alert is due again, should who had it have died
-# seconds between attempts, twice as long each time: a day and a half in all
+DELIVERY_TIMEOUT_SECONDS = 20.0  # of a webhook or a mail server
+PROGRAM_TIMEOUT_SECONDS = 60.0  # of a program
+CLAIM_SECONDS = 300.0  # after this time an alert is due again, if the process that claimed it has died
+# the pause between attempts doubles each time: a day and a half in all
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, MAX_ATTEMPTS = 30.0, 4 * 3600.0, 14
-MAX_QUOTED_CHARACTERS = 200  # characters of a program's last words
+MAX_QUOTED_CHARACTERS = 200  # of a program's last output
+DEFAULT_SMTP_PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
 def list_channels(settings: Settings) -> list[str]:
-    """List the ways in which a site tells people: ``webhook``, ``mail``, ``command``."""
+    """List the channels by which a site sends alerts: ``webhook``, ``mail``, ``command``."""
     alert_settings = settings.alerts
-    return [
-        channel
-        for channel, setting in (
-            ("webhook", alert_settings.webhook),
-            ("mail", alert_settings.mail_to),
-            ("command", alert_settings.command),
-        )
-        if setting
-    ]
+    settings_by_channel = {
+        "webhook": alert_settings.webhook,
+        "mail": alert_settings.mail_to,
+        "command": alert_settings.command,
+    }
+    return [channel for channel, setting in settings_by_channel.items() if setting]
 
 
 def send_alerts(settings: Settings, store: StateStore) -> int:
-    """Send every alert that is due; return how many went out whole."""
+    """Send every alert that is due; return the number of alerts that went out by all channels."""
     delivered_count = 0
     for due_alert in store.schedules.list_due_alerts():
         if not store.schedules.claim_alert(due_alert, CLAIM_SECONDS):
             continue
         channels, is_incomplete = _send_alert(settings, due_alert)
         attempts = max((facts["attempts"] for facts in channels.values()), default=0)
+        retry_seconds: float | None = None
         if is_incomplete and attempts < MAX_ATTEMPTS:
             retry_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
-        else:
-            retry_seconds = None
         store.schedules.record_delivery(due_alert, channels, retry_seconds)
         delivered_count += not is_incomplete
     return delivered_count
 
 
 def _send_alert(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Send what was not sent yet; return how it went, and whether something is left."""
+    """Send an alert by the channels that have not sent it yet; return the results, and whether one failed."""
     redactor = SecretRedactor(settings.directory)
     available_channels = list_channels(settings)
     channels: dict[str, dict[str, Any]] = {}
     is_incomplete = False
     for channel, facts in alert_record.ways.items():
         channels[channel] = dict(facts)
-        if facts.get("sent") or channel not in available_channels:  # a way that the settings have no more
+        if facts.get("sent") or channel not in available_channels:  # the settings may have dropped a channel
             continue
         channels[channel]["attempts"] = facts["attempts"] + 1
         try:
             _CHANNEL_SENDERS[channel](settings, build_alert_document(settings, alert_record, redactor))
-        except Exception as error:  # noqa: BLE001  (a way of telling that fails must not stop the others)
-            reason = redactor.redact_text(
-                str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
-            )
+        except Exception as error:  # noqa: BLE001  (one channel that fails must not stop the others)
+            message = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+            reason = redactor.redact_text(message)
             channels[channel]["error"] = reason
             is_incomplete = True
-            log.warning("the alert about %s could not be told by %s: %s", alert_record.collection, channel, reason)
+            log.warning("the alert about %s could not be sent by %s: %s", alert_record.collection, channel, reason)
         else:
             channels[channel] = {"attempts": channels[channel]["attempts"], "sent": format_current_time()}
     return channels, is_incomplete
 
 
 def build_alert_document(settings: Settings, alert_record: Alert, redactor: SecretRedactor) -> dict[str, Any]:
-    """Return what is told, as JSON: without secrets."""
+    """Return the document of an alert, as JSON without secrets."""
     alert_fields = {
         "id": alert_record.id,
         "site": settings.name,
@@ -110,16 +106,16 @@ def build_alert_document(settings: Settings, alert_record: Alert, redactor: Secr
         **alert_record.details,
         "software": f"Hven {hven.__version__}",
     }
-    redacted: dict[str, Any] = redactor.redact_data(
-        {key: value for key, value in alert_fields.items() if value is not None}
-    )
-    return redacted
+    known_fields = {key: value for key, value in alert_fields.items() if value is not None}
+    redacted_fields: dict[str, Any] = redactor.redact_data(known_fields)
+    return redacted_fields
 
 
 def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> None:
-    """POST it as JSON; any answer of 2xx will do. Redirects are not followed."""
+    """POST an alert as JSON; any 2xx answer is a success. Redirects are not followed."""
     url = settings.resolve_address(settings.alerts.webhook or "")
-    body = json.dumps({"text": _format_subject(alert_document), **alert_document}, ensure_ascii=False).encode()
+    document = {"text": _format_subject(alert_document), **alert_document}
+    body = json.dumps(document, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"Hven/{hven.__version__}"}
     answer = http_client.send_request_once(
         "POST",
@@ -136,12 +132,12 @@ def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> N
 
 
 def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
-    """Send it by SMTP.
+    """Send an alert by SMTP.
 
     Raises
     ------
     UserError
-        A password would go over an open line, or there is no server.
+        A password would be sent without encryption, or the settings name no server.
     """
     alert_settings = settings.alerts
     if not alert_settings.smtp_host or not alert_settings.mail_from:
@@ -153,44 +149,46 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     message["Date"] = formatdate()
     domain = alert_settings.mail_from.partition("@")[2] or None
     message["Message-ID"] = make_msgid(domain=domain)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
-    message.set_content("\n".join(f"{key}: {value}" for key, value in alert_document.items()) + "\n")
-    if alert_settings.smtp_password is None:
-        password = None
-    else:
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office programs do not answer it
+    content_lines = [f"{key}: {value}\n" for key, value in alert_document.items()]
+    message.set_content("".join(content_lines))
+    password: str | None = None
+    if alert_settings.smtp_password is not None:
         password = settings.resolve_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
-        raise UserError("a password is not sent over an open line", remedy='say smtp_tls = "starttls" or "tls"')
+        raise UserError("a password is not sent without encryption", remedy='say smtp_tls = "starttls" or "tls"')
+    host = alert_settings.smtp_host
+    port = alert_settings.smtp_port or DEFAULT_SMTP_PORTS[alert_settings.smtp_tls]
     context = ssl.create_default_context()
-    port = alert_settings.smtp_port or {"tls": 465, "starttls": 587, "none": 25}[alert_settings.smtp_tls]
-    connection = (
-        smtplib.SMTP_SSL(alert_settings.smtp_host, port, timeout=DELIVERY_TIMEOUT_SECONDS, context=context)
-        if alert_settings.smtp_tls == "tls"
-        else smtplib.SMTP(alert_settings.smtp_host, port, timeout=DELIVERY_TIMEOUT_SECONDS)
-    )
+    connection: smtplib.SMTP
+    if alert_settings.smtp_tls == "tls":
+        connection = smtplib.SMTP_SSL(host, port, timeout=DELIVERY_TIMEOUT_SECONDS, context=context)
+    else:
+        connection = smtplib.SMTP(host, port, timeout=DELIVERY_TIMEOUT_SECONDS)
     with connection as server:
         if alert_settings.smtp_tls == "starttls":
             server.starttls(context=context)
         if alert_settings.smtp_user is not None:
             server.login(alert_settings.smtp_user, password or "")
-        refused = server.send_message(message)
-    if refused:
-        raise ServiceError(f"the mail server refuses {', '.join(refused)}")
+        refused_recipients = server.send_message(message)
+    if refused_recipients:
+        raise ServiceError(f"the mail server refuses {', '.join(refused_recipients)}")
 
 
 def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) -> None:
-    """Run the site's program with it as JSON on standard input.
+    """Run the site's program with an alert as JSON on its standard input.
 
-    It is killed with all that came of it after a minute.
+    After a minute the program is killed, with all processes that it started.
     """
+    program = find_program(settings.directory, settings.alerts.command[0])
+    argv = [program, *settings.alerts.command[1:]]
     with tempfile.TemporaryDirectory(prefix="hven-alert-") as temporary_directory:
-        input_path = Path(temporary_directory) / "alert.json"
-        errors = Path(temporary_directory) / "errors"
+        directory = Path(temporary_directory)
+        input_path = directory / "alert.json"
+        output_path = directory / "errors"
         input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")
-        program = find_program(settings.directory, settings.alerts.command[0])
-        argv = [program, *settings.alerts.command[1:]]
-        with errors.open("wb") as output_file:
-            process = start_supervised(argv, Path(temporary_directory), output_file, output_file, stdin=input_path)
+        with output_path.open("wb") as output_file:
+            process = start_supervised(argv, directory, output_file, output_file, stdin=input_path)
             try:
                 exit_code = process.wait(PROGRAM_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -198,13 +196,13 @@ def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) ->
             finally:
                 if process.stdin is not None:
                     with suppress(OSError):
-                        process.stdin.close()  # the warden kills what is left
+                        process.stdin.close()  # its supervisor kills what is left
                 process.wait()
         if exit_code:
-            last_output = " ".join(errors.read_text(encoding="utf-8", errors="replace").split())[
-                -MAX_QUOTED_CHARACTERS:
-            ]
-            raise ServiceError(f"the program ended with code {exit_code}" + (f": {last_output}" if last_output else ""))
+            output_words = output_path.read_text(encoding="utf-8", errors="replace").split()
+            last_output = " ".join(output_words)[-MAX_QUOTED_CHARACTERS:]
+            detail = f": {last_output}" if last_output else ""
+            raise ServiceError(f"the program ended with code {exit_code}{detail}")
 
 
 def _format_subject(alert_document: Mapping[str, Any]) -> str:

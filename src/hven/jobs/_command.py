@@ -1,6 +1,6 @@
-"""A program as a job: arguments built from declared parameters, never by a shell.
+"""Run a program as a job: in a directory of its own, with a clean environment and limits.
 
-A directory of its own, a clean environment, limits.
+Its arguments are built from declared parameters, and no shell is involved.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from hven.jobs._job_types import RunningJob
     from hven.model.params import Param, RequestParams
 
-POLL_INTERVAL_SECONDS = 0.05  # seconds between two looks at a program
-MAX_ARGUMENT_BYTES = 100_000  # bytes of one argument
-MAX_QUOTED_CHARACTERS = 2_000  # characters of its last words that an error tells
+POLL_INTERVAL_SECONDS = 0.05  # between two checks of a program
+MAX_ARGUMENT_BYTES = 100_000
+MAX_QUOTED_CHARACTERS = 2_000  # of the last output of a program, in an error
 PLACEHOLDER_PATTERN = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 PROGRESS_PATTERN = re.compile(rb"^\W*progress\W+([0-9]+(?:\.[0-9]+)?)\s*(%?)", re.IGNORECASE)
 _SIGNAL_EXPLANATIONS = {
@@ -40,7 +40,7 @@ _SIGNAL_EXPLANATIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """A file that the program makes in its directory, served as a result."""
+    """A file that the program writes to its directory, and that becomes a result."""
 
     file: str
     media_type: str
@@ -49,24 +49,24 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramRunner:
-    """A program.
+    """Run jobs by a program.
 
     Attributes
     ----------
     argv
-        The program's path, then its arguments. ``{NAME}`` in one stands for a parameter's value; an argument whose
-        parameter has no value is left out; a tuple of arguments is left out together; an argument of a parameter with
-        several values comes for each.
+        Path of the program, then its arguments. ``{NAME}`` in an argument stands for the value of a parameter. An
+        argument whose parameter has no value is left out; a tuple of arguments is left out as a whole. An argument of a
+        parameter with several values is repeated for each of them.
     params, files
-        Those of the type.
+        Parameters of the job type, and those of them that are files.
     outputs
-        Name of a result -> the file that becomes it. What the program writes to its standard output and error are the
-        results ``stdout`` and ``stderr`` if there is any.
+        Name of a result -> the file that becomes it. Non-empty standard output and error become the results ``stdout``
+        and ``stderr``.
     environment
-        Set beside PATH, LANG, HOME and TMPDIR (the last two are its directory); a value ``$NAME`` is that of this
-        service.
+        Variables in addition to PATH, LANG, HOME and TMPDIR (the last two are its directory). A value ``$NAME`` stands
+        for a variable of this service.
     cpu_limit_seconds, memory_limit_bytes, file_limit_bytes
-        Of processor time, of address space, of any one file: in seconds and bytes; None: no limit.
+        Limits of processor time, of address space, and of the size of each file; None: no limit.
     """
 
     argv: Sequence[str | tuple[str, ...]]
@@ -84,7 +84,7 @@ class ProgramRunner:
         Raises
         ------
         JobFailedError
-            It ended with another code than 0; the message has its last words.
+            The exit code of the program is not 0; the message has its last output.
         ParamError
             A value cannot be an argument.
         """
@@ -92,11 +92,10 @@ class ProgramRunner:
         shutil.rmtree(run_directory, ignore_errors=True)
         try:
             run_directory.mkdir(parents=True)
-            input_paths = {
-                name: _link_input_file(name, path, run_directory)
-                for name, path in running_job.input_files.items()
-                if name in self.files
-            }
+            input_paths: dict[str, str] = {}
+            for name, path in running_job.input_files.items():
+                if name in self.files:
+                    input_paths[name] = _link_input_file(name, path, run_directory)
             arguments = self.build_arguments(running_job.params, input_paths)
             self._run_program(running_job, run_directory, arguments)
         except OSError as error:
@@ -105,35 +104,42 @@ class ProgramRunner:
             shutil.rmtree(run_directory, ignore_errors=True)
 
     def build_arguments(self, params: RequestParams, input_paths: Mapping[str, str]) -> list[str]:
-        """Build the arguments.
+        """Build the arguments of the program.
 
         Parameters
         ----------
+        params
+            Parameters of the job.
         input_paths
-            Name of a parameter -> the file that came for it.
+            Name of a parameter -> path of its file.
 
         Raises
         ------
         ParamError
-            A value would be taken for an option, or cannot be an argument at all.
+            A value would be an option for the program, or cannot be an argument.
         """
         params_by_name = {param.name: param for param in self.params}
         values: dict[str, Sequence[str]] = {name: [path] for name, path in input_paths.items()}
         for name, param in params_by_name.items():
-            given_values = [value for value in params.read_all(name) if value != ""]
-            if name not in values:
-                if param.many:
-                    chosen_values = given_values
-                else:
-                    chosen_values = given_values[-1:]
-                values[name] = chosen_values or ([] if param.default is None else [param.default])
-        built_arguments: list[str] = []
-        for item in self.argv:
-            parts = (item,) if isinstance(item, str) else item
-            value_counts = [len(values[name]) for part in parts for name in PLACEHOLDER_PATTERN.findall(part)]
-            for number in range(max(value_counts, default=1) if all(value_counts) else 0):
-                built_arguments += _fill_placeholders(parts, values, params_by_name, number)
-        return built_arguments
+            if name in values:
+                continue
+            param_values = [value for value in params.read_all(name) if value != ""]
+            if not param.many:
+                param_values = param_values[-1:]
+            if not param_values and param.default is not None:
+                param_values = [param.default]
+            values[name] = param_values
+        arguments: list[str] = []
+        for member in self.argv:
+            parts = (member,) if isinstance(member, str) else member
+            value_counts: list[int] = []
+            for part in parts:
+                value_counts += [len(values[name]) for name in PLACEHOLDER_PATTERN.findall(part)]
+            # without a value of each parameter, the arguments are left out
+            repetitions = max(value_counts, default=1) if all(value_counts) else 0
+            for value_number in range(repetitions):
+                arguments += _fill_placeholders(parts, values, params_by_name, value_number)
+        return arguments
 
     def _run_program(self, running_job: RunningJob, run_directory: Path, arguments: list[str]) -> None:
         limits = {
@@ -141,32 +147,34 @@ class ProgramRunner:
             "RLIMIT_AS": self.memory_limit_bytes,
             "RLIMIT_FSIZE": self.file_limit_bytes,
         }
-        output_paths = {
-            name: running_job.directory / f".{name}-{running_job.job.attempts}" for name in ("stdout", "stderr")
-        }
-        with output_paths["stdout"].open("wb") as out, output_paths["stderr"].open("wb") as err:
+        attempt = running_job.job.attempts
+        output_paths = {name: running_job.directory / f".{name}-{attempt}" for name in ("stdout", "stderr")}
+        with output_paths["stdout"].open("wb") as stdout, output_paths["stderr"].open("wb") as stderr:
             environment = _resolve_environment(self.environment)
-            process = start_supervised(arguments, run_directory, out, err, environment=environment, limits=limits)
-        stream = process.stdin
-        if stream is None:
+            process = start_supervised(arguments, run_directory, stdout, stderr, environment=environment, limits=limits)
+        supervisor_pipe = process.stdin
+        if supervisor_pipe is None:
             raise ServiceError("a program was started without a pipe")
         try:
-            running_job.set_stop_function(lambda: _close_stream(stream))
+            running_job.set_stop_function(lambda: _close_stream(supervisor_pipe))
             exit_code = _wait_for_program(running_job, process, output_paths)
         finally:
-            _close_stream(stream)
+            _close_stream(supervisor_pipe)
             process.wait()
             self._keep_output(running_job, output_paths)
         if running_job.stopped.is_set():
             raise OperationCancelledError("the job was stopped")
         if exit_code:
+            stderr_path = running_job.directory / f"stderr-{attempt}.txt"
             raise JobFailedError(
-                _explain_failure(exit_code, running_job.directory / f"stderr-{running_job.job.attempts}.txt"),
-                remedy="the results stdout and stderr have all that it said",
+                _explain_failure(exit_code, stderr_path), remedy="the results stdout and stderr have all that it said"
             )
+        resolved_directory = run_directory.resolve()
         for name, output in self.outputs.items():
             path = run_directory / output.file
-            if path.is_file() and not path.is_symlink() and run_directory.resolve() in path.resolve().parents:
+            # a link must not make another file of this machine a result
+            is_own_file = path.is_file() and not path.is_symlink() and resolved_directory in path.resolve().parents
+            if is_own_file:
                 running_job.adopt_file_as_result(name, path, media_type=output.media_type, extension=path.suffix)
             elif output.required:
                 raise JobFailedError(
@@ -174,7 +182,7 @@ class ProgramRunner:
                 )
 
     def _keep_output(self, running_job: RunningJob, output_paths: Mapping[str, Path]) -> None:
-        """Keep what it said as results, if it said anything."""
+        """Make the output of the program results, unless it is empty."""
         for name, path in output_paths.items():
             if path.stat().st_size:
                 running_job.adopt_file_as_result(name, path, media_type="text/plain; charset=utf-8", extension=".txt")
@@ -183,7 +191,7 @@ class ProgramRunner:
 
 
 def _link_input_file(name: str, path: Path, run_directory: Path) -> str:
-    """Link, or copy, a file of the request into the program's directory."""
+    """Link or copy a file of the request into the directory of the program."""
     target = run_directory / f"given-{name}"
     try:
         os.link(path, target)
@@ -195,7 +203,7 @@ def _link_input_file(name: str, path: Path, run_directory: Path) -> str:
 def _fill_placeholders(
     parts: Sequence[str], values: Mapping[str, Sequence[str]], params_by_name: Mapping[str, Param], value_number: int
 ) -> list[str]:
-    """Write arguments with the values of their parameters; of one with several, that with this number."""
+    """Fill arguments with the values of their parameters; `value_number` selects one of several values."""
 
     def get_value(placeholder: re.Match[str]) -> str:
         param_values = values[placeholder[1]]
@@ -204,18 +212,16 @@ def _fill_placeholders(
     filled_arguments = []
     for part in parts:
         text = PLACEHOLDER_PATTERN.sub(get_value, part)
-        name = (PLACEHOLDER_PATTERN.findall(part) or [""])[0]
+        names = PLACEHOLDER_PATTERN.findall(part)
+        name = names[0] if names else ""
         if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
             raise ParamError(
                 f"{name} cannot be an argument of a program: it has a NUL byte, or more than "
                 f"{MAX_ARGUMENT_BYTES:,} bytes",
                 name=name,
             )
-        if (
-            part.startswith("{")
-            and text.startswith("-")
-            and not (name in params_by_name and params_by_name[name].type.is_numeric)
-        ):
+        is_number = name in params_by_name and params_by_name[name].type.is_numeric
+        if part.startswith("{") and text.startswith("-") and not is_number:
             remedy = "a name of a file may begin with ./"
             raise ParamError(
                 f"{name}={text!r:.60} begins with '-', and would be taken for an option", name=name, remedy=remedy
@@ -240,7 +246,7 @@ def _resolve_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _wait_for_program(
     running_job: RunningJob, process: subprocess.Popen[bytes], output_paths: Mapping[str, Path]
 ) -> int:
-    """Wait for the end; tell how far it is by its own words."""
+    """Wait until the program ends, and report the progress that it writes."""
     with output_paths["stdout"].open("rb") as file:
         incomplete_line = b""
         while True:
@@ -254,19 +260,19 @@ def _wait_for_program(
 
 
 def _report_progress(running_job: RunningJob, file: BinaryIO, incomplete_line: bytes) -> bytes:
-    """Read the lines that are new; return what has no end yet."""
-    progress_share = None
-    end = (
-        time.monotonic() + 10 * POLL_INTERVAL_SECONDS
-    )  # a program that writes without pause does not hold up the look at its end
+    """Read the new lines of the output, and return the last line if it is incomplete."""
+    progress_share: float | None = None
+    # a program that writes without a pause must not delay the next check of its end
+    end_time = time.monotonic() + 10 * POLL_INTERVAL_SECONDS
     while chunk := file.read(1 << 20):
         *lines, incomplete_line = (incomplete_line + chunk).split(b"\n")
         incomplete_line = incomplete_line[-1000:]
         for line in lines:
             match = PROGRESS_PATTERN.match(line[:200])
             if match is not None:
-                progress_share = float(match[1]) / (100 if match[2] else 1)
-        if time.monotonic() > end:
+                divisor = 100 if match[2] else 1
+                progress_share = float(match[1]) / divisor
+        if time.monotonic() > end_time:
             break
     if progress_share is not None and 0 <= progress_share <= 1:
         running_job.report_progress(share=progress_share)
@@ -274,24 +280,26 @@ def _report_progress(running_job: RunningJob, file: BinaryIO, incomplete_line: b
 
 
 def _explain_failure(exit_code: int, stderr_path: Path) -> str:
-    last_output = ""
-    if stderr_path.is_file():
-        with stderr_path.open("rb") as file:
-            file.seek(max(0, stderr_path.stat().st_size - 2 * MAX_QUOTED_CHARACTERS))
-            lines = deque(file.read().decode("utf-8", "replace").splitlines(), maxlen=20)
-        last_output = "\n".join(line for line in lines if line.strip())[-MAX_QUOTED_CHARACTERS:]
+    message = f"the program ended with exit code {exit_code}"
     if exit_code > 128:
-        number = exit_code - 128
-        ending_text = f"was ended by signal {number}" + (
-            f": {_SIGNAL_EXPLANATIONS[number]}" if number in _SIGNAL_EXPLANATIONS else ""
-        )
-    else:
-        ending_text = f"ended with exit code {exit_code}"
-    return f"the program {ending_text}" + (f"; it said: {last_output}" if last_output else "")
+        signal_number = exit_code - 128
+        message = f"the program was ended by signal {signal_number}"
+        if signal_number in _SIGNAL_EXPLANATIONS:
+            message += f": {_SIGNAL_EXPLANATIONS[signal_number]}"
+    if not stderr_path.is_file():
+        return message
+    with stderr_path.open("rb") as file:
+        file.seek(max(0, stderr_path.stat().st_size - 2 * MAX_QUOTED_CHARACTERS))
+        text = file.read().decode("utf-8", "replace")
+    last_lines = deque(text.splitlines(), maxlen=20)
+    last_output = "\n".join(line for line in last_lines if line.strip())[-MAX_QUOTED_CHARACTERS:]
+    if last_output:
+        message += f"; it said: {last_output}"
+    return message
 
 
 def _close_stream(stream: object) -> None:
     try:
         stream.close()  # type: ignore[attr-defined]
-    except OSError:  # the warden is gone already
+    except OSError:  # the program's supervisor has ended already
         return

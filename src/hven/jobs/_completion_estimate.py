@@ -1,6 +1,6 @@
-"""When a job will probably be done: from how far it is, or from how long jobs like it took.
+"""Estimate when a job will be done, from its progress or from the durations of similar jobs.
 
-Silent where that would be a guess.
+There is no estimate where it would be a guess.
 """
 
 from __future__ import annotations
@@ -16,24 +16,19 @@ if TYPE_CHECKING:
 
     from hven.site.store import CompletedJob, JobRecord, JobStore
 
-MAX_PAST_JOBS = 50  # jobs of an asker that are looked at
-MAX_QUEUES = 8  # more askers than that before it: nobody can tell
-MIN_PROGRESS_SHARE, MIN_ELAPSED_SECONDS = (
-    0.02,
-    1.0,
-)  # of the work and of seconds: less than that says nothing about the rest
-# durations that differ by more than this factor, and by more than these seconds, are of jobs that are not alike
+MAX_PAST_JOBS = 50  # of one client
+MAX_QUEUES = 8  # with more queues before a job, there is no estimate
+# below this share of the work, or this time, the progress says nothing about the rest
+MIN_PROGRESS_SHARE, MIN_ELAPSED_SECONDS = 0.02, 1.0
+# jobs are not similar if their durations differ by more than this factor, and by more than this time
 MAX_DURATION_RATIO, MAX_DURATION_SPREAD_SECONDS = 4.0, 2.0
-IGNORED_PARAMETERS = ("RUNID", "RESPONSEFORMAT", "FORMAT")  # what does not make jobs unlike
+IGNORED_PARAMETERS = ("RUNID", "RESPONSEFORMAT", "FORMAT")  # similar jobs may differ in these
 _NUMBER_PATTERN = re.compile(r"(?:(?<=[(,=<>\s])[+-])?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionEstimate:
-    """What is to be expected of a job: its place in the queue (1 = next), when it will be done, what to do.
-
-    None: nothing to say.
-    """
+    """The place of a job in the queue (1 = next), the time at which it will be done, and a note; None: unknown."""
 
     place: int | None = None
     quote: str | None = None
@@ -43,50 +38,45 @@ class CompletionEstimate:
 def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) -> CompletionEstimate:
     """Estimate when a job will be done.
 
-    A job that runs and knows its share of the work goes on as fast as so far. Otherwise it takes as long as the asker's
-    jobs took that differ from it in numbers alone, if those agree; one that waits does so for the jobs before it, which
-    take as long as their askers' did. What has no such past, or should be done already, has no quote.
+    A running job that reports its share of the work is expected to continue at the same speed. Another job is expected
+    to take as long as the client's past jobs that differ from it only in numbers, if these agree. A waiting job also
+    waits for the jobs before it, which are expected to take as long as past jobs of their clients. There is no estimate
+    without such past jobs, or for a job that should be done already.
     """
     if job.phase == "EXECUTING":
-        quote = _format_quote(_estimate_running_end(job, jobs, current_time), current_time)
-        return CompletionEstimate(quote=quote)
+        running_end = _estimate_running_end(job, jobs, current_time)
+        return CompletionEstimate(quote=_format_quote(running_end, current_time))
     if job.phase not in {"PENDING", "QUEUED"}:
         return CompletionEstimate()
     jobs_ahead = jobs.count_jobs_ahead(job)
+    queue_position: int | None = None
     if job.phase == "QUEUED":
         queue_position = 1 + sum(jobs_ahead.values())
-    else:
-        queue_position = None
     completed_jobs = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
     own_seconds = _estimate_duration(job, completed_jobs)
     running_jobs = jobs.count_running()
     if own_seconds is None:
-        wait_seconds = None
-    else:
-        wait_seconds = _estimate_wait_seconds(job, jobs, jobs_ahead, running_jobs, completed_jobs)
-    if own_seconds is None or wait_seconds is None:
         return CompletionEstimate(place=queue_position)
-    return CompletionEstimate(
-        place=queue_position,
-        quote=_format_quote(current_time + timedelta(seconds=wait_seconds + own_seconds), current_time),
-    )
+    wait_seconds = _estimate_wait_seconds(job, jobs, jobs_ahead, running_jobs, completed_jobs)
+    if wait_seconds is None:
+        return CompletionEstimate(place=queue_position)
+    end_time = current_time + timedelta(seconds=wait_seconds + own_seconds)
+    return CompletionEstimate(place=queue_position, quote=_format_quote(end_time, current_time))
 
 
 def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime) -> datetime | None:
     if job.started is None:
         return None
     start_time = datetime.fromisoformat(job.started)
-    elapsed = (current_time - start_time).total_seconds()
+    elapsed_seconds = (current_time - start_time).total_seconds()
     progress_share = job.progress.get("share")
-    if (
-        isinstance(progress_share, float | int)
-        and progress_share >= MIN_PROGRESS_SHARE
-        and elapsed >= MIN_ELAPSED_SECONDS
-    ):
-        seconds = elapsed * (1 - progress_share) / progress_share
-        return current_time + timedelta(seconds=seconds)
-    completed = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
-    own_seconds = _estimate_duration(job, completed)
+    if not isinstance(progress_share, float | int):
+        progress_share = 0.0
+    if progress_share >= MIN_PROGRESS_SHARE and elapsed_seconds >= MIN_ELAPSED_SECONDS:
+        remaining_seconds = elapsed_seconds * (1 - progress_share) / progress_share
+        return current_time + timedelta(seconds=remaining_seconds)
+    completed_jobs = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
+    own_seconds = _estimate_duration(job, completed_jobs)
     if own_seconds is None:
         return None
     return start_time + timedelta(seconds=own_seconds)
@@ -99,58 +89,57 @@ def _estimate_wait_seconds(
     running_jobs: dict[str, int],
     completed_jobs: Sequence[CompletedJob],
 ) -> float | None:
-    """Estimate the seconds until a job is begun.
+    """Estimate the time until a job starts.
 
-    With as many workers as there are jobs running, those being half done.
+    The estimate assumes one worker for each running job, and that the running jobs are half done.
     """
     queues = {*jobs_ahead, *running_jobs}
     if len(queues) > MAX_QUEUES:
         return None
-    total = 0.0
+    total_seconds = 0.0
     for queue in queues:
-        if queue == job.queue:
-            similar_jobs = completed_jobs
-        else:
-            similar_jobs = jobs.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
-        if not similar_jobs:
+        past_jobs = completed_jobs
+        if queue != job.queue:
+            past_jobs = jobs.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
+        if not past_jobs:
             return None
-        total += statistics.median(_compute_duration(completed_job) for completed_job in similar_jobs) * (
-            jobs_ahead.get(queue, 0) + running_jobs.get(queue, 0) / 2
-        )
-    return total / max(1, sum(running_jobs.values()))
+        median_seconds = statistics.median(_compute_duration(past_job) for past_job in past_jobs)
+        remaining_jobs = jobs_ahead.get(queue, 0) + running_jobs.get(queue, 0) / 2
+        total_seconds += median_seconds * remaining_jobs
+    return total_seconds / max(1, sum(running_jobs.values()))
 
 
 def _estimate_duration(job: JobRecord, completed_jobs: Sequence[CompletedJob]) -> float | None:
     own_shape = _normalize_parameters(job.parameters)
-    similar_durations = [
-        _compute_duration(completed_job)
+    similar_jobs = [
+        completed_job
         for completed_job in completed_jobs
         if _normalize_parameters(completed_job.parameters) == own_shape
     ]
-    if not similar_durations or (
-        max(similar_durations) > MAX_DURATION_RATIO * min(similar_durations)
-        and max(similar_durations) - min(similar_durations) > MAX_DURATION_SPREAD_SECONDS
-    ):
+    durations = [_compute_duration(similar_job) for similar_job in similar_jobs]
+    if not durations:
         return None
-    seconds = statistics.median(similar_durations)
+    shortest, longest = min(durations), max(durations)
+    if longest > MAX_DURATION_RATIO * shortest and longest - shortest > MAX_DURATION_SPREAD_SECONDS:
+        return None
+    seconds = statistics.median(durations)
     if job.duration:
         return min(seconds, job.duration)
     return seconds
 
 
 def _normalize_parameters(parameters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the parameters with all numbers replaced, so that similar jobs have the same."""
+    relevant_parameters = [(name.upper(), value) for name, value in parameters]
     return sorted(
-        (name.upper(), _NUMBER_PATTERN.sub("0", value))
-        for name, value in parameters
-        if name.upper() not in IGNORED_PARAMETERS
+        (name, _NUMBER_PATTERN.sub("0", value)) for name, value in relevant_parameters if name not in IGNORED_PARAMETERS
     )
 
 
 def _compute_duration(completed_job: CompletedJob) -> float:
-    return max(
-        0.0,
-        (datetime.fromisoformat(completed_job.ended) - datetime.fromisoformat(completed_job.started)).total_seconds(),
-    )
+    start_time = datetime.fromisoformat(completed_job.started)
+    end_time = datetime.fromisoformat(completed_job.ended)
+    return max(0.0, (end_time - start_time).total_seconds())
 
 
 def _format_quote(end_time: datetime | None, current_time: datetime) -> str | None:

@@ -1,4 +1,4 @@
-"""A process that looks and acts in one thread, so that it may fork: the keeper of the jobs, the scheduler."""
+"""A process with one thread, so that it may fork: the supervisor of jobs, and the scheduler."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class ForkingProcess:
-    """What such processes do alike.
+    """The common parts of such processes.
 
-    They end when they are told to or their parent has gone, and no fork has their connections.
+    They end when they are told to, or when their parent is gone. No fork has their connections.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     parent
-        Id of a process whose end is ours too; None: there is none.
+        Id of a process; this process ends when it ends; None: there is none.
     """
 
     def __init__(self, settings: Settings, parent: int | None) -> None:
@@ -41,26 +41,28 @@ class ForkingProcess:
     def _set_up_process(self, name: str) -> None:
         """Name this process, and let SIGTERM and SIGINT end it."""
         child_processes.set_process_name(name)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._request_stop)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, self._request_stop)
 
     def _request_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
     def _should_continue(self) -> bool:
         child_processes.send_heartbeat()
-        return not self._stopping and (self._parent is None or os.getppid() == self._parent)
+        has_parent = self._parent is None or os.getppid() == self._parent
+        return has_parent and not self._stopping
 
     def _apply_changed_settings(self) -> bool:
-        """Apply what changed in hven.toml; servers tell what cannot be."""
-        changed = self._reloadable_settings.reload_if_changed()
-        if changed:
+        """Apply the changes in hven.toml, and return whether there were any; servers report what needs a restart."""
+        has_changed = self._reloadable_settings.reload_if_changed()
+        if has_changed:
             self._settings = self._reloadable_settings.current
-        return changed
+        return has_changed
 
     def _get_store(self) -> StateStore:
         if self._store is None:
-            self._store = StateStore(self._settings.var_directory, self._settings.store).mark_state_required()
+            store = StateStore(self._settings.var_directory, self._settings.store)
+            self._store = store.mark_state_required()
         return self._store
 
     def _close_store(self) -> None:
@@ -69,6 +71,6 @@ class ForkingProcess:
             self._store = None
 
     def _fork_child(self, run_child: Callable[[int], object], description: str, log: logging.Logger) -> int:
-        """Run something in a fork; see `child_processes.fork_process`."""
+        """Run a function in a fork; see `child_processes.fork_process`."""
         self._close_store()
         return child_processes.fork_process(run_child, description, log)

@@ -1,4 +1,4 @@
-"""Type: what a kind of job is. Work: a job that runs, as its type's function sees it."""
+"""The definition of a job type, and a running job as the function of its type sees it."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ if TYPE_CHECKING:
     from hven.site.store import JobRecord
 
 
-# in a job's progress: who saw the tables of its results (`hven.site.auth.compute_access_rule_digests`)
+# in the progress of a job: the access rules of the tables of its results
+# (`hven.site.auth.compute_access_rule_digests`)
 ACCESS_RULES_KEY = "rules"
-INPUT_FILES_DIRECTORY = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
+INPUT_FILES_DIRECTORY = "given"  # in the directory of a job: the files of its request, by their percent-encoded names
 
 
 class JobFailedError(UserError):
-    """The work went wrong, and what it wrote until then tells why: its results stay."""
+    """The work failed, and its results stay, because they tell why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuota:
-    """What jobs of one type may use; None: no more bounds than those of all jobs.
+    """The limits of the jobs of one type; None: only the limits of all jobs.
 
     Attributes
     ----------
     running_limit
-        How many run at once, in the whole site.
+        Largest number of jobs that run at the same time, in the whole site.
     waiting_limit
-        How many of one asker wait and run; further ones are HELD.
+        Largest number of jobs of one client that wait and run; further ones are HELD.
     duration_limit_seconds
-        Time limit of a job that asks for none; also the most that one may ask for.
+        Default and largest time limit of a job.
     """
 
     running_limit: int | None = None
@@ -57,32 +58,32 @@ class JobQuota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDefinition:
-    """A kind of job.
+    """The definition of a job type.
 
     Attributes
     ----------
     name
-        As its module's, or its file's (``jobs/NAME.yaml`` of the site).
+        Name of its module, or of its file (``jobs/NAME.yaml`` of the site).
     title, description
-        For people.
+        Texts for people.
     params
-        What it understands; others are kept, and shown as they came.
+        Its parameters; others are stored, and shown as they came.
     files
-        Names of parameters whose value is a file that comes with the request, by the name of its part.
+        Names of parameters whose value is a file of the request, in the part with the same name.
     run
-        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through
-        `RunningJob.write_result` or `RunningJob.adopt_file_as_result`. A function, a `hven.jobs._command.ProgramRunner`
-        or a `hven.jobs._remote_jobs.RemoteJobRunner`.
+        Does the work: returns when it is done, and raises an error if it fails. It writes all its files by
+        `RunningJob.write_result` or `RunningJob.adopt_file_as_result`. It is a function, a
+        `hven.jobs._command.ProgramRunner` or a `hven.jobs._remote_jobs.RemoteJobRunner`.
     check
-        Looks at what is asked for before the job may run; raises `ParamError`.
+        Checks the parameters and the names of the files before a job may run; raises `ParamError`.
     on_drop
-        Called when a job that does not run is aborted or destroyed (True).
+        Called when a job that does not run is aborted (false) or destroyed (true).
     quota
-        What its jobs may use.
+        Limits of its jobs.
     access
-        ``public``, or ``private``: for those who are logged in.
+        ``public``, or ``private``: for users who are logged in.
     is_served
-        True if ``/jobs/NAME`` is its list of jobs; False for a type that another face serves, or none.
+        True if ``/jobs/NAME`` is its list of jobs; false if another service has that list, or none.
     """
 
     name: str
@@ -99,23 +100,23 @@ class JobDefinition:
 
 
 def list_input_files(files_directory: Path) -> dict[str, Path]:
-    """Return the files that came with a job, by the name of their part."""
+    """Return the files of a job's request, by the name of their part."""
     if files_directory.is_dir():
         return {unquote(path.name): path for path in files_directory.iterdir()}
     return {}
 
 
 class RunningJob:
-    """A running job. Its type's function reads what was asked for, writes results, and says how far it is.
+    """A running job: the function of its type reads its parameters, writes results, and reports progress.
 
     Attributes
     ----------
     site, policies
-        What data there are, and who may see them.
+        The site, and its access policies.
     job
-        As it was when it was begun.
+        The job as it was when it was claimed.
     stopped
-        Set when nobody wants it any more.
+        Set when the work must end.
     """
 
     def __init__(self, site: Site, job: JobRecord, directory: Path, policies: Sequence[AccessPolicy]) -> None:
@@ -124,9 +125,8 @@ class RunningJob:
         self.policies = policies
         self.directory = directory
         self.stopped = threading.Event()
-        self.stop_reason = (
-            ""  # it was stopped: gone (aborted, destroyed, taken over), time, stop (it will be run again)
-        )
+        # why it was stopped: gone (aborted, destroyed, claimed by another worker), time, stop (it will run again)
+        self.stop_reason = ""
         self.results: list[dict[str, Any]] = []
         self.progress: dict[str, Any] = dict(job.progress)
         self._rights: frozenset[str] = frozenset()
@@ -137,19 +137,19 @@ class RunningJob:
 
     @property
     def params(self) -> RequestParams:
-        """What was asked for."""
+        """The parameters of the job."""
         return collect_params(self.job.parameters)
 
     @property
     def principal(self) -> Principal:
-        """Who asked: what they may see is decided when the job runs.
+        """The owner of the job, with the rights that they have while the job runs.
 
-        The job relies from now on on all the rights that they have.
+        From now on, a reader of the job needs all these rights.
 
         Raises
         ------
         ForbiddenError
-            The invitation by which they came has ended.
+            The invitation of the owner has ended.
         """
         store = self.site.store
         settings = self.site.settings
@@ -161,50 +161,42 @@ class RunningJob:
 
     @property
     def required_rights(self) -> list[str]:
-        """What must be had by whoever reads the job: see `hven.site.auth.find_missing_rights`."""
+        """The rights that a reader of the job needs: see `hven.site.auth.find_missing_rights`."""
         non_rights = {right for right in self.job.groups if right.startswith(recorded_rights.NON_RIGHT_PREFIXES)}
         return sorted(non_rights if self._public else non_rights | self._rights)
 
     def record_tables(self, table_names: Iterable[str]) -> None:
-        """Say which tables the results have rows or files of: when one is closed later, so are the results.
+        """Record the tables whose rows or files are in the results: if one is closed later, so are the results.
 
         Parameters
         ----------
         table_names
             Qualified names.
         """
+        tables = self.site.get_published_state().tables_by_name
         recorded_rules = self.progress.get(ACCESS_RULES_KEY, {})
-        access_rule_digests = recorded_rights.compute_access_rule_digests(
-            table_names, self.site.get_published_state().tables_by_name
-        )
-        self.report_progress(
-            **{
-                ACCESS_RULES_KEY: {
-                    **recorded_rules,
-                    **access_rule_digests,
-                }
-            }
-        )
+        new_rules = recorded_rights.compute_access_rule_digests(table_names, tables)
+        self.report_progress(**{ACCESS_RULES_KEY: {**recorded_rules, **new_rules}})
 
     def mark_public(self) -> None:
-        """Say that the job has nothing but what everybody may see.
+        """Record that the results have nothing but what everybody may see.
 
-        It relies on no rights, and stays its owner's whatever they lose.
+        The job then needs no rights, and stays readable for its owner whatever rights they lose.
         """
         self._public = True
 
     @property
     def input_files(self) -> dict[str, Path]:
-        """What came with the request, by the name of its part."""
+        """The files of the request, by the name of their part."""
         return list_input_files(self.directory / INPUT_FILES_DIRECTORY)
 
     @property
     def progress_monitor(self) -> ProgressMonitor:
-        """What long work in one call is given: to say how far it is, and whether somebody wants it still."""
+        """A monitor for a long call, which reports progress to it and asks it whether to stop."""
         return ProgressMonitor(lambda share: self.report_progress(share=round(share, 4)), self.stopped.is_set)
 
     def report_progress(self, **facts: Any) -> None:
-        """Report how far it is; the next beat tells it.
+        """Report progress; the next heartbeat stores it.
 
         Parameters
         ----------
@@ -214,7 +206,7 @@ class RunningJob:
         self.progress = {**self.progress, **facts}
 
     def save_progress(self, **facts: Any) -> None:
-        """Report something that must not be forgotten when this process dies: it is in the store when this returns.
+        """Store facts at once, so that they survive the end of this process.
 
         Parameters
         ----------
@@ -224,24 +216,24 @@ class RunningJob:
         Raises
         ------
         OperationCancelledError
-            The job is not this worker's any more.
+            The job does not belong to this worker any more.
         """
         self.report_progress(**facts)
         if self.site.store.jobs.record_heartbeat(self.job, self.progress) is None:
             raise OperationCancelledError("the job was stopped")
 
     def set_stop_function(self, stop_work: Callable[[], None]) -> None:
-        """Register what stops the work that begins now, from another thread.
+        """Register the function that stops the present work, from another thread.
 
         Parameters
         ----------
         stop_work
-            May be called twice.
+            The function; it may be called twice.
 
         Raises
         ------
         OperationCancelledError
-            It is to stop at once.
+            The job is stopped already.
         """
         with self._lock:
             self._stop_work = stop_work
@@ -255,7 +247,7 @@ class RunningJob:
         Parameters
         ----------
         reason
-            The reason, in a word.
+            The reason, one of those of `stop_reason`.
         """
         with self._lock:
             self.stop_reason = self.stop_reason or reason
@@ -265,39 +257,40 @@ class RunningJob:
             stop_function()
 
     def add_final_action(self, action: Callable[[], None]) -> None:
-        """Register what is to be done when the job's end is in the store, and not before.
+        """Register an action that runs after the end of the job is stored.
 
-        Until then another worker may have to go on with it.
+        Until then, another worker may have to continue with the job.
 
         Parameters
         ----------
         action
-            Called without arguments.
+            A function without arguments.
         """
         self._final_actions.append(action)
 
     def run_final_actions(self) -> None:
-        """Run what was to be done afterwards."""
+        """Run the registered actions."""
         while self._final_actions:
-            self._final_actions.pop(0)()
+            action = self._final_actions.pop(0)
+            action()
 
     @contextmanager
     def write_result(self, result_name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
-        """Write a result; it exists, whole and on the disk, when the block has ended, or not at all.
+        """Open a result for writing; after the block it is complete and durable, or it does not exist.
 
         Parameters
         ----------
         result_name
             Id of the result.
         media_type
-            Of its content.
+            Media type of the file.
         extension
-            Of its file, with the dot.
+            Extension of the file, with the dot.
 
         Yields
         ------
         file
-            Open for writing.
+            The open file.
         """
         create_job_directory(self.directory, self.directory.parent.parent)
         path = self.directory / f"{result_name}-{self.job.attempts}{extension}"
@@ -318,18 +311,18 @@ class RunningJob:
     def adopt_file_as_result(
         self, result_name: str, source_path: Path, *, media_type: str, extension: str = ""
     ) -> None:
-        """Make a file that is there already a result: it is moved, and durable.
+        """Move an existing file to the results, and make it durable.
 
         Parameters
         ----------
         result_name
             Id of the result.
         source_path
-            The file, no symbolic link.
+            Path of the file, which must not be a symbolic link.
         media_type
-            Of its content.
+            Media type of the file.
         extension
-            Of its file, with the dot.
+            Extension of the file, with the dot.
         """
         path = self.directory / f"{result_name}-{self.job.attempts}{extension}"
         handle = os.open(source_path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -343,11 +336,11 @@ class RunningJob:
         self.results.append({"id": result_name, "file": path.name, "media_type": media_type, "bytes": size})
 
     def discard_results(self) -> None:
-        """Remove what this attempt wrote; another one's files stay."""
+        """Delete the files of this attempt; the files of other attempts stay."""
         self.results.clear()
         for path in self.directory.glob(f"*-{self.job.attempts}.*"):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty, or gone
+        with suppress(OSError):  # the directory is not empty, or gone
             self.directory.rmdir()
 
 
@@ -360,9 +353,6 @@ def _sync_directory(directory: Path) -> None:
 
 
 def create_job_directory(directory: Path, root: Path) -> None:
-    """Create a directory of a job below the site's `root`, but not `root` itself.
-
-    It may have been renamed or unmounted.
-    """
+    """Create a directory of a job below the site's `root`, but not `root` itself, which may be unmounted or renamed."""
     (root / "jobs").mkdir(exist_ok=True, mode=0o700)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

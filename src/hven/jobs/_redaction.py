@@ -1,6 +1,6 @@
-"""Hiding secrets in words that people are shown or sent.
+"""Redact secrets in messages that people read or receive.
 
-Their values by whatever way they came in, passwords and keys in addresses.
+These are the values of secrets, wherever they came from, and passwords and keys in addresses.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REDACTED_TEXT = "***"
-MIN_SECRET_CHARACTERS = 4  # characters: what is shorter would be hidden in every other word
-MAX_MESSAGE_CHARACTERS = 2000  # characters of a message
+MIN_SECRET_CHARACTERS = 4  # a shorter secret would be found in every other word
+MAX_MESSAGE_CHARACTERS = 2000  # longer messages are cut
 _VARIABLE_PATTERN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _SECRET_NAME_PATTERN = re.compile(
     r"pass|secret|token|credential|dsn|api_?key|private_?key|access_?key|_url$|_uri$", re.IGNORECASE
@@ -35,15 +35,17 @@ _AUTHORIZATION_PATTERN = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"
 
 
 class SecretRedactor:
-    """Knows the secrets of a site as they are now; makes words without them.
+    """Redact the secrets of a site as they are now.
 
     Parameters
     ----------
     directory
-        The site's: ``secrets.toml`` is there, and the ``$NAME`` in its descriptors and settings say which variables are
-        secrets.
+        Directory of the site, with ``secrets.toml``. Each ``$NAME`` in its settings and descriptors means that the
+        variable is a secret.
+    environment
+        Environment variables; None: those of this process.
     descriptor_files
-        Their files, if they are known: else they are looked for among whatever lies beside them.
+        Files of the descriptors, if they are known; otherwise all YAML files of the collections are searched.
     """
 
     def __init__(
@@ -53,78 +55,84 @@ class SecretRedactor:
         *,
         descriptor_files: Iterable[Path] | None = None,
     ) -> None:
-        environment = os.environ if environment is None else environment
-        variable_names = _find_variable_names(
-            directory, directory.glob("collections/**/*.y*ml") if descriptor_files is None else descriptor_files
-        )
-        values = [
-            value for name, value in environment.items() if name in variable_names or _SECRET_NAME_PATTERN.search(name)
-        ]
-        values += _read_secrets_file(directory)
-        secret_forms = {word for value in values for word in _list_secret_forms(value)}
-        longest = sorted((word for word in secret_forms if len(word) >= MIN_SECRET_CHARACTERS), key=len, reverse=True)
-        self._secret_pattern = re.compile("|".join(map(re.escape, longest))) if longest else None
+        if environment is None:
+            environment = os.environ
+        if descriptor_files is None:
+            descriptor_files = directory.glob("collections/**/*.y*ml")
+        variable_names = _find_variable_names(directory, descriptor_files)
+        secrets = _read_secrets_file(directory)
+        for name, value in environment.items():
+            if name in variable_names or _SECRET_NAME_PATTERN.search(name):
+                secrets.append(value)
+        secret_forms: set[str] = set()
+        for secret in secrets:
+            secret_forms.update(form for form in _list_secret_forms(secret) if len(form) >= MIN_SECRET_CHARACTERS)
+        self._secret_pattern: re.Pattern[str] | None = None
+        if secret_forms:
+            longest_first = sorted(secret_forms, key=len, reverse=True)
+            self._secret_pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def redact_text(self, text: str) -> str:
-        """Redact a text: without secrets, at most 2,000 characters long."""
+        """Return a text without secrets, of at most 2,000 characters."""
         if self._secret_pattern is not None:
             text = self._secret_pattern.sub(REDACTED_TEXT, text)
         text = _URL_PASSWORD_PATTERN.sub(rf"\1:{REDACTED_TEXT}@", text)
-        text = _AUTHORIZATION_PATTERN.sub(
-            rf"\1 {REDACTED_TEXT}",
-            _SECRET_ASSIGNMENT_PATTERN.sub(
-                rf"\1{REDACTED_TEXT}", _SECRET_PARAMETER_PATTERN.sub(rf"\1{REDACTED_TEXT}", text)
-            ),
-        )
+        text = _SECRET_PARAMETER_PATTERN.sub(rf"\1{REDACTED_TEXT}", text)
+        text = _SECRET_ASSIGNMENT_PATTERN.sub(rf"\1{REDACTED_TEXT}", text)
+        text = _AUTHORIZATION_PATTERN.sub(rf"\1 {REDACTED_TEXT}", text)
         if len(text) <= MAX_MESSAGE_CHARACTERS:
             return text
         return text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
     def redact_data(self, value: Any) -> Any:
-        """Redact JSON-like data: without secrets in their texts."""
+        """Return JSON-like data without secrets in its texts."""
         if isinstance(value, str):
             return self.redact_text(value)
         if isinstance(value, dict):
-            return {key: self.redact_data(item) for key, item in value.items()}
+            return {key: self.redact_data(member) for key, member in value.items()}
         if isinstance(value, list | tuple):
-            return [self.redact_data(item) for item in value]
+            return [self.redact_data(member) for member in value]
         return value
 
 
 def _list_secret_forms(value: str) -> Iterable[str]:
-    """Return a secret in the forms in which it may turn up: whole, its lines, encoded.
-
-    Of an address the password and the query.
-    """
+    """Yield the forms in which a secret may appear: whole, its lines, encoded; for an address, its secret parts."""
     candidates = [value, value.strip(), *value.splitlines()]
     if "://" in value:
         try:
             parts = urlsplit(value)
             password = parts.password
         except ValueError:
-            password, parts = None, None
-        candidates += [password] if password else []
+            parts = None
+        else:
+            candidates.append(password or "")
         if parts is not None:
-            # a webhook's key is part of its path
-            candidates += [parts.query, parts.path if len(parts.path) > 12 else ""]
+            candidates.append(parts.query)
+            # the key of a webhook is part of its path
+            candidates.append(parts.path if len(parts.path) > 12 else "")
     for candidate in candidates:
-        yield from (candidate, quote(candidate, safe=""), quote(candidate), quote_plus(candidate), unquote(candidate))
+        yield candidate
+        yield quote(candidate, safe="")
+        yield quote(candidate)
+        yield quote_plus(candidate)
+        yield unquote(candidate)
 
 
 def _read_secrets_file(directory: Path) -> list[str]:
     try:
         values = tomllib.loads((directory / SECRETS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # without it there are none; one that cannot be read gave nobody a secret
+    except (OSError, ValueError):  # without a readable file there are no secrets of it
         return []
     return [value for value in values.values() if isinstance(value, str)]
 
 
 def _find_variable_names(directory: Path, descriptor_files: Iterable[Path]) -> set[str]:
-    """Find the names of secrets: ``$NAME`` in settings and descriptors."""
+    """Return the names of variables that are secrets: each ``$NAME`` in settings and descriptors."""
     variable_names: set[str] = set()
     for path in (directory / "hven.toml", *descriptor_files, *directory.glob("jobs/*.y*ml")):
         try:
-            variable_names.update(_VARIABLE_PATTERN.findall(path.read_text(encoding="utf-8", errors="replace")))
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
+        variable_names.update(_VARIABLE_PATTERN.findall(text))
     return variable_names

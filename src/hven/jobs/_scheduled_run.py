@@ -1,4 +1,4 @@
-"""One run of a schedule, in a process of its own: takes it, follows the source, writes down how it ended."""
+"""Run a schedule once, in a process of its own: claim it, synchronise the collection, and record how the run ended."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.schedule")
 
-PARENT_POLL_SECONDS = 0.5  # seconds between two looks whether the scheduler lives
-RUN_LEASE_SECONDS = 60.0  # seconds after which a run that nobody sees any more counts as dead
+PARENT_POLL_SECONDS = 0.5  # between two checks that the scheduler lives
+RUN_LEASE_SECONDS = 60.0  # after this time without a sign of life, a run counts as dead
 
 
 class RunStoppedError(BaseException):
-    """The run is to end: it is no error, and nothing on its way may take it for one."""
+    """The run must end. This is no `Exception`, so that no code on the way handles it as an error."""
 
 
 class _StopSignalHandler:
-    """Raises `RunStoppedError` in the main thread when the process is told to end while a run is in it.
+    """Raise `RunStoppedError` in the main thread if the process is told to end during a run.
 
-    Not while its end is written down.
+    It does not interrupt the recording of the end.
     """
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class _StopSignalHandler:
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         self.stop_requested = True
         if self.is_running:
-            self.is_running = False  # once is enough: what is tidied up then is not broken off
+            self.is_running = False  # once is enough: a second signal must not interrupt the clean-up
             raise RunStoppedError
 
 
 def build_run_lease_name(collection: str) -> str:
-    """Name the lease that a run holds as long as it lives."""
+    """Return the name of the lease that a run holds as long as it lives."""
     return f"schedule {collection}"
 
 
@@ -74,21 +74,26 @@ def run_schedule(
     synchronize: Callable[[Site, str], str | None] | None = None,
     lease_seconds: float = RUN_LEASE_SECONDS,
 ) -> None:
-    """Run a collection's schedule once, if it is due and nobody else does; the main thread of a process of its own.
+    """Run the schedule of a collection once, if it is due and nobody else runs it; in the main thread of a process.
 
     Parameters
     ----------
+    settings
+        Settings of the site.
+    collection
+        Name of the collection.
     parent_pid
         Id of the scheduler; when it is gone, the run ends as if it were told to.
     synchronize
-        What follows the source, and gives a line about it; None: `hven.ingest.sync`.
+        A function that follows a source, and returns a line about it; None: `hven.ingest.sync`.
     lease_seconds
-        Seconds after which other machines take this run for dead.
+        Time without a sign of life after which other machines count this run as dead.
     """
     stop_handler = _StopSignalHandler()
     signal.signal(signal.SIGTERM, stop_handler)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the scheduler says when to go
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the scheduler ends the runs
     threading.Thread(target=_end_with_parent, args=(parent_pid,), name="parent", daemon=True).start()
+    own_holder = get_process_holder()
     store = StateStore(settings.var_directory, settings.store)
     try:
         with store.leases.hold_lease(
@@ -96,19 +101,17 @@ def run_schedule(
             duration_seconds=lease_seconds,
             description=f"the scheduled sync of {collection}",
         ):
+            is_held = collection in store.list_held_collections()
             before, claimed_schedule = store.schedules.update_schedule(
-                collection, partial(_claim_schedule, is_held=collection in store.list_held_collections())
+                collection, partial(_claim_schedule, is_held=is_held)
             )
-            if before is None or claimed_schedule is None or claimed_schedule.holder != get_process_holder():
+            if before is None or claimed_schedule is None or claimed_schedule.holder != own_holder:
                 return
-            outcome = _run_sync(
-                settings,
-                collection,
-                synchronize or partial(sync_and_summarize, unless_held=before.asked is None),
-                stop_handler,
-            )
-            record_run_end(store, settings, collection, outcome, own_holder=get_process_holder())
-    except ConflictError:  # another scheduler's run of it has begun
+            if synchronize is None:
+                synchronize = partial(sync_and_summarize, unless_held=before.asked is None)
+            outcome = _run_sync(settings, collection, synchronize, stop_handler)
+            record_run_end(store, settings, collection, outcome, own_holder=own_holder)
+    except ConflictError:  # another scheduler has started a run of the collection
         return
     finally:
         store.close()
@@ -128,13 +131,13 @@ def _run_sync(
     synchronize: Callable[[Site, str], str | None],
     stop_handler: _StopSignalHandler,
 ) -> RunOutcome:
-    """Follow the source once; whatever happens is an outcome."""
+    """Synchronise the collection once; whatever happens becomes an outcome."""
     try:
         stop_handler.is_running = not stop_handler.stop_requested
         if stop_handler.stop_requested:
-            raise RunStoppedError  # noqa: TRY301  (told while it began)
+            raise RunStoppedError  # noqa: TRY301  (the signal came before the run)
         return _run_sync_callback(settings, collection, synchronize)
-    except RunStoppedError:  # wherever it was, in what it says of a failure, too
+    except RunStoppedError:  # from any part of the run, also from the handling of a failure
         return RunOutcome(
             kind=STOPPED_OUTCOME, phase=ABORTED_PHASE, message="the server was stopped; it goes on with the next one"
         )
@@ -148,22 +151,17 @@ def _run_sync_callback(
     try:
         with Site(settings) as site:
             try:
-                return RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=synchronize(site, collection))
+                summary = synchronize(site, collection)
+                return RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=summary)
             except ConflictError as error:
-                is_busy = (
-                    _is_changed_elsewhere(site, collection)
-                    or sync_package.find_sync_conflict(site, collection) is not None
-                )
-                return RunOutcome(
-                    kind=BUSY_OUTCOME if is_busy else FAILED_OUTCOME, phase=ERROR_PHASE, message=str(error)
-                )
+                is_busy = _is_changed_elsewhere(site, collection)
+                if not is_busy:
+                    is_busy = sync_package.find_sync_conflict(site, collection) is not None
+                kind = BUSY_OUTCOME if is_busy else FAILED_OUTCOME
+                return RunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except HvenError as error:
         kind = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
-        return RunOutcome(
-            kind=kind,
-            phase=ERROR_PHASE,
-            message=str(error),
-        )
+        return RunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except MemoryError:
         return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="it needs more memory than there is")
     except Exception as error:
@@ -174,23 +172,24 @@ def _run_sync_callback(
 
 
 def sync_and_summarize(site: Site, collection: str, *, unless_held: bool = False) -> str | None:
-    """Follow the source of a collection, `unless_held`: unless it rests; return a line about what changed."""
+    """Synchronise a collection (with `unless_held`, unless it is held), and return a line about the changes."""
     report = sync_package.sync_collection(site, collection, only_if_unheld=unless_held)
-    if not report.has_changes:
+    changes = [change for change in report.changes.values() if change.has_changes]
+    if not changes:
         return "no change"
-    return "; ".join(change.format_text() for change in report.changes.values() if change.has_changes)
+    return "; ".join(change.format_text() for change in changes)
 
 
 def _is_changed_elsewhere(site: Site, collection: str) -> bool:
-    """Return whether somebody else changes the collection now."""
-    return any(
-        lease.name == build_lease_name(collection) and lease.holder != get_process_holder()
-        for lease in site.store.leases.list_leases()
-    )
+    """Return whether another process changes the collection now."""
+    lease_name = build_lease_name(collection)
+    own_holder = get_process_holder()
+    leases = site.store.leases.list_leases()
+    return any(lease.name == lease_name and lease.holder != own_holder for lease in leases)
 
 
 def _end_with_parent(parent_pid: int) -> None:
-    """End the run when the process is gone that began it."""
+    """End the run when the process that started it is gone."""
     wait_event = threading.Event()
     while os.getppid() == parent_pid:
         wait_event.wait(PARENT_POLL_SECONDS)

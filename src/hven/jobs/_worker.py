@@ -1,6 +1,6 @@
-"""A worker takes jobs one by one and runs each in a thread.
+"""A worker claims jobs one by one, and runs each in a thread.
 
-Meanwhile it watches whether the job is aborted, runs out of time, or is taken by another worker.
+Meanwhile it watches whether the job is aborted, exceeds its time limit, or is claimed by another worker.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.jobs")
 
-POLL_INTERVAL_SECONDS = 0.1  # seconds between two looks at a running job
-HEARTBEAT_INTERVAL_SECONDS = 5.0  # seconds between two signs of life; others wait for several of them
-HEARTBEAT_TIMEOUT_SECONDS = (
-    6 * HEARTBEAT_INTERVAL_SECONDS
-)  # seconds without a sign of life, by the watcher's own clock, after which a holder counts as dead
-PROGRESS_INTERVAL_SECONDS = 1.0  # seconds between two words about its progress
-STOP_TIMEOUT_SECONDS = 5.0  # seconds after which a job that does not stop takes its process with it
-MAX_ATTEMPTS = 2  # a job that has brought down so many workers is not tried again
+POLL_INTERVAL_SECONDS = 0.1  # between two checks of a running job
+HEARTBEAT_INTERVAL_SECONDS = 5.0
+HEARTBEAT_TIMEOUT_SECONDS = 6 * HEARTBEAT_INTERVAL_SECONDS  # a silent holder counts as dead, by the observer's clock
+PROGRESS_INTERVAL_SECONDS = 1.0  # between two reports of progress
+STOP_TIMEOUT_SECONDS = 5.0  # a job that does not stop in this time ends its process
+MAX_ATTEMPTS = 2  # a job that has brought down this number of workers is not run again
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 TRANSIENT_ERRORS = (errors.OverloadedError, errors.StorageError, errors.TimeLimitError)
+# errors of the request or of a busy service, which need no traceback in the log
+EXPECTED_ERRORS = (errors.UserError, OperationCancelledError, errors.TimeLimitError, errors.OverloadedError)
 
 
 class StopEvent(threading.Event):
-    """Whether a worker is to end: somebody said so, or the process that it works for is gone."""
+    """Tells whether a worker must end: it was told to, or its parent process is gone."""
 
     def __init__(self, parent_pid: int | None = None) -> None:
         super().__init__()
         self._parent_pid = parent_pid
 
     def is_set(self) -> bool:
-        """Check whether to stop; cheap."""
+        """Return whether the worker must end; cheap."""
         if super().is_set():
             return True
         return self._parent_pid is not None and os.getppid() != self._parent_pid
@@ -58,12 +58,16 @@ class StopEvent(threading.Event):
 def run_next(
     site: Site, *, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, stop: threading.Event | None = None
 ) -> bool:
-    """Claim the next job and run it to its end; False: none waits.
+    """Claim the next job and run it to its end; return false if no job waits.
 
     Parameters
     ----------
+    site
+        The site.
+    policies
+        The access policies of the site.
     stop
-        If it is set meanwhile, the job is put back unharmed.
+        If it is set meanwhile, the job is requeued unchanged.
     """
     job = site.store.jobs.claim_job(declared_types.map_running_limits(site.settings))
     if job is None:
@@ -82,7 +86,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
             job_type = declared_types.find_job_type(site.settings, job.type)
             job_type.run(running_job)
             thread_errors.append(None)
-        except BaseException as error:  # noqa: BLE001  (told below, in the one place that decides how a job ends)
+        except BaseException as error:  # noqa: BLE001  (`_record_job_end` reports all errors)
             thread_errors.append(error)
 
     thread = threading.Thread(target=run_work, name=f"job {job.id}", daemon=True)
@@ -90,55 +94,54 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
     stop_reason = _watch_job(site, running_job, thread, stop)
     if stop_reason is None:
         _record_job_end(site, running_job, thread_errors[0])
-    else:
-        running_job.stop_work(stop_reason)
-        thread.join(STOP_TIMEOUT_SECONDS)
-        is_thread_alive = thread.is_alive()
-        if stop_reason == "time":
-            text = (
-                f"the job has run for {site.store.jobs.check_ownership(job) or job.duration} seconds, which was "
-                f"its time limit"
-            )
-            error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
-            site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
-        elif stop_reason == "stop":
-            _requeue_job(site, running_job)
-        running_job.discard_results()
-        if is_thread_alive:
-            log.error("the job %s does not stop; its process ends", job.id)
-            os._exit(1)
+        return
+    running_job.stop_work(stop_reason)
+    thread.join(STOP_TIMEOUT_SECONDS)
+    is_thread_alive = thread.is_alive()
+    if stop_reason == "time":
+        duration_limit = site.store.jobs.check_ownership(job) or job.duration
+        text = f"the job has run for {duration_limit} seconds, which was its time limit"
+        error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
+        site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
+    elif stop_reason == "stop":
+        _requeue_job(site, running_job)
+    running_job.discard_results()
+    if is_thread_alive:
+        log.error("the job %s does not stop; its process ends", job.id)
+        os._exit(1)
 
 
 def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, stop: threading.Event) -> str | None:
     """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``.
 
-    While the store cannot be read, nobody can tell whether the job is still ours. After as long as others wait for a
-    sign of life it counts as lost: they may run it already.
+    While the store cannot be read, nobody can tell whether this worker still holds the job. After the time without a
+    heartbeat for which others wait, the job counts as lost, because another worker may run it already.
     """
     job = running_job.job
     start_time = last_heartbeat = last_report = last_contact = time.monotonic()
     reported_progress = running_job.progress
-    pause = 0.005  # short jobs end soon: the first looks come quickly
+    pause_seconds = 0.005  # many jobs are short, so the first checks follow quickly
     while True:
-        thread.join(pause)
+        thread.join(pause_seconds)
         if not thread.is_alive():
             return None
-        pause = min(pause * 2, POLL_INTERVAL_SECONDS)
+        pause_seconds = min(pause_seconds * 2, POLL_INTERVAL_SECONDS)
         if stop.is_set():
             return "stop"
-        if pause < POLL_INTERVAL_SECONDS:
+        if pause_seconds < POLL_INTERVAL_SECONDS:
             continue
         current_time = time.monotonic()
+        needs_heartbeat = current_time - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS
+        if running_job.progress is not reported_progress and current_time - last_report > PROGRESS_INTERVAL_SECONDS:
+            needs_heartbeat = True
         try:
-            if current_time - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS or (
-                current_time - last_report > PROGRESS_INTERVAL_SECONDS and running_job.progress is not reported_progress
-            ):
+            if needs_heartbeat:
                 reported_progress = running_job.progress
                 last_heartbeat = last_report = current_time
                 duration_limit = site.store.jobs.record_heartbeat(job, reported_progress)
             else:
                 duration_limit = site.store.jobs.check_ownership(job)
-        except HvenError as error:  # a busy or full disk now; the next look may do better
+        except HvenError as error:  # the disk may be busy or full for a moment
             if time.monotonic() - last_contact > HEARTBEAT_TIMEOUT_SECONDS:
                 log.warning(
                     "the job %s has not been seen for %g seconds and is given up: %s",
@@ -157,39 +160,38 @@ def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, st
 
 
 def _requeue_job(site: Site, running_job: RunningJob) -> None:
-    """Requeue a job that is not ended here; if that cannot be written, others will see that nobody runs it."""
+    """Requeue a job that has not ended; if this fails, the supervisor will find that nobody runs the job."""
     job = running_job.job
     try:
         if not site.store.jobs.requeue_job(job, count_attempt=False):
             _notify_dropped(site, running_job)
     except HvenError as error:
-        log.warning("the job %s cannot be put back: %s", job.id, error)
+        log.warning("the job %s cannot be requeued: %s", job.id, error)
 
 
 def _notify_dropped(site: Site, running_job: RunningJob) -> None:
-    """Inform a job's type that it was aborted or destroyed while its worker went home: nobody else will see it."""
-    job_type = declared_types.find_job_type(site.settings, running_job.job.type)
-    on_drop = job_type.on_drop
-    phases = site.store.jobs.find_phases([running_job.job.id])
-    phase = phases.get(running_job.job.id)
+    """Inform the type of a job that was aborted or destroyed while its worker stopped, because nobody else will."""
+    job = running_job.job
+    on_drop = declared_types.find_job_type(site.settings, job.type).on_drop
+    phase = site.store.jobs.find_phases([job.id]).get(job.id)
     if on_drop is not None and phase in {None, "ABORTED"}:
-        on_drop(site, replace(running_job.job, progress=running_job.progress), phase is None)
+        on_drop(site, replace(job, progress=running_job.progress), phase is None)
 
 
 def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | None) -> None:
-    """Write down how a job ended.
+    """Record how a job ended.
 
-    If that cannot be written, it is not ended, and others will see that nobody runs it.
+    If this fails, the job has not ended, and the supervisor will find that nobody runs it.
     """
     job = running_job.job
     if error is None:
-        size = sum(item["bytes"] for item in running_job.results)
+        result_bytes = sum(result["bytes"] for result in running_job.results)
         is_recorded = _retry_until_written(
             lambda: site.store.jobs.finish_job(
                 job,
                 "COMPLETED",
                 results=running_job.results,
-                progress={**running_job.progress, "bytes": size},
+                progress={**running_job.progress, "bytes": result_bytes},
                 groups=running_job.required_rights,
             )
         )
@@ -198,52 +200,44 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
     keeps_results = isinstance(error, JobFailedError)
     if not keeps_results:
         running_job.discard_results()
-    if not isinstance(
-        error, errors.UserError | OperationCancelledError | errors.TimeLimitError | errors.OverloadedError
-    ):
+    if not isinstance(error, EXPECTED_ERRORS):
         log.error("the job %s failed: %s", job.id, error, exc_info=error)
     message = errors.format_message(_describe_error(error, job))
-    error_record: dict[str, Any] = {
-        "kind": "transient" if isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError)) else "fatal",
-        "message": message,
-    }
+    is_transient = isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError))
+    error_record: dict[str, Any] = {"kind": "transient" if is_transient else "fatal", "message": message}
     if message.values:
         error_record["said"] = message.to_json()
-    # section 2.1.7: out of time is ABORTED
-    if isinstance(error, errors.TimeLimitError):
-        phase = "ABORTED"
-    else:
-        phase = "ERROR"
+    # section 2.1.7: a job that exceeds its time limit is ABORTED
+    phase = "ABORTED" if isinstance(error, errors.TimeLimitError) else "ERROR"
     results = running_job.results if keeps_results else []
-    _finish_after_end(
-        site,
-        running_job,
-        _retry_until_written(
-            lambda: site.store.jobs.finish_job(
-                job,
-                phase,
-                error=error_record,
-                progress=running_job.progress,
-                results=results,
-                groups=running_job.required_rights,
-            )
-        ),
+    is_recorded = _retry_until_written(
+        lambda: site.store.jobs.finish_job(
+            job,
+            phase,
+            error=error_record,
+            progress=running_job.progress,
+            results=results,
+            groups=running_job.required_rights,
+        )
     )
+    _finish_after_end(site, running_job, is_recorded)
 
 
 def _finish_after_end(site: Site, running_job: RunningJob, is_recorded: bool) -> None:
-    """Do what follows the end of a job; not `is_recorded`.
+    """Run the final actions of a job.
 
-    It was aborted, destroyed or given to another worker in the last moment.
+    If its end was not recorded, the job was aborted, destroyed or claimed by another worker at the last moment.
     """
     if not is_recorded:
+        job_id = running_job.job.id
         running_job.discard_results()
         try:
-            if site.store.jobs.find_phases([running_job.job.id]).get(running_job.job.id, "ABORTED") not in FINAL_PHASES:
-                return  # another worker goes on with it
+            phase = site.store.jobs.find_phases([job_id]).get(job_id, "ABORTED")
         except HvenError as error:
-            log.warning("what follows the job %s is left: %s", running_job.job.id, error)
+            log.warning("the final actions of the job %s were not run: %s", job_id, error)
             return
+        if phase not in FINAL_PHASES:
+            return  # another worker continues with the job
     running_job.run_final_actions()
 
 
@@ -258,7 +252,7 @@ def _describe_error(error: BaseException, job: JobRecord) -> str:
 
 
 def _retry_until_written(write_end: Callable[[], bool]) -> bool:
-    """Try again while the store is busy or its disk is full: a job that has ended must not be run again for that."""
+    """Repeat a write while the store is busy or its disk is full: a job that has ended must not run again for that."""
     wait_seconds = 0.5
     while True:
         try:
@@ -272,7 +266,7 @@ def _retry_until_written(write_end: Callable[[], bool]) -> bool:
 
 
 def run_jobs(site: Site, stop: threading.Event, *, idle_seconds: float) -> None:
-    """Run jobs until told to stop, or until nothing has come for `idle_seconds` seconds."""
+    """Run jobs until the worker is told to stop, or until no job has come for `idle_seconds`."""
     last_job_time = time.monotonic()
     version = -1
     while not stop.is_set():
@@ -293,7 +287,9 @@ def run_jobs(site: Site, stop: threading.Event, *, idle_seconds: float) -> None:
 
 
 def _choose_poll_interval(quiet_seconds: float) -> float:
-    """Return how long to wait before the next look for jobs (seconds): short while jobs come often."""
+    """Return the pause before the next check for jobs, in seconds: short while jobs come often."""
     if quiet_seconds < 2:
         return 0.005
-    return 0.02 if quiet_seconds < 10 else POLL_INTERVAL_SECONDS
+    if quiet_seconds < 10:
+        return 0.02
+    return POLL_INTERVAL_SECONDS

@@ -1,4 +1,4 @@
-"""What processes have in common that start others: how a fork lives, beats and ends, its name, signals to it."""
+"""Fork processes and watch them: their heartbeats, their names, their ends, and signals to them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEARTBEAT_INTERVAL_SECONDS = 1.0  # seconds between two signs of life of a process
-# of those who read what cannot be read, as a damaged file
+HEARTBEAT_INTERVAL_SECONDS = 1.0
+HEARTBEAT_TIMEOUT_SECONDS = 10.0  # after this time without a heartbeat, the parent kills a process
+# a process gets these when it reads what cannot be read, such as a damaged file
 CRASH_SIGNALS = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})
-HEARTBEAT_TIMEOUT_SECONDS = 10.0  # seconds without one, after which its parent kills it
 
 
 class Heartbeat:
-    """The sign of life of a fork: a moment, in memory that it shares with its parent.
+    """The heartbeat of a fork: the time of its last sign of life, in memory that it shares with its parent.
 
     Parameters
     ----------
     start_seconds
-        Seconds that the fork gets until its first sign.
+        Time that the fork gets until its first heartbeat.
     """
 
     def __init__(self, start_seconds: float = 0.0) -> None:
@@ -39,37 +39,37 @@ class Heartbeat:
         self._last_beat.value = time.monotonic() + start_seconds
 
     def set_as_own(self) -> None:
-        """Set this pulse as the process's own."""
-        global _own_heartbeat  # noqa: PLW0603  (a process has one heart)
+        """Use this heartbeat for the present process."""
+        global _own_heartbeat  # noqa: PLW0603  (a process has one heartbeat)
         _own_heartbeat = self
 
     def set_grace_period(self, expected_seconds: float) -> None:
-        """Give the fork time until its next sign.
+        """Give the fork time until its next heartbeat.
 
         Parameters
         ----------
         expected_seconds
-            Until when it counts as one that begins.
+            Time in which the fork counts as starting.
         """
         self._last_beat.value = time.monotonic() + expected_seconds
 
     def record_beat(self) -> None:
-        """Send a sign of life."""
+        """Record a heartbeat."""
         self._thread.value = threading.get_native_id()
         self._last_beat.value = time.monotonic()
 
     @property
     def last_beat_time(self) -> float:
-        """When the last sign was sent; monotonic seconds."""
+        """Time of the last heartbeat, in monotonic seconds."""
         return self._last_beat.value
 
     @property
     def thread_id(self) -> int:
-        """Id by which the system knows the thread that sent the last sign; 0: none has."""
+        """The system's id of the thread of the last heartbeat; 0: there was none."""
         return self._thread.value
 
     def get_silent_seconds(self) -> float:
-        """Return for how many seconds there has been no sign; less than 0 while the fork is still expected to begin."""
+        """Return the time since the last heartbeat, in seconds; less than 0 while the fork may still be starting."""
         return time.monotonic() - self._last_beat.value
 
 
@@ -77,15 +77,15 @@ _own_heartbeat: Heartbeat | None = None
 
 
 def send_heartbeat() -> None:
-    """Send a sign of life to whoever watches this process."""
+    """Record a heartbeat of this process, for the process that watches it."""
     if _own_heartbeat is not None:
         _own_heartbeat.record_beat()
 
 
 def start_heartbeat_thread() -> None:
-    """Send signs of life from a thread of its own, as long as the interpreter lets it.
+    """Start a thread that records heartbeats while the interpreter runs.
 
-    For processes whose main thread waits and computes.
+    This is for processes whose main thread waits and computes.
     """
 
     def send_repeatedly() -> None:
@@ -97,25 +97,26 @@ def start_heartbeat_thread() -> None:
 
 
 def fork_process(run_child: Callable[[int], object], description: str, log: logging.Logger) -> int:
-    """Run something in a fork of this process, which ends with it.
+    """Run a function in a fork of this process; the fork ends with the function.
 
-    The caller has one thread, or knows what the others do, and has closed its connections: no child may have them.
+    The caller must have one thread, or know what the others do, and must have closed its connections, because no child
+    may have them.
 
     Parameters
     ----------
     run_child
-        Given the id of this process: its end may be the fork's end too.
+        The function; it receives the id of this process, with which the fork may end too.
     description
-        The fork, in words, for the log if `run_child` fails.
+        A description of the fork, for the log if the function fails.
     log
-        Of the caller.
+        The log of the caller.
 
     Returns
     -------
     pid
-        Of the fork.
+        Id of the fork.
     """
-    gc.collect()  # what is closed by the collector is closed here, not once more in the child
+    gc.collect()  # unreachable objects are closed here, and not once more in the child
     parent_pid = os.getpid()
     pid = os.fork()
     if pid:
@@ -137,19 +138,19 @@ def set_process_name(name: str) -> None:
     Parameters
     ----------
     name
-        ASCII, 15 characters count.
+        ASCII; only the first 15 characters count.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="ascii")
 
 
 def send_signal(pid: int, signal_number: signal.Signals) -> None:
-    """Send a signal; a process that is gone gets none.
+    """Send a signal to a process, if it still exists.
 
     Parameters
     ----------
     pid
-        Of the process.
+        Id of the process.
     signal_number
         The signal.
     """
@@ -163,11 +164,11 @@ def describe_exit_status(status: int) -> str:
     Parameters
     ----------
     status
-        As `os.waitpid` returns it.
+        A status of `os.waitpid`.
 
     Returns
     -------
-    words
+    text
         ``signal 9``, ``exit code 1``.
     """
     if os.WIFSIGNALED(status):

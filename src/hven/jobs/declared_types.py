@@ -323,7 +323,7 @@ def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | N
         file_stat = path.stat()
     except OSError:
         place = Place(file=f"{JOBS_DIRECTORY}/{path.name}")
-        return None, [Fault(message="the file has gone", place=place)]
+        return None, [Fault(message="the file does not exist any more", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
     # a fault may disappear without a change of the file, such as a program that did not exist

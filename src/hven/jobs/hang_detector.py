@@ -1,4 +1,4 @@
-"""Tells a process that hangs from one that is slow: on a loaded machine a healthy process may be silent for long."""
+"""Tell a process that hangs from a slow one: on a loaded machine, a healthy process may be silent for long."""
 
 from __future__ import annotations
 
@@ -15,66 +15,67 @@ if TYPE_CHECKING:
 
     from hven.jobs.child_processes import Heartbeat
 
-MAX_LOAD_FACTOR = 6.0  # a machine with more programs than processors makes everything so many times slower, at most
+MAX_LOAD_FACTOR = 6.0  # a machine with more programs than processors is assumed to be slower by at most this factor
 RUNNABLE_STATE, STOPPED_STATE = "R", "T"
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadUsage:
-    """A thread at one moment: its state as in `proc(5)`, and the processor time that it has used (`cpu_seconds`)."""
+    """A thread at one time: its state as in `proc(5)`, and the processor time that it has used (`cpu_seconds`)."""
 
     state: str
     cpu_seconds: float
 
 
 def read_thread_usage(pid: int, thread_id: int) -> ThreadUsage | None:
-    """Read how much processor time a thread has used.
+    """Read the processor time that a thread has used.
 
     Parameters
     ----------
     pid, thread_id
-        Of the process and of the thread; Linux has them in ``/proc``.
+        Ids of the process and of the thread, which Linux has in ``/proc``.
 
     Returns
     -------
     usage
-        None where the system does not tell.
+        None if the system has no such file.
     """
     try:
-        fields = (
-            Path(f"/proc/{pid}/task/{thread_id}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")
-        )
-        words = fields[2].split()
-        return ThreadUsage(words[0], (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
+        text = Path(f"/proc/{pid}/task/{thread_id}/stat").read_text(encoding="ascii", errors="replace")
+        # the name of the thread, in parentheses, may have spaces
+        words = text.rpartition(") ")[2].split()
+        clock_ticks = int(words[11]) + int(words[12])
+        return ThreadUsage(words[0], clock_ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return None
 
 
 def compute_load_factor() -> float:
-    """Return how many times slower the machine is than a quiet one, by its load: from 1 to 6."""
+    """Return the factor by which the load makes the machine slower than an idle one: from 1 to 6."""
     try:
         load = os.getloadavg()[0]
     except OSError:
         return 1.0
-    return min(max(load / (os.cpu_count() or 1), 1.0), MAX_LOAD_FACTOR)
+    load_per_processor = load / (os.cpu_count() or 1)
+    return min(max(load_per_processor, 1.0), MAX_LOAD_FACTOR)
 
 
 class HungProcessDetector:
-    """Watches one process by its pulse. Its watcher looks several times a second.
+    """Watch one process by its heartbeat. The watcher calls `is_hung` several times a second.
 
-    A process is judged by the thread that beats. It hangs if that thread has used
-    `child_processes.HEARTBEAT_TIMEOUT_SECONDS` seconds of processor time without a beat, or has waited for something
-    other than a processor for as long, times the load of the machine. A thread that is ready to run and gets no
-    processor is slow, and is left alone.
+    A process is judged by the thread that records its heartbeats. It hangs if that thread has used
+    `child_processes.HEARTBEAT_TIMEOUT_SECONDS` of processor time without a heartbeat. It also hangs if the thread has
+    waited for something other than a processor for this time, times the load of the machine. A thread that is ready to
+    run and gets no processor is slow, and is left alone.
 
     Parameters
     ----------
     heartbeat
-        Of the process.
+        Heartbeat of the process.
     pid
-        Its id.
+        Id of the process.
     get_time, read_usage, compute_load
-        What it measures by.
+        Sources of its measurements.
     """
 
     def __init__(
@@ -91,55 +92,45 @@ class HungProcessDetector:
         self._get_time = get_time
         self._read_usage = read_usage
         self._compute_load = compute_load
-        self._last_beat_time = -1.0  # moment of the last beat that was seen
-        self._cpu_seconds_at_beat = 0.0  # processor seconds of the thread at that beat
+        self._last_beat_time = -1.0  # time of the last heartbeat
+        self._cpu_seconds_at_beat = 0.0  # processor time of the thread at the last heartbeat
         self._last_usage: ThreadUsage | None = None
         self._last_check = get_time()
-        self._waited_seconds = 0.0  # seconds since that beat in which the thread neither ran nor could have run
+        self._waited_seconds = 0.0  # time since the last heartbeat in which the thread neither ran nor could have run
 
     def is_hung(self) -> bool:
-        """Look at the process once more.
+        """Check the process once more.
 
         Returns
         -------
-        hung
-            Whether it hangs.
+        is_hung
+            Whether the process hangs.
         """
         now = self._get_time()
         beat_time = self._heartbeat.last_beat_time
         usage = self._read_usage(self._pid, self._heartbeat.thread_id)
-        # a watcher that could not look for long was stopped itself, or the machine was: it cannot tell who else was
+        # if the last check was long ago, this process or the whole machine was stopped, and perhaps the other one too
         elapsed = min(now - self._last_check, 1.0)
         self._last_check = now
-        if beat_time != self._last_beat_time or self._heartbeat.get_silent_seconds() < 0:
-            self._last_beat_time = beat_time
-            self._last_usage = usage
-            self._waited_seconds = 0.0
-            if usage is None:
-                self._cpu_seconds_at_beat = 0.0
-            else:
-                self._cpu_seconds_at_beat = usage.cpu_seconds
-            return False
         previous_usage = self._last_usage
         self._last_usage = usage
-        if (
-            usage is None
-            or previous_usage is None
-            or (
-                usage.cpu_seconds == previous_usage.cpu_seconds
-                and (usage.state != RUNNABLE_STATE or previous_usage.state != RUNNABLE_STATE)
-            )
-        ):  # nothing is known but how long it has been silent
+        if beat_time != self._last_beat_time or self._heartbeat.get_silent_seconds() < 0:
+            self._last_beat_time = beat_time
+            self._waited_seconds = 0.0
+            self._cpu_seconds_at_beat = 0.0 if usage is None else usage.cpu_seconds
+            return False
+        if usage is None or previous_usage is None:
+            # nothing is known but the silence
             self._waited_seconds += elapsed
-        if usage is None:
-            used_cpu_seconds = 0.0
-        else:
+        elif usage.cpu_seconds == previous_usage.cpu_seconds:
+            is_runnable = usage.state == RUNNABLE_STATE and previous_usage.state == RUNNABLE_STATE
+            if not is_runnable:
+                self._waited_seconds += elapsed
+        used_cpu_seconds = 0.0
+        load_factor = 1.0
+        if usage is not None:
             used_cpu_seconds = usage.cpu_seconds - self._cpu_seconds_at_beat
-        if usage is not None and usage.state == STOPPED_STATE:
-            factor = 1.0
-        else:
-            factor = self._compute_load()
-        return (
-            used_cpu_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS
-            or self._waited_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS * factor
-        )
+        if usage is None or usage.state != STOPPED_STATE:
+            load_factor = self._compute_load()
+        timeout_seconds = child_processes.HEARTBEAT_TIMEOUT_SECONDS
+        return used_cpu_seconds > timeout_seconds or self._waited_seconds > timeout_seconds * load_factor

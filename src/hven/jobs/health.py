@@ -304,8 +304,8 @@ class SiteHealth:
         try:
             new_status = self._build_status()
         except Exception as error:
-            log.exception("looking at the site failed")
-            new_status = _build_unknown_status(f"looking at the site failed: {type(error).__name__}")
+            log.exception("checking the site failed")
+            new_status = _build_unknown_status(f"checking the site failed: {type(error).__name__}")
         with self._lock:
             self._cached_status = time.monotonic(), new_status
             self._refresh_thread = None
@@ -716,8 +716,7 @@ def list_watermark_tables(resource: Resource | None) -> list[str]:
         ``schema.table``.
     """
     specs = resource.tables if resource is not None else ()
-    synced_specs = [spec for spec in specs if spec.sync is not None]
-    return [spec.table.qualified_name for spec in synced_specs if spec.sync.watermark is not None]
+    return [spec.table.qualified_name for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
 
 
 def format_largest_watermark(values: Sequence[Any]) -> str | None:

@@ -432,7 +432,7 @@ class JobService:
         if destruction is not None:
             is_changed = jobs.update_job(job.id, allowed_phases=UNARCHIVED_PHASES, destruction=destruction)
             if not is_changed:
-                raise ConflictError("the job is ARCHIVED: what was to be destroyed is")
+                raise ConflictError("the job is ARCHIVED: its results are destroyed already")
         if duration is not None:
             is_changed = jobs.update_job(job.id, allowed_phases=OPEN_PHASES, duration=duration)
             if not is_changed:
@@ -455,7 +455,7 @@ class JobService:
             raise ParamError(
                 format_message("the job would wait for itself: {circle}", " -> ".join(dependency_cycle)),
                 name="DEPENDS_ON",
-                remedy="let one of them go without",
+                remedy="remove one of these dependencies",
             )
 
     def change_phase(self, job: JobRecord, phase: str) -> None:

@@ -1,8 +1,7 @@
-"""The keeper: forks workers when jobs wait, puts back what dead ones held, destroys what is due.
+"""The supervisor: it forks workers when jobs wait, requeues the jobs of dead workers, and deletes what has expired.
 
-Small, and alone in its process.
-
-It has one thread, so that forking is safe; it closes its connections before, so that no child ever has them.
+The supervisor is small and alone in its process. It has one thread, so that forking is safe. It closes its connections
+before a fork, so that no child has them.
 """
 
 from __future__ import annotations
@@ -29,49 +28,49 @@ from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from hven.model.settings import Settings
     from hven.site.store import JobRecord, JobStore
 
 log = logging.getLogger("hven.jobs")
 
-POLL_INTERVAL_SECONDS = 0.1  # seconds between two looks at the store
-REAP_INTERVAL_SECONDS = 2.0  # seconds between two looks for jobs that nobody runs any more
-SWEEP_INTERVAL_SECONDS = 20.0  # seconds between two looks for what is due
-SHUTDOWN_GRACE_SECONDS = 8.0  # seconds that workers get to put their jobs back
-WORKER_START_SECONDS = 60.0  # seconds that a worker gets to open the site
-TABLE_SWEEP_INTERVAL_SECONDS = 900.0  # seconds between two looks for what killed writers of users' tables left
-MAX_JOBS_PER_DELETION = 100  # jobs that are forgotten in one go
-EXPIRED_GRANT_SECONDS = 30 * 86400.0  # seconds that grants are kept which are over
-STRAY_FILE_SECONDS = 3600.0  # seconds after which files of no job are removed
+POLL_INTERVAL_SECONDS = 0.1  # between two checks of the store
+REAP_INTERVAL_SECONDS = 2.0  # between two checks for jobs whose worker is dead
+SWEEP_INTERVAL_SECONDS = 20.0  # between two checks for expired jobs and files
+STAFFING_INTERVAL_SECONDS = 1.0  # between two checks for waiting jobs, if the store does not change
+SHUTDOWN_GRACE_SECONDS = 8.0  # workers get this long to requeue their jobs when the supervisor stops
+WORKER_START_SECONDS = 60.0  # a worker gets this long to open the site
+TABLE_SWEEP_INTERVAL_SECONDS = 900.0  # between two checks for files of users' tables whose writer was killed
+MAX_JOBS_PER_DELETION = 100
+EXPIRED_GRANT_SECONDS = 30 * 86400.0  # grants are kept this long after they expire
+STRAY_FILE_SECONDS = 3600.0  # after this time, files that belong to no job are deleted
 
 
 def run_job_supervisor(
     settings: Settings, *, worker_limit: int, idle_seconds: float | None = None, parent_pid: int | None = None
 ) -> None:
-    """Keep the jobs of a site running until SIGTERM or SIGINT.
+    """Supervise the jobs of a site until SIGTERM or SIGINT.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     worker_limit
-        Processes at most.
+        Largest number of workers.
     idle_seconds
-        Seconds after which a worker without work ends; None = the site's.
+        A worker without work ends after this time; None: the site's setting.
     parent_pid
-        Id of a process whose end is ours too.
+        Id of a process; the supervisor ends when it ends.
     """
-    JobSupervisor(
-        settings,
-        worker_limit=worker_limit,
-        idle_seconds=settings.jobs.idle if idle_seconds is None else idle_seconds,
-        parent_pid=parent_pid,
-    ).run()
+    if idle_seconds is None:
+        idle_seconds = settings.jobs.idle
+    supervisor = JobSupervisor(settings, worker_limit=worker_limit, idle_seconds=idle_seconds, parent_pid=parent_pid)
+    supervisor.run()
 
 
 class JobSupervisor(ForkingProcess):
-    """The keeper of a site's jobs: see `run_job_supervisor`."""
+    """The supervisor of a site's jobs: see `run_job_supervisor`."""
 
     def __init__(self, settings: Settings, *, worker_limit: int, idle_seconds: float, parent_pid: int | None) -> None:
         super().__init__(settings, parent_pid)
@@ -79,12 +78,13 @@ class JobSupervisor(ForkingProcess):
         self._idle_seconds = idle_seconds
         self._heartbeats_by_pid: dict[int, child_processes.Heartbeat] = {}
         self._detectors: dict[int, HungProcessDetector] = {}
-        self._last_heartbeats: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
-        self._has_warned = False  # of a clock that has leapt
+        # job -> attempt, heartbeat, and the time at which the heartbeat was first seen
+        self._last_heartbeats: dict[str, tuple[int, int, float]] = {}
+        self._has_warned = False  # of a leap of the clock
         self._last_table_sweep = 0.0
 
     def run(self) -> None:
-        """Look and act, until told to stop."""
+        """Supervise until the process is told to stop."""
         self._set_up_process("hven-jobs")
         version = -1
         last_staffing = 0.0
@@ -99,14 +99,15 @@ class JobSupervisor(ForkingProcess):
                 if has_lost_worker or current_time - last_reap > REAP_INTERVAL_SECONDS:
                     last_reap = current_time
                     self._requeue_abandoned_jobs()
-                if current_version != version or has_lost_worker or current_time - last_staffing > 1.0:
+                is_staffing_due = current_time - last_staffing > STAFFING_INTERVAL_SECONDS
+                if has_lost_worker or is_staffing_due or current_version != version:
                     version, last_staffing = current_version, current_time
                     self._start_workers()
                 if current_time - last_sweep > SWEEP_INTERVAL_SECONDS:
                     last_sweep = current_time
                     self._delete_expired()
             except (HvenError, OSError) as error:
-                log.warning("looking after the jobs failed: %s", error)
+                log.warning("supervising the jobs failed: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_workers()
@@ -115,10 +116,11 @@ class JobSupervisor(ForkingProcess):
         return self._get_store().jobs
 
     def _collect_ended_workers(self) -> bool:
-        """Reap the workers that have ended; return whether one did so badly."""
+        """Kill workers that hang, collect those that have ended, and return whether one failed."""
         has_failed_worker = False
         for pid, heartbeat in list(self._heartbeats_by_pid.items()):
-            if self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid)).is_hung():
+            detector = self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid))
+            if detector.is_hung():
                 log.error(
                     "a worker for jobs (process %d) has given no sign of life for %.0f s and is killed",
                     pid,
@@ -126,17 +128,18 @@ class JobSupervisor(ForkingProcess):
                 )
                 child_processes.send_signal(pid, signal.SIGKILL)
             ended_pid, status = os.waitpid(pid, os.WNOHANG)
-            if ended_pid:
-                del self._heartbeats_by_pid[pid], self._detectors[pid]
-                if status:
-                    has_failed_worker = True
-                    log.warning("a worker for jobs died: %s", child_processes.describe_exit_status(status))
-                    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in child_processes.CRASH_SIGNALS:
-                        self._get_store().verifications.request_verification()
+            if not ended_pid:
+                continue
+            del self._heartbeats_by_pid[pid], self._detectors[pid]
+            if status:
+                has_failed_worker = True
+                log.warning("a worker for jobs died: %s", child_processes.describe_exit_status(status))
+                if os.WIFSIGNALED(status) and os.WTERMSIG(status) in child_processes.CRASH_SIGNALS:
+                    self._get_store().verifications.request_verification()
         return has_failed_worker
 
     def _start_workers(self) -> None:
-        """Fork enough workers for what waits."""
+        """Fork workers for the waiting jobs, up to the limit."""
         waiting_count = self._get_job_store().count_waiting()
         if not waiting_count or len(self._heartbeats_by_pid) >= self._worker_limit:
             return
@@ -147,24 +150,25 @@ class JobSupervisor(ForkingProcess):
 
     def _fork_worker(self, run_child: Callable[[int], None]) -> None:
         heartbeat = child_processes.Heartbeat(WORKER_START_SECONDS)
-        self._heartbeats_by_pid[
-            self._fork_child(partial(_run_with_heartbeat, heartbeat, run_child), "a worker for jobs", log)
-        ] = heartbeat
+        run_with_heartbeat = partial(_run_with_heartbeat, heartbeat, run_child)
+        pid = self._fork_child(run_with_heartbeat, "a worker for jobs", log)
+        self._heartbeats_by_pid[pid] = heartbeat
 
     def _requeue_abandoned_jobs(self) -> None:
-        """Requeue the jobs whose holder is dead: certainly so on this machine, or silent for long."""
+        """Requeue the jobs whose worker is dead: it was on this machine and has ended, or it is silent for long."""
         jobs = self._get_job_store()
-        executing: list[JobRecord] = jobs.list_executing()
-        moment = time.monotonic()
+        executing_jobs: list[JobRecord] = jobs.list_executing()
+        current_time = time.monotonic()
+        executing_ids = {job.id for job in executing_jobs}
         self._last_heartbeats = {
-            job.id: self._last_heartbeats[job.id] for job in executing if job.id in self._last_heartbeats
+            job_id: heartbeat for job_id, heartbeat in self._last_heartbeats.items() if job_id in executing_ids
         }
-        for job in executing:
-            attempt, beat, since = self._last_heartbeats.get(job.id, (-1, -1, moment))
+        for job in executing_jobs:
+            attempt, beat, since = self._last_heartbeats.get(job.id, (-1, -1, current_time))
             if (attempt, beat) != (job.attempts, job.beat):
-                self._last_heartbeats[job.id] = (job.attempts, job.beat, moment)
-                since = moment
-            if not jobs.is_abandoned(job) and moment - since < HEARTBEAT_TIMEOUT_SECONDS:
+                self._last_heartbeats[job.id] = (job.attempts, job.beat, current_time)
+                since = current_time
+            if not jobs.is_abandoned(job) and current_time - since < HEARTBEAT_TIMEOUT_SECONDS:
                 continue
             if job.attempts < MAX_ATTEMPTS:
                 if jobs.requeue_job(job, count_attempt=True):
@@ -175,12 +179,15 @@ class JobSupervisor(ForkingProcess):
                 f"ask for less"
             )
             if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
-                job_directory = get_job_directory(self._settings, job.id)
-                shutil.rmtree(job_directory, ignore_errors=True)
+                self._delete_job_directory(job.id)
                 log.error("the job %s has brought down %s workers", job.id, job.attempts)
 
+    def _delete_job_directory(self, job_id: str) -> None:
+        job_directory = get_job_directory(self._settings, job_id)
+        shutil.rmtree(job_directory, ignore_errors=True)
+
     def _delete_expired(self) -> None:
-        """Destroy or archive what is due; remove files of no job."""
+        """Delete or archive the jobs that have expired, files that belong to no job, and expired grants."""
         jobs = self._get_job_store()
         archive_days = self._settings.jobs.archive_days
         current_time = datetime.fromisoformat(self._get_deletion_time())
@@ -194,65 +201,64 @@ class JobSupervisor(ForkingProcess):
                     holder=None,
                     ended=job.ended or format_current_time(),
                 )
-                job_directory = get_job_directory(self._settings, job.id)
-                shutil.rmtree(job_directory, ignore_errors=True)
-        expired_ids = [
-            job.id for job in jobs.list_expired(format_timestamp(current_time - timedelta(days=archive_days)))
-        ]
+                self._delete_job_directory(job.id)
+        deletion_limit = format_timestamp(current_time - timedelta(days=archive_days))
+        expired_ids = [job.id for job in jobs.list_expired(deletion_limit)]
         for start in range(0, len(expired_ids), MAX_JOBS_PER_DELETION):
-            for name in jobs.delete_jobs(*expired_ids[start : start + MAX_JOBS_PER_DELETION]):
-                shutil.rmtree(get_job_directory(self._settings, name), ignore_errors=True)
+            for job_id in jobs.delete_jobs(*expired_ids[start : start + MAX_JOBS_PER_DELETION]):
+                self._delete_job_directory(job_id)
         self._delete_invitation_jobs()
-        root = self._settings.data_directory / "jobs"
-        if root.is_dir():
-            old_paths = [
-                path for path in root.iterdir() if path.stat().st_mtime < current_time.timestamp() - STRAY_FILE_SECONDS
-            ]
-        else:
-            old_paths = []
-        existing_ids = jobs.select_existing([path.name for path in old_paths])
-        for path in old_paths:
-            if path.name not in existing_ids:
-                shutil.rmtree(path, ignore_errors=True)
+        self._delete_stray_files(current_time.timestamp() - STRAY_FILE_SECONDS)
         deleted_count = self._get_store().grants.delete_expired_grants(current_time.timestamp() - EXPIRED_GRANT_SECONDS)
         if deleted_count:
             log.info("%d grants that were over for 30 days are removed", deleted_count)
         self._start_table_sweep()
 
+    def _delete_stray_files(self, oldest_kept_time: float) -> None:
+        """Delete old files in the directory of jobs that belong to no job."""
+        root = self._settings.data_directory / "jobs"
+        old_paths: list[Path] = []
+        if root.is_dir():
+            old_paths += [path for path in root.iterdir() if path.stat().st_mtime < oldest_kept_time]
+        existing_ids = self._get_job_store().select_existing([path.name for path in old_paths])
+        for path in old_paths:
+            if path.name not in existing_ids:
+                shutil.rmtree(path, ignore_errors=True)
+
     def _delete_invitation_jobs(self) -> None:
-        """Destroy what was made under invitations that have ended: nobody can read it since they did."""
+        """Delete the jobs of invitations that have ended, because nobody can read them any more."""
         store = self._get_store()
         deleted_ids = store.users.delete_orphan_jobs(
             invitations.INVITATION_PREFIX, lambda owner: invitations.find_invitation(store, owner) is not None
         )
-        for name in deleted_ids:
-            job_directory = get_job_directory(self._settings, name)
-            shutil.rmtree(job_directory, ignore_errors=True)
+        for job_id in deleted_ids:
+            self._delete_job_directory(job_id)
         if deleted_ids:
             log.info("%d jobs are removed with invitations that have ended", len(deleted_ids))
 
     def _get_deletion_time(self) -> str:
-        """Return the time by which things go; log once that the machine's is another one."""
-        times = self._get_store().deletion_clock
-        trusted_time = times.get_trusted_time()
-        leap_text = times.describe_leap()
+        """Return the time that decides on deletions; log once if the machine's clock has leapt."""
+        clock = self._get_store().deletion_clock
+        trusted_time = clock.get_trusted_time()
+        leap_text = clock.describe_leap()
         if leap_text is not None and not self._has_warned:
             log.warning("%s", leap_text)
         self._has_warned = leap_text is not None
         return trusted_time
 
     def _start_table_sweep(self) -> None:
-        """Drop the users' tables whose time is over: in a child, which needs an engine for it."""
+        """Delete expired tables of users, in a child process, because this needs an engine."""
         store = self._get_store()
-        is_overdue = time.monotonic() - self._last_table_sweep > TABLE_SWEEP_INTERVAL_SECONDS
-        if store.user_tables.has_expired(store.deletion_clock.get_trusted_time()) or (
-            is_overdue and store.users.list_accounts()
-        ):
+        trusted_time = store.deletion_clock.get_trusted_time()
+        is_due = store.user_tables.has_expired(trusted_time)
+        if not is_due and time.monotonic() - self._last_table_sweep > TABLE_SWEEP_INTERVAL_SECONDS:
+            is_due = bool(store.users.list_accounts())
+        if is_due:
             self._last_table_sweep = time.monotonic()
             self._fork_worker(partial(_remove_user_table_leftovers, self._settings))
 
     def _stop_workers(self) -> None:
-        """Send the workers home, and wait for them."""
+        """Stop all workers, and wait for them."""
         for pid in self._heartbeats_by_pid:
             child_processes.send_signal(pid, signal.SIGTERM)
         end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
@@ -267,24 +273,24 @@ class JobSupervisor(ForkingProcess):
 def _run_with_heartbeat(
     heartbeat: child_processes.Heartbeat, run_child: Callable[[int], None], parent_pid: int
 ) -> None:
-    """Run as a child that gives signs of life."""
+    """Run a child process with a heartbeat."""
     heartbeat.set_as_own()
     child_processes.start_heartbeat_thread()
     run_child(parent_pid)
 
 
 def _run_worker(settings: Settings, idle_seconds: float, parent_pid: int) -> None:
-    """Run as a worker."""
+    """Run jobs, in a worker process."""
     child_processes.set_process_name("hven-job")
     stop = StopEvent(parent_pid)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the keeper says when to go
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the supervisor ends the workers
     with Site(settings) as site:
         run_jobs(site, stop, idle_seconds=idle_seconds)
 
 
 def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
-    """Sweep the users' tables."""
+    """Delete expired tables of users and leftover files, in a child process."""
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:

@@ -1,4 +1,4 @@
-"""How runs end: written down, counted like the schedule's own, and told to whom it concerns."""
+"""Record how runs end, update the schedule, and send alerts."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ T = TypeVar("T")
 def record_run_end(
     store: StateStore, settings: Settings, collection: str, outcome: RunOutcome, *, own_holder: str
 ) -> None:
-    """Record how a run ended, if it is still the one that `own_holder` holds.
+    """Record how a run ended, if `own_holder` still holds it.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
     settings
-        Of the site.
+        Settings of the site.
     collection
-        Of the collection.
+        Name of the collection.
     outcome
-        How it ended.
+        How the run ended.
     own_holder
         The holder of the run.
     """
@@ -68,56 +68,49 @@ def record_run_end(
     _, schedule = store.schedules.update_schedule(collection, finish_schedule)
     if outcome.kind in {FAILED_OUTCOME, GUARD_OUTCOME} and schedule is not None:
         log.error("the sync of %s failed, %s in a row: %s", collection, schedule.failures, outcome.message)
-    else:
-        log.info("the sync of %s: %s%s", collection, outcome.kind, f": {outcome.message}" if outcome.message else "")
+        return
+    message = f": {outcome.message}" if outcome.message else ""
+    log.info("the sync of %s: %s%s", collection, outcome.kind, message)
 
 
 def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
-    """Run what somebody asked for, by hand or by cron, so that it counts like the schedule's own.
+    """Run a sync that a user or cron started, so that it counts like a scheduled run.
 
-    People hear of it, a good one ends failures.
-
-    What was never published has nobody who waits for it, and what ends because another run is under way is none.
+    A failure leads to an alert, and a good run ends a series of failures. Runs of collections that were never published
+    do not count, and neither do runs that end because another run is in progress.
 
     Parameters
     ----------
     site
-        Where.
+        The site.
     collection
-        Of the collection.
+        Name of the collection.
     run_sync
-        Does it.
+        The function that runs the sync.
 
     Returns
     -------
     result
-        What `run_sync` returned; what it raises is raised.
+        The result of `run_sync`; its errors are raised.
     """
     store = site.store
+    start_time: float | None = None
     if collection in store.list_publication_times():
         start_time = store.schedules.get_current_time()
-    else:
-        start_time = None
     try:
         run_result = run_sync()
     except ConflictError:
         raise
     except Exception as error:
         if start_time is not None:
-            if isinstance(error, ChangeGuardError):
-                how = GUARD_OUTCOME
-            else:
-                how = FAILED_OUTCOME
+            kind = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
             message = str(error) or type(error).__name__
-            _record_manual_run(
-                site,
-                collection,
-                RunOutcome(kind=how, phase=ERROR_PHASE, message=message),
-                start_time,
-            )
+            outcome = RunOutcome(kind=kind, phase=ERROR_PHASE, message=message)
+            _record_manual_run(site, collection, outcome, start_time)
         raise
     if start_time is not None:
-        _record_manual_run(site, collection, RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE), start_time)
+        outcome = RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE)
+        _record_manual_run(site, collection, outcome, start_time)
     return run_result
 
 
@@ -131,7 +124,7 @@ def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_t
     ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
         if schedule is None:
             schedule = SyncScheduleRecord(collection=collection, timing=MANUAL_TIMING, due=now)
-        if schedule.holder is not None:  # a scheduled run says how that went
+        if schedule.holder is not None:  # a scheduled run is in progress, and will record its own end
             return schedule, ()
         new_schedule, new_alerts = finish_run(
             replace(schedule, began=start_time),
@@ -142,30 +135,30 @@ def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_t
             alerts=settings.alerts,
             channels=channels,
         )
-        return (
-            None if new_schedule.timing == MANUAL_TIMING and not new_schedule.failures else new_schedule
-        ), new_alerts
+        if new_schedule.timing == MANUAL_TIMING and not new_schedule.failures:
+            return None, new_alerts
+        return new_schedule, new_alerts
 
     try:
         store.schedules.update_schedule(collection, finish_schedule)
-        if channels and not any(
-            lease.name == "scheduler" for lease in store.leases.list_leases()
-        ):  # nobody else would tell people
-            send_alerts(settings, store)
-    except HvenError as error:  # how the run ended must not be hidden by that
-        log.warning("that the run of %s ended could not be written down or told: %s", collection, error)
+        if channels:
+            has_scheduler = any(lease.name == "scheduler" for lease in store.leases.list_leases())
+            if not has_scheduler:  # otherwise the scheduler sends the alerts
+                send_alerts(settings, store)
+    except HvenError as error:  # this must not hide the result of the run
+        log.warning("the end of the run of %s could not be recorded or reported: %s", collection, error)
 
 
 def _load_alert_context(
     settings: Settings, collection: str, outcome: RunOutcome
 ) -> tuple[Recurrence | None, list[str], RunOutcome]:
-    """Return the timing of a collection, the ways to people, and what they may read of an outcome."""
-    recurrence = None
+    """Return the schedule of a collection, the channels of alerts, and the outcome without secrets."""
+    recurrence: Recurrence | None = None
     path = find_descriptor_files(settings).get(collection)
-    with suppress(HvenError, ValueError):
-        if path:
+    if path:
+        with suppress(HvenError, ValueError):
             recurrence = build_recurrence(descriptor.load_descriptor(path, settings))
-        else:
-            recurrence = None
-    message = outcome.message and SecretRedactor(settings.directory).redact_text(outcome.message)
+    message = outcome.message
+    if message:
+        message = SecretRedactor(settings.directory).redact_text(message)
     return recurrence, list_channels(settings), replace(outcome, message=message)

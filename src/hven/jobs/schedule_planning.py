@@ -1,6 +1,6 @@
-"""When a collection is due: from its timing, from what came of the last runs, and from the clock as it is now.
+"""Plan when a collection is synchronised: from its recurrence, the results of its last runs, and the given time.
 
-No clock is read here.
+This module reads no clock.
 """
 
 from __future__ import annotations
@@ -21,19 +21,12 @@ if TYPE_CHECKING:
     from hven.model.settings import AlertSettings, ScheduleSettings
     from hven.site.store import Alert
 
-MANUAL_TIMING = "by hand"  # the timing of a collection that has none, and whose last run failed
-GOOD_OUTCOME, FAILED_OUTCOME, GUARD_OUTCOME, STALE_ALERT, STOPPED_OUTCOME, BUSY_OUTCOME = (
-    "good",
-    "failed",
-    "guard",
-    "stale",
-    "stopped",
-    "busy",
-)
-RETRY_JITTER_SHARE = (
-    0.1  # share by which a pause after a failure varies: many that failed together do not come back together
-)
-CLOCK_LEAP_SECONDS = 1.0  # seconds by which a due time may be later than it could be
+MANUAL_TIMING = "by hand"  # the timing of a collection without a schedule whose last run failed
+GOOD_OUTCOME, FAILED_OUTCOME, GUARD_OUTCOME = "good", "failed", "guard"
+STOPPED_OUTCOME, BUSY_OUTCOME = "stopped", "busy"
+STALE_ALERT = "stale"
+RETRY_JITTER_SHARE = 0.1  # of a pause after a failure, so that collections that failed together retry apart
+CLOCK_LEAP_SECONDS = 1.0  # a time that is later than possible by more than this comes from a clock that was ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +36,12 @@ class RunOutcome:
     Attributes
     ----------
     kind
-        ``good``; ``failed``; ``guard``: more would have gone or changed than may; ``stopped``: we were told to end;
-        ``busy``: somebody else is at the collection.
+        ``good``; ``failed``; ``guard``: more rows would have been removed or changed than allowed; ``stopped``: the
+        process was told to end; ``busy``: another run changes the collection.
     phase
-        As in the list of runs: COMPLETED, ERROR, ABORTED.
+        The phase in the list of runs: COMPLETED, ERROR, ABORTED.
     message
-        For people.
+        A message for people.
     """
 
     kind: str
@@ -57,22 +50,22 @@ class RunOutcome:
 
 
 def build_recurrence(resource: Resource) -> Recurrence | None:
-    """Return the timing of a collection.
+    """Build the recurrence of a collection's schedule.
 
     Parameters
     ----------
     resource
-        As its descriptor has it.
+        The collection.
 
     Returns
     -------
-    timing
+    recurrence
         None: it has no schedule.
 
     Raises
     ------
     ValueError
-        It cannot be.
+        The schedule is invalid.
     """
     sync_schedule = resource.schedule
     if sync_schedule is None or (sync_schedule.interval_seconds is None and sync_schedule.cron is None):
@@ -85,7 +78,7 @@ def build_recurrence(resource: Resource) -> Recurrence | None:
     )
 
 
-# each state of a schedule has its return
+# each state of a schedule has its own return
 def plan_next_run(  # noqa: PLR0911
     schedule: SyncScheduleRecord | None,
     collection: str,
@@ -97,41 +90,41 @@ def plan_next_run(  # noqa: PLR0911
 ) -> SyncScheduleRecord:
     """Plan the next run of a collection.
 
-    A time that was missed is made up once, unless it was missed by more than `settings.grace`. No due time is later
-    than it would be if it were worked out now, so a clock that was set back stops nothing.
+    A missed time is made up once, unless it was missed by more than `settings.grace`. No due time is later than it
+    would be if it were computed now, so a clock that was set back does not stop the schedule.
 
     Parameters
     ----------
     schedule
-        What is known of it; None: it is new.
+        The present schedule; None: the collection is new.
     collection
-        Of the collection.
+        Name of the collection.
     recurrence
-        As its descriptor has it.
+        The recurrence of its descriptor.
     now, last_published
-        Seconds since 1970; `last_published`: when the collection was published last.
+        The present time and the last publication of the collection, in seconds since 1970.
     settings
-        Of schedules.
+        Settings of schedules.
 
     Returns
     -------
     schedule
-        As it is to be.
+        The planned schedule.
     """
+    timing = str(recurrence)
     if schedule is None:
-        return SyncScheduleRecord(
-            collection=collection, timing=str(recurrence), due=_compute_next_time(recurrence, last_published, now)
-        )
+        first_due = _compute_next_time(recurrence, last_published, now)
+        return SyncScheduleRecord(collection=collection, timing=timing, due=first_due)
     if schedule.holder is not None:
         return schedule
-    # the clock was ahead then: it is not fresh until that day comes
+    # the clock was ahead at the last success, which would make the data fresh until then
     if schedule.succeeded is not None and schedule.succeeded > now + CLOCK_LEAP_SECONDS:
         schedule = replace(schedule, succeeded=now)
-    if schedule.timing != str(recurrence):
-        if schedule.failures:  # a pause after a failure goes on
-            return replace(schedule, timing=str(recurrence))
+    if schedule.timing != timing:
+        if schedule.failures:  # the pause after a failure continues
+            return replace(schedule, timing=timing)
         last_start = max(schedule.began or 0.0, last_published or 0.0) or None
-        return replace(schedule, timing=str(recurrence), due=_compute_next_time(recurrence, last_start, now))
+        return replace(schedule, timing=timing, due=_compute_next_time(recurrence, last_start, now))
     latest_due = _find_next_timestamp(recurrence, now) + recurrence.max_jitter_seconds
     if schedule.failures:
         latest_due = max(latest_due, now + settings.retry_most * (1 + RETRY_JITTER_SHARE))
@@ -154,9 +147,11 @@ def is_due(schedule: SyncScheduleRecord, now: float, *, is_held: bool = False) -
     is_held
         A rollback holds the collection.
     """
-    return schedule.holder is None and (
-        schedule.asked is not None or (schedule.paused is None and not is_held and schedule.due <= now)
-    )
+    if schedule.holder is not None:
+        return False
+    if schedule.asked is not None:
+        return True
+    return schedule.paused is None and not is_held and schedule.due <= now
 
 
 def finish_run(
@@ -169,81 +164,76 @@ def finish_run(
     alerts: AlertSettings,
     channels: Sequence[str],
 ) -> tuple[SyncScheduleRecord, list[Alert]]:
-    """Compute the schedule after a run, and the alerts that are due then.
+    """Compute the schedule after a run, and the alerts about the run.
 
     Parameters
     ----------
     schedule
-        Before.
+        The schedule before the run.
     recurrence
-        None: the collection has no schedule any more; its line goes soon.
+        None: the collection has no schedule any more, and its record will be removed.
     now
         Seconds since 1970.
     outcome
         How the run ended.
     settings
-        Of schedules.
+        Settings of schedules.
     alerts
         Settings of alerts.
     channels
-        How people are told.
+        Channels of alerts.
 
     Returns
     -------
     schedule
-        After the run.
+        The schedule after the run.
     alerts
-        To be sent.
+        The alerts to send.
     """
     start_time = schedule.began or now
     schedule = replace(schedule, holder=None, ended=now)
-    if outcome.kind == STOPPED_OUTCOME:  # it goes on when the site is served again
+    if outcome.kind == STOPPED_OUTCOME:  # the run is repeated when the site is served again
         return replace(schedule, due=now, phase=outcome.phase, message=outcome.message), []
     if outcome.kind == BUSY_OUTCOME:
         return replace(schedule, due=now + settings.retry, message=outcome.message), []
-    if recurrence is None:
-        regular_due = now
-    else:
+    regular_due = now
+    if recurrence is not None:
         regular_due = _compute_next_time(recurrence, start_time, now)
     if outcome.kind == GOOD_OUTCOME:
-        new_alerts = []
-        if schedule.told:
-            recovered_states = " and ".join(sorted(schedule.told))
-            if schedule.failures:
-                failures_text = f" after {schedule.failures} failed run{'s' * (schedule.failures != 1)}"
-            else:
-                failures_text = ""
-            alert = create_alert(
-                schedule.collection,
-                "recovered",
-                f"{schedule.collection} is up to date again{failures_text}",
-                channels,
-                now,
-                was=recovered_states,
-            )
-            new_alerts.append(alert)
-        lasted = max(now - start_time, 0.0)
-        return replace(
+        new_alerts = _build_recovery_alerts(schedule, now, channels)
+        good_schedule = replace(
             schedule,
             failures=0,
             due=regular_due,
             phase=outcome.phase,
             message=outcome.message,
             succeeded=now,
-            lasted=lasted,
+            lasted=max(now - start_time, 0.0),
             told={},
-        ), new_alerts
+        )
+        return good_schedule, new_alerts
     failures = schedule.failures + 1
-    pause_seconds = compute_retry_pause(failures, settings)
-    # what a guard stops needs a person or another state of the source: it is not asked again before its time
+    due = now + compute_retry_pause(failures, settings)
+    title = "failed"
     if outcome.kind == GUARD_OUTCOME:
-        due = max(regular_due, now + pause_seconds)
-    else:
-        due = now + pause_seconds
+        # a guard needs a user's decision, or another state of the source, so there is no early retry
+        due = max(regular_due, due)
+        title = "was stopped by a guard"
     schedule = replace(schedule, failures=failures, due=due, phase=outcome.phase, message=outcome.message)
-    title = "was stopped by a guard" if outcome.kind == GUARD_OUTCOME else "failed"
     message = f"the sync of {schedule.collection} {title}: {outcome.message}"
     return alert_unless_known(schedule, outcome.kind, message, now, settings=alerts, channels=channels)
+
+
+def _build_recovery_alerts(schedule: SyncScheduleRecord, now: float, channels: Sequence[str]) -> list[Alert]:
+    """Build the alert that a collection is up to date again, if an alert said that it was not."""
+    if not schedule.told:
+        return []
+    failures_text = ""
+    if schedule.failures:
+        failures_text = f" after {schedule.failures} failed run{'s' * (schedule.failures != 1)}"
+    message = f"{schedule.collection} is up to date again{failures_text}"
+    recovered_states = " and ".join(sorted(schedule.told))
+    return [create_alert(schedule.collection, "recovered", message, channels, now, was=recovered_states)]
 
 
 def alert_unless_known(
@@ -255,39 +245,40 @@ def alert_unless_known(
     settings: AlertSettings,
     channels: Sequence[str],
 ) -> tuple[SyncScheduleRecord, list[Alert]]:
-    """Alert people of something that is wrong, unless they know.
+    """Build an alert of a problem, unless it was sent already.
 
-    The first time, at each so-manieth failure, and once a day.
+    An alert is sent the first time, again after a number of further failures (`settings.repeat_failures`), and once in
+    `settings.repeat_hours`.
 
     Parameters
     ----------
     schedule
-        The schedule, which remembers what was told.
+        The schedule, which records the alerts that were sent.
     alert_kind
-        Of the trouble.
+        Kind of the problem.
     message
-        For people.
+        A message for people.
     now
         Seconds since 1970.
     settings
-        Of alerts.
+        Settings of alerts.
     channels
-        Names of the ways to send it.
+        Channels of alerts.
 
     Returns
     -------
     schedule
-        With what was told now.
+        The schedule with the record of this alert.
     alerts
-        One, or none.
+        One alert, or none.
     """
     last_alert = schedule.told.get(alert_kind)
     if last_alert is not None:
+        is_repeat_due = False
         if alert_kind != STALE_ALERT:
             is_repeat_due = schedule.failures - last_alert["failures"] >= settings.repeat_failures
-        else:
-            is_repeat_due = False
-        if not is_repeat_due and 0 <= now - last_alert["at"] < settings.repeat_hours * 3600:
+        is_recent = 0 <= now - last_alert["at"] < settings.repeat_hours * 3600
+        if is_recent and not is_repeat_due:
             return schedule, []
     new_alert = create_alert(
         schedule.collection,
@@ -299,9 +290,8 @@ def alert_unless_known(
         since=None if schedule.succeeded is None else format_timestamp(schedule.succeeded),
         next=None if schedule.timing == MANUAL_TIMING else format_timestamp(schedule.due),
     )
-    return replace(schedule, told={**schedule.told, alert_kind: {"at": now, "failures": schedule.failures}}), [
-        new_alert
-    ]
+    alert_state = {"at": now, "failures": schedule.failures}
+    return replace(schedule, told={**schedule.told, alert_kind: alert_state}), [new_alert]
 
 
 def compute_stale_time(
@@ -311,58 +301,63 @@ def compute_stale_time(
     missed_runs_limit: int,
     now: float = math.inf,
 ) -> float | None:
-    """Compute the time from which a collection's data are stale.
+    """Compute the time from which the data of a collection are stale.
 
-    So many times of its schedule went by since the last good run, and a run's length.
+    They are stale when a number of scheduled times, and the duration of a run, have passed since the last good run.
 
     Parameters
     ----------
     recurrence
-        As its descriptor has it.
+        The recurrence of its descriptor.
     schedule
-        What is known of its runs; None: nothing.
+        Its schedule with the results of its runs; None: unknown.
     last_published
-        When it was published last, seconds since 1970; None: never.
+        Time of its last publication, in seconds since 1970; None: it was never published.
     missed_runs_limit
-        How many times of the schedule may go by.
+        Number of scheduled times that may pass.
     now
         Seconds since 1970.
 
     Returns
     -------
-    time
-        Seconds since 1970; None: it was never published, or nobody wants it to run.
+    stale_time
+        Seconds since 1970; None: the collection was never published, or is paused.
     """
-    success_times = [schedule.succeeded if schedule is not None else None, last_published]
-    # a clock that was ahead says nothing
-    last_success = max(
-        (success_time for success_time in success_times if success_time and success_time <= now + CLOCK_LEAP_SECONDS),
-        default=0.0,
-    )
-    if not last_success or (schedule is not None and schedule.paused is not None):
+    success_times = [last_published]
+    run_seconds = 0.0
+    if schedule is not None:
+        if schedule.paused is not None:
+            return None
+        success_times.append(schedule.succeeded)
+        run_seconds = schedule.lasted or 0.0
+    # a time in the future comes from a clock that was ahead
+    latest_time = now + CLOCK_LEAP_SECONDS
+    past_times = [success_time for success_time in success_times if success_time and success_time <= latest_time]
+    if not past_times:
         return None
-    due_time = last_success
+    due_time = max(past_times)
     for _ in range(missed_runs_limit):
         due_time = _find_next_timestamp(recurrence, due_time)
-    return due_time + recurrence.max_jitter_seconds + (schedule.lasted or 0.0 if schedule is not None else 0.0)
+    return due_time + recurrence.max_jitter_seconds + run_seconds
 
 
 def compute_retry_pause(failure_count: int, settings: ScheduleSettings) -> float:
-    """Compute how long to wait after failures: twice as long each time, up to a ceiling.
+    """Compute the pause after failures: twice as long each time, up to a limit.
 
     Parameters
     ----------
     failure_count
-        In a row, at least 1.
+        Number of failures in a row, at least 1.
     settings
-        Of schedules.
+        Settings of schedules.
 
     Returns
     -------
     pause
-        Seconds, a little at random.
+        Seconds, with a random part.
     """
-    pause = min(settings.retry * 2.0 ** min(failure_count - 1, 30), max(settings.retry_most, settings.retry))
+    doubled_pause = settings.retry * 2.0 ** min(failure_count - 1, 30)
+    pause = min(doubled_pause, max(settings.retry_most, settings.retry))
     return pause * random.uniform(1 - RETRY_JITTER_SHARE, 1 + RETRY_JITTER_SHARE)  # noqa: S311  (not a secret)
 
 
@@ -372,12 +367,12 @@ def format_timestamp(timestamp: float | None) -> str | None:
     Parameters
     ----------
     timestamp
-        Seconds since 1970; None: there is none.
+        Seconds since 1970; None: unknown.
 
     Returns
     -------
     text
-        To the second, with Z; None if there is none.
+        A text to the second, with Z; None if the time is unknown.
     """
     if timestamp is None:
         return None
@@ -385,17 +380,16 @@ def format_timestamp(timestamp: float | None) -> str | None:
 
 
 def _compute_next_time(recurrence: Recurrence, last_start: float | None, now: float) -> float:
-    """Compute the next time after a run that began then.
+    """Compute the time of the next run after a run that began at `last_start`.
 
-    With `every` the rhythm is kept, and what is past comes at once.
+    With an interval, the next run comes one interval after the last start, or at once if this time has passed.
     """
-    if recurrence.interval_seconds is None:
+    interval_seconds = recurrence.interval_seconds
+    if interval_seconds is None:
         return _compute_due_time(recurrence, now)
-    if last_start is None:
-        regular_time = now
-    else:
-        regular_time = last_start + recurrence.interval_seconds
-    return min(max(regular_time, now), now + recurrence.interval_seconds) + _draw_jitter(recurrence)
+    regular_time = now if last_start is None else last_start + interval_seconds
+    next_time = min(max(regular_time, now), now + interval_seconds)
+    return next_time + _draw_jitter(recurrence)
 
 
 def _compute_due_time(recurrence: Recurrence, now: float) -> float:
@@ -404,7 +398,9 @@ def _compute_due_time(recurrence: Recurrence, now: float) -> float:
 
 def _draw_jitter(recurrence: Recurrence) -> float:
     # not a secret
-    return random.uniform(0, recurrence.max_jitter_seconds) if recurrence.max_jitter_seconds else 0.0  # noqa: S311
+    if not recurrence.max_jitter_seconds:
+        return 0.0
+    return random.uniform(0, recurrence.max_jitter_seconds)  # noqa: S311  (not a secret)
 
 
 def _find_next_timestamp(recurrence: Recurrence, timestamp: float) -> float:

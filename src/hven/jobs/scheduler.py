@@ -118,7 +118,7 @@ class SyncScheduler(ForkingProcess):
             try:
                 self._run_once()
             except (HvenError, OSError) as error:
-                log.warning("looking after the schedules failed: %s", error)
+                log.warning("running the schedules failed: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_children()

@@ -1,9 +1,7 @@
-"""Verification: the files of snapshots are read again, to see that they are what was published.
+"""Verify the files of snapshots: read them again, and compare them with what was published.
 
-Slowly in the background, or at once.
-
-Who finds damage writes it down (`StateStore.verifications`): from then on no process serves those rows, and people are
-told.
+This runs slowly in the background, or at full speed on request. Damage is recorded (`StateStore.verifications`); from
+then on no process serves these rows, and an alert is sent.
 """
 
 from __future__ import annotations
@@ -30,82 +28,79 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven.verify")
 
 DAMAGED_ALERT = "damaged"
-READ_SLICE_SECONDS = 0.25  # seconds of reading after which a slow verification rests
+READ_SLICE_SECONDS = 0.25  # a verification in the background reads this long between two pauses
 
 
 def list_records_to_verify(store: StateStore) -> list[SnapshotRecord]:
-    """List every snapshot that is kept, also of readers' own tables.
+    """List all stored snapshots, including those of users' own tables.
 
     Parameters
     ----------
     store
-        Of the site.
+        Store of the site.
 
     Returns
     -------
     records
-        Those that are published first.
+        The snapshots, the published ones first.
     """
     published_ids = set(store.read_pointers()[1].values())
-    all_records = [*store.list_all_snapshots(), *(record for record, _ in store.user_tables.list_user_tables())]
+    user_records = [record for record, _ in store.user_tables.list_user_tables()]
+    all_records = [*store.list_all_snapshots(), *user_records]
     return sorted(
         all_records, key=lambda record: (record.id not in published_ids, record.table.qualified_name, record.id)
     )
 
 
 def find_due_records(settings: Settings, store: StateStore) -> tuple[list[SnapshotRecord], bool]:
-    """Find the snapshots that are to be verified now.
+    """Find the snapshots to verify now.
 
-    What was published since the last look comes first, then, every so many days, everything that is kept.
+    New snapshots come first. Every few days (`health.verify_days`), all stored snapshots are verified again.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     store
-        Of the site.
+        Store of the site.
 
     Returns
     -------
     records
-        In the order in which they are to be verified.
-    urgent
-        Somebody asked for it: do it at full speed.
+        The snapshots, in the order of their verification.
+    is_urgent
+        True if somebody requested it, so that it runs at full speed.
     """
     verifications = store.verifications.list_verifications()
     request_time = store.verifications.find_request_time()
     records_by_id = {record.id: record for record in store.read_published_records()[1].values()}
-    for collection in {
-        record.collection
-        for record in records_by_id.values()
-        if record.id in verifications and verifications[record.id].faults
-    }:
-        records_by_id |= {
-            record.id: record for record in store.list_snapshots(collection)
-        }  # one of these is served instead
+    damaged_collections = set()
+    for record in records_by_id.values():
+        if record.id in verifications and verifications[record.id].faults:
+            damaged_collections.add(record.collection)
+    for collection in damaged_collections:
+        # another snapshot of the collection is served instead of the damaged one
+        records_by_id |= {record.id: record for record in store.list_snapshots(collection)}
     records_by_id |= {record.id: record for record, _ in store.user_tables.list_user_tables()}
     current_records = [record for record in records_by_id.values() if record.snapshot.checksum]
-    urgent_records = [
-        record
-        for record in current_records
-        if request_time and (record.id not in verifications or verifications[record.id].at < request_time)
-    ]
-    if urgent_records:
-        return urgent_records, True
     new_records = [record for record in current_records if record.id not in verifications]
+    if request_time:
+        verified_ids = {name for name, verification in verifications.items() if verification.at >= request_time}
+        urgent_records = [record for record in current_records if record.id not in verified_ids]
+        if urgent_records:
+            return urgent_records, True
     if new_records or not settings.health.verify_days:
         return new_records, False
     now = datetime.now(UTC)
     oldest_allowed = now - timedelta(days=settings.health.verify_days)
-    # later than now: the clock was ahead, nobody knows when
-    verification_times = {name: datetime.fromisoformat(verification.at) for name, verification in verifications.items()}
-    if all(oldest_allowed < moment <= now for moment in verification_times.values()):
+    recent_ids = set()
+    for snapshot_id, verification in verifications.items():
+        # a time in the future comes from a clock that was ahead, so that the true time is unknown
+        if oldest_allowed < datetime.fromisoformat(verification.at) <= now:
+            recent_ids.add(snapshot_id)
+    if len(recent_ids) == len(verifications):
         return [], False
-    old_records = [
-        record
-        for record in list_records_to_verify(store)
-        if record.id not in verification_times or not oldest_allowed < verification_times[record.id] <= now
-    ]
+    old_records = [record for record in list_records_to_verify(store) if record.id not in recent_ids]
     return [record for record in old_records if record.snapshot.checksum], False
 
 
@@ -118,33 +113,33 @@ def verify_snapshots(
     limit_rate: Callable[[int], object] = lambda _: None,
     on_verified: Callable[[Verification], object] = lambda _: None,
 ) -> list[Verification]:
-    """Verify snapshots, and write down of each what was found as soon as it is.
+    """Verify snapshots, and record each result at once.
 
-    Where one is damaged, the others of its collection are looked at before that is written down: what shares a damaged
-    file with it is never served instead.
+    If a snapshot is damaged, the other snapshots of its collection are verified before the damage is recorded. So a
+    snapshot that shares a damaged file with it is never served instead.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     store
-        Of the site.
+        Store of the site.
     engines
-        Of the site.
+        Engines of the site.
     records
         The snapshots.
     limit_rate
         Called with the number of bytes after each piece that was read.
     on_verified
-        Called with what was found of each.
+        Called with the result of each snapshot.
 
     Returns
     -------
     verifications
-        One for each.
+        One for each snapshot.
     """
     results: list[Verification] = []
-    read_files: dict[Any, Any] = {}  # files that were read: snapshots share them
+    read_files: dict[Any, Any] = {}  # results of files, which snapshots may share
     alerted_snapshots = set(store.verifications.list_damaged())
     for record in records:
         verification = _verify_snapshot(store, engines, record, limit_rate, read_files)
@@ -152,26 +147,19 @@ def verify_snapshots(
             continue
         related_verifications = [verification]
         if verification.faults:
-            other_verifications = (
-                _verify_snapshot(store, engines, other_record, None, read_files)
-                for other_record in store.list_snapshots(record.collection)
-                if other_record.id != record.id
-            )
-            related_verifications += [
-                other_verification
-                for other_verification in other_verifications
-                if other_verification is not None and other_verification.faults
-            ]
-        store.verifications.record_verifications(
-            related_verifications,
-            _build_alerts(
-                settings, store, [item for item in related_verifications if item.snapshot not in alerted_snapshots]
-            ),
-        )
-        alerted_snapshots |= {item.snapshot for item in related_verifications if item.faults}
-        for item in related_verifications:
-            if item.faults:
-                log.error("the snapshot %s of %s is damaged: %s", item.snapshot, item.table, item.damage_text)
+            for other_record in store.list_snapshots(record.collection):
+                if other_record.id == record.id:
+                    continue
+                other_verification = _verify_snapshot(store, engines, other_record, None, read_files)
+                if other_verification is not None and other_verification.faults:
+                    related_verifications.append(other_verification)
+        damages = [related for related in related_verifications if related.faults]
+        new_damages = [damage for damage in damages if damage.snapshot not in alerted_snapshots]
+        alerts = _build_alerts(settings, store, new_damages)
+        store.verifications.record_verifications(related_verifications, alerts)
+        for damage in damages:
+            alerted_snapshots.add(damage.snapshot)
+            log.error("the snapshot %s of %s is damaged: %s", damage.snapshot, damage.table, damage.damage_text)
         results.append(verification)
         on_verified(verification)
     return results
@@ -184,7 +172,7 @@ def _verify_snapshot(
     limit_rate: Callable[[int], object] | None,
     read_files: dict[Any, Any],
 ) -> Verification | None:
-    """Verify one; None: its engine has nothing to verify, or it was removed meanwhile."""
+    """Verify one snapshot; None: its engine has nothing to verify, or the snapshot was removed meanwhile."""
     snapshot = record.snapshot
     engine = engines.get_engine(snapshot.engine)
     file_report = engine.verify_snapshot(snapshot, limit_rate, read_files)
@@ -200,29 +188,37 @@ def _verify_snapshot(
     )
 
 
-def _build_alerts(settings: Settings, store: StateStore, verifications: Sequence[Verification]) -> list[Any]:
-    """Alert people of published rows that are damaged, once."""
+def _build_alerts(settings: Settings, store: StateStore, damages: Sequence[Verification]) -> list[Any]:
+    """Build the alerts of damaged snapshots that are published."""
     published_ids = {record.id for record in store.read_published_records()[1].values()}
-    text = (
-        "published rows of {0} are damaged ({1}): the last good snapshot is served, if there is one; `hven ingest "
-        "{2}` makes them anew"
-    )
-    return [
-        create_alert(
-            verification.collection,
+    alerts = []
+    for damage in damages:
+        if damage.snapshot not in published_ids:
+            continue
+        message = (
+            f"published rows of {damage.table} are damaged ({damage.damage_text}): the last good snapshot is served, "
+            f"if there is one; `hven ingest {damage.collection}` makes them anew"
+        )
+        alert = create_alert(
+            damage.collection,
             DAMAGED_ALERT,
-            text.format(verification.table, verification.damage_text, verification.collection),
+            message,
             list_channels(settings),
             time.time(),
-            snapshot=verification.snapshot,
+            snapshot=damage.snapshot,
         )
-        for verification in verifications
-        if verification.faults and verification.snapshot in published_ids
-    ]
+        alerts.append(alert)
+    return alerts
 
 
 class ReadRateLimiter:
-    """Keeps a reader to so many bytes a second."""
+    """Limit a reader to a number of bytes a second.
+
+    Parameters
+    ----------
+    rate
+        Bytes a second.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -230,25 +226,25 @@ class ReadRateLimiter:
         self._read_bytes = 0
 
     def __call__(self, count: int) -> None:
-        """Rest, if more was read than may be."""
+        """Sleep if more bytes were read than the rate allows."""
         self._read_bytes += count
         seconds_ahead = self._read_bytes / self._rate - (time.monotonic() - self._start_time)
         if seconds_ahead > READ_SLICE_SECONDS:
             time.sleep(seconds_ahead)
-        elif seconds_ahead < -READ_SLICE_SECONDS:  # what was not used in time is not made up
+        elif seconds_ahead < -READ_SLICE_SECONDS:  # unused time does not allow a faster reading later
             self._start_time = time.monotonic()
             self._read_bytes = 0
 
 
 def run_verification(settings: Settings, parent_pid: int) -> None:
-    """Run as the process that verifies what is due, until nothing is.
+    """Verify all due snapshots, in a process of its own.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     parent_pid
-        Id of the process whose end is ours too.
+        Id of the parent; this process ends when it ends.
     """
     child_processes.set_process_name("hven-verify")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -269,16 +265,11 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
         while True:
             request_time = store.verifications.find_request_time()
             records, urgent = find_due_records(settings, store)
-            records = [record for record in records if record.id not in verified_ids]
-            if not records:
+            unverified_records = [record for record in records if record.id not in verified_ids]
+            if not unverified_records:
                 return
-            verify_snapshots(
-                settings,
-                store,
-                engines,
-                _iterate_until_asked(store, records, request_time, verified_ids),
-                limit_rate=limit_rate,
-            )
+            requested_records = _iterate_until_asked(store, unverified_records, request_time, verified_ids)
+            verify_snapshots(settings, store, engines, requested_records, limit_rate=limit_rate)
     except HvenError as error:
         log.warning("what is published could not be verified: %s", error)
     finally:
@@ -289,7 +280,7 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
 def _iterate_until_asked(
     store: StateStore, records: Sequence[SnapshotRecord], request_time: str, verified_ids: set[str]
 ) -> Iterator[SnapshotRecord]:
-    """Yield one after the other, until something is urgent."""
+    """Yield records until somebody requests a verification."""
     for record in records:
         if store.verifications.find_request_time() != request_time:
             return

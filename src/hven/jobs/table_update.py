@@ -1,6 +1,6 @@
-"""The job type ``table_update``.
+"""The job type ``table_update``: index a column of a user's table.
 
-Index a column of a table that its owner keeps here (pyvo's `create_index`, as CADC's YouCat has it).
+pyvo's `create_index` uses it, as with CADC's YouCat.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ PARAMS = (
 def run_job(running_job: RunningJob) -> None:
     """Index the column."""
     params = running_job.params
-    required_values = {name: params.read_one(name) for name in ("TABLE", "INDEX")}
-    for name, value in required_values.items():
-        if value is None:
+    table_text = params.read_one("TABLE")
+    column_name = params.read_one("INDEX")
+    for name, text in (("TABLE", table_text), ("INDEX", column_name)):
+        if text is None:
             raise ParamError(f"{name} is missing", name=name, remedy="TABLE=tap_user.mine and INDEX=column")
-    is_unique = (params.read_one("UNIQUE") or "false").lower()
-    if is_unique not in {"true", "false"}:
-        raise ParamError(f"UNIQUE={is_unique!r:.40} is not known", name="UNIQUE", remedy="true or false")
-    table_name = user_tables.parse_table_name(required_values["TABLE"] or "")
+    unique_text = (params.read_one("UNIQUE") or "false").lower()
+    if unique_text not in {"true", "false"}:
+        raise ParamError(f"UNIQUE={unique_text!r:.40} is not known", name="UNIQUE", remedy="true or false")
     user_tables.index_column(
         running_job.site,
         running_job.principal,
-        table_name,
-        required_values["INDEX"] or "",
-        is_unique=is_unique == "true",
+        user_tables.parse_table_name(table_text or ""),
+        column_name or "",
+        is_unique=unique_text == "true",
         is_cancelled=running_job.stopped.is_set,
     )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
     from hven.query import QueryResult
 
-# seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
+# added to the time limit of the engine: the limit of a job can change while it runs, so its worker enforces it
 SPARE_SECONDS = 10.0
 TAP_STANDARD_ID = "ivo://ivoa.net/std/TAP"
 QUERY_LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
@@ -58,7 +58,7 @@ TAP_PARAMS = (
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
-LEGACY_PARAMETERS = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, whose clients still send them
+LEGACY_PARAMETERS = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, which some clients still send
 
 
 def read_query(params: RequestParams) -> str:
@@ -67,17 +67,17 @@ def read_query(params: RequestParams) -> str:
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
 
     Returns
     -------
     query
-        ADQL.
+        The text of the query, in ADQL.
 
     Raises
     ------
     ParamError
-        Something is missing, or asks for what is not offered.
+        A parameter is missing, or its value is not supported.
     """
     request = params.read_one("REQUEST")
     if request is not None and request.lower() != "doquery":
@@ -97,43 +97,43 @@ def read_query(params: RequestParams) -> str:
 
 
 def read_explain(params: RequestParams) -> bool:
-    """Read EXPLAIN, our own extension: whether the plan is wanted instead of the answer.
+    """Read EXPLAIN, an extension of Hven: whether the client wants the plan instead of the answer.
 
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
 
     Returns
     -------
-    wanted
-        False where it is not given.
+    is_wanted
+        The default is false.
 
     Raises
     ------
     ParamError
-        It is no boolean (DALI 1.1 section 3.3.2).
+        The value is no boolean (DALI 1.1 section 3.3.2).
     """
     return _read_boolean(params, "EXPLAIN")
 
 
 def read_cite(params: RequestParams) -> bool:
-    """Read CITE, our own extension: whether the rows shall have a persistent address.
+    """Read CITE, an extension of Hven: whether the rows shall have a persistent address.
 
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
 
     Returns
     -------
-    wanted
-        False where it is not given.
+    is_wanted
+        The default is false.
 
     Raises
     ------
     ParamError
-        It is no boolean; or the rows are not those of what is published now.
+        The value is no boolean, or the query does not read the published state.
     """
     is_wanted = _read_boolean(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
@@ -151,7 +151,7 @@ def _read_boolean(params: RequestParams, name: str) -> bool:
 
 
 def _create_result_address(running_job: RunningJob, text: str, maxrec: int | None) -> str:
-    """Give the rows a persistent address."""
+    """Create a persistent address for the rows of a query."""
     cited_result = cited_results.create_cited_result(
         text,
         running_job.principal,
@@ -174,36 +174,34 @@ def run_job(running_job: RunningJob) -> None:
     Raises
     ------
     ServiceError
-        The answer broke off.
+        The answer ended with an error.
     """
     params = running_job.params
+    site = running_job.site
     text = read_query(params)
     policies = add_service_policies(tuple(running_job.policies), "tap")
-    one = params.read_one("RESPONSEFORMAT")
-    table_format, options = formats.select_format(one or params.read_one("FORMAT"))
-    default, row_limit = running_job.site.settings.job_row_limits
+    format_name = params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT")
+    table_format, options = formats.select_format(format_name)
+    default_row_limit, hard_row_limit = site.settings.job_row_limits
     maxrec = params.read_integer("MAXREC")
     upload_references = uploads.parse_upload_references(params.read_all("UPLOAD"))
-    uploaded_tables = uploads.read_uploads(upload_references, running_job.input_files, running_job.site.settings)
+    uploaded_tables = uploads.read_uploads(upload_references, running_job.input_files, site.settings)
     if read_explain(params):
-        plan = query.explain_query(
-            text, running_job.principal, site=running_job.site, uploads=uploaded_tables, policies=policies
-        )
+        plan = query.explain_query(text, running_job.principal, site=site, uploads=uploaded_tables, policies=policies)
         with running_job.write_result("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
+    infos = [InfoElement(name="QUERY", value=text), InfoElement(name="standardID", value=TAP_STANDARD_ID)]
     if read_cite(params):
         result_address = _create_result_address(running_job, text, maxrec)
-        cited_infos = [InfoElement(name="result", value=result_address)]
-    else:
-        cited_infos = []
+        infos.append(InfoElement(name="result", value=result_address))
     with query.run_query(
         text,
         running_job.principal,
-        site=running_job.site,
-        maxrec=default if maxrec is None else maxrec,
-        hard_row_limit=row_limit,
-        timeout_seconds=running_job.site.settings.jobs.seconds_hard + SPARE_SECONDS,
+        site=site,
+        maxrec=default_row_limit if maxrec is None else maxrec,
+        hard_row_limit=hard_row_limit,
+        timeout_seconds=site.settings.jobs.seconds_hard + SPARE_SECONDS,
         uploads=uploaded_tables,
         policies=policies,
         as_of=params.read_one("ASOF"),
@@ -212,48 +210,40 @@ def run_job(running_job: RunningJob) -> None:
         running_job.record_tables(table.qualified_name for table in result.tables)
         if result.scope.is_public:
             running_job.mark_public()
-        metadata = query.build_result_head(
-            result,
-            infos=[
-                InfoElement(name="QUERY", value=text),
-                InfoElement(name="standardID", value=TAP_STANDARD_ID),
-                *cited_infos,
-                InfoElement(name="service_protocol", value=TAP_STANDARD_ID),
-                # without the job's id, which opens it to whoever knows it
-                InfoElement(name="request", value=f"{running_job.site.settings.site_url}/tap/async"),
-                InfoElement(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
-                *uploads.list_warnings(uploaded_tables),
-                *query.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS),
-            ],
-        )
+        # the address in `request` has no id of the job, which opens the job to everyone who knows it
+        infos += [
+            InfoElement(name="service_protocol", value=TAP_STANDARD_ID),
+            InfoElement(name="request", value=f"{site.settings.site_url}/tap/async"),
+            InfoElement(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
+            *uploads.list_warnings(uploaded_tables),
+            *query.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS),
+        ]
+        metadata = query.build_result_head(result, infos=infos)
         media_type = options.get(MEDIA_TYPE_OPTION) or table_format.media_types[0]
+        extension = f".{table_format.extension.lstrip('.')}"
         batches = _iterate_with_progress(result, running_job)
         first_batch = next(batches, None)
-        with running_job.write_result(
-            "result", media_type=media_type, extension=f".{table_format.extension.lstrip('.')}"
-        ) as file:
-            if first_batch is None:
-                remaining_batches = batches
-            else:
-                remaining_batches = itertools.chain((first_batch,), batches)
-            for chunk in table_format.write(metadata, remaining_batches, result.build_status, options):
+        if first_batch is not None:
+            batches = itertools.chain((first_batch,), batches)
+        with running_job.write_result("result", media_type=media_type, extension=extension) as file:
+            for chunk in table_format.write(metadata, batches, result.build_status, options):
                 file.write(chunk)
-            # a format that can say so has said it and gone on; a job has an error for that
+            # some formats have a place for an error, and end normally; the job reports it in any format
             if result.failure is not None:
                 raise result.failure
             if result.error is not None:
                 raise ServiceError(result.error)
-        running_job.report_progress(
-            rows=result.row_count, overflow=result.overflow, tables=[table.qualified_name for table in result.tables]
-        )
+        table_names = [table.qualified_name for table in result.tables]
+        running_job.report_progress(rows=result.row_count, overflow=result.overflow, tables=table_names)
 
 
 def _iterate_with_progress(result: QueryResult, running_job: RunningJob) -> Iterator[pa.RecordBatch]:
-    """Report how far the answer is: its rows so far and, where their number is known beforehand, the share of them."""
+    """Yield the batches of a result, and report the rows so far; with their share, if the total is known."""
     total = result.total_row_count
     for batch in result.iterate_batches():
         if total:
-            running_job.report_progress(rows=result.row_count, share=round(min(result.row_count / total, 1.0), 4))
+            share = round(min(result.row_count / total, 1.0), 4)
+            running_job.report_progress(rows=result.row_count, share=share)
         else:
             running_job.report_progress(rows=result.row_count)
         yield batch
