@@ -358,7 +358,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
         (home / "go").touch()
         out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
-    assert "changed during the ingest; what it said at the beginning was done: ingest again" in out
+    assert "changed during the ingest, which used it as it was at the start: ingest again" in out
     assert count_published_stars(site) == "1"
 
 

@@ -102,7 +102,7 @@ def test_elements_become_rows_in_step(tmp_path):
         assert (bad["row"], bad["value"], bad["reason"]) == (
             "3",
             "freq has 1, flux has 2",
-            "arrays of different length cannot go in step",
+            "arrays of different lengths cannot be unrolled together",
         )
         assert json.loads(bad["text"])["flux"] == [1.0, 2.0]
         assert site.store.read_published_records()[1]["cat.t"].provenance["origins"]["f"] == ["freq"]

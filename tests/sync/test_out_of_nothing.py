@@ -190,6 +190,6 @@ def test_an_edit_of_the_site_file_counts_where_rows_are_made_with_it(tmp_path):
     with open_site_with_descriptor(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
         report = sync_collection(site, "w", accept_changes=True)
         assert how(report)["w.main"][1] is None
-        assert how(report)["w.linked"] == ("everything", "hven.toml says another authority")
+        assert how(report)["w.linked"] == ("everything", "hven.toml has another authority")
         assert (report.changes["w.main"].has_changes, report.changes["w.linked"].changed) == (False, 3)
         assert [why for _, why in how(sync_collection(site, "w")).values()] == [None, None]

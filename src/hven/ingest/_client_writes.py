@@ -184,7 +184,7 @@ class ClientWrite:
         except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
                 format_message("{collection} cannot be published now: {message}", self.collection, error.message),
-                remedy="its owner is to look at hven check and hven ingest",
+                remedy="its owner should run hven check and hven ingest",
             ) from error
         except DataError as error:
             if isinstance(error, RowsRefusedError):

@@ -191,7 +191,7 @@ def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             current_record = records.get(source)
             if current_record is None:
-                warnings.append(f"{name} was made from {source}, which is published no more: look at its query")
+                warnings.append(f"{name} was made from {source}, which is not published any more: check its query")
             elif current_record.id != snapshot:
                 warnings.append(
                     f"{name} was made from {source} as it was before {current_record.created}: hven ingest "

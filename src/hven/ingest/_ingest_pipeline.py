@@ -642,7 +642,7 @@ class CollectionRun:
                 remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
-            raise DataError(f"{name} has no table with a source", remedy="say source: or view: for a table")
+            raise DataError(f"{name} has no table with a source", remedy="give a table source: or view:")
         return specs
 
     def check_disk_space(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> None:
@@ -778,8 +778,8 @@ class CollectionRun:
         changed_files = sorted(name for name in all_names if hashes_before.get(name) != hashes_after.get(name))
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {kind}; what it said at the "
-                f"beginning was done: ingest again"
+                f"{', '.join(changed_files)} changed during the {kind}, which used it as it was at the "
+                f"start: ingest again"
             )
 
 

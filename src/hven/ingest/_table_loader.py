@@ -76,7 +76,7 @@ ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
 
 UNREAD_ROWS_MESSAGE = (
-    "rows are served where they are: nobody looked at each of them, nor at whether the primary key is unique"
+    "rows are served in place: Hven has checked neither each row nor whether the primary key is unique"
 )
 
 MISSING_POSITION_MESSAGE = "longitude or latitude is missing, or NaN: no search by position finds them"
@@ -519,7 +519,7 @@ class TableLoader:
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
             offenders = [_locate_row(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
-            message = f"{', '.join(unrolled_columns)}: no element, so that nothing is made of the row"
+            message = f"{', '.join(unrolled_columns)}: no element, so the row gives no row of the table"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
         for row_position in uneven_rows:
@@ -533,7 +533,7 @@ class TableLoader:
                 row=row_number,
                 column=unrolled_columns[0],
                 value=", ".join(f"{name} has {length}" for name, length in lengths),
-                reason="arrays of different length cannot go in step",
+                reason="arrays of different lengths cannot be unrolled together",
                 text=format_row_as_json(row),
             )
             self.reject_row(rejected_row)

@@ -187,7 +187,7 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
         raise ParamError("there are no rows in what was sent", remedy="send at least one")
     if same_columns and len(set(map(frozenset, rows))) > 1:
         raise SourceError(
-            "the rows do not name the same columns: it would not be known which ones keep their values",
+            "the rows do not name the same columns: it is unclear which columns keep their values",
             remedy="name the same columns in each row, or send several requests",
         )
     other_names = set[str]().union(*rows)

@@ -225,7 +225,7 @@ class _RowWrite(ClientWrite):
         record = published_records.get(self.table)
         if record is None:
             raise NotFoundError(
-                format_message("{table} is not published yet", self.table), remedy="its owner does that: hven ingest"
+                format_message("{table} is not published yet", self.table), remedy="its owner publishes it: hven ingest"
             )
         push = self._build_push(pushed_rows, record.snapshot.statistics)
         report = self.create_report(push.run)
@@ -287,7 +287,7 @@ class _RowWrite(ClientWrite):
         if not is_post and missing_mask.any():
             raise NotFoundError(
                 format_message("there is no row {key} that was pushed", format_first_key(keys, missing_mask)),
-                remedy="rows of other sources are theirs to change",
+                remedy="only the source of a row can change it",
             )
         is_deletion = write.action == DELETE_ACTION
         if is_deletion:
@@ -326,7 +326,7 @@ class _RowWrite(ClientWrite):
         for name in set(pushed_rows.key).intersection(self.sent_rows.column_names):
             if self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist():
                 raise ParamError(
-                    format_message("{name} cannot be changed: it names the row", name),
+                    format_message("{name} cannot be changed: it identifies the row", name),
                     remedy="delete the row, and send another one",
                 )
 

@@ -198,11 +198,11 @@ def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: Tabl
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
         changed_keys = _list_changed_keys(earlier_site_values, current_site_values)
-        return f"hven.toml says another {' and '.join(changed_keys)}"
+        return f"hven.toml has another {' and '.join(changed_keys)}"
     current_columns = [columns_to_json(entry.columns) for entry in loader.entries]
     if provenance.get("source_columns") != to_json_value(current_columns):
         return "the source's columns have other types or units"
-    return "settings that decide its rows are others than before"
+    return "settings that decide its rows have changed"
 
 
 def _list_changed_keys(earlier_values: Mapping[str, object], current_values: Mapping[str, object]) -> list[str]:
@@ -414,7 +414,7 @@ class TableSync:
         )
         if self.keyed_refresh is not None:
             if base is None or not is_same_structure:
-                raise RecomputeNeededError("its columns, keys or engine are others than before")
+                raise RecomputeNeededError("its columns, keys or engine have changed")
             return self._merge_keyed_rows(loader, base, self.keyed_refresh)
         if not any(is_row_number_used(entry.mapping) for entry in loader.entries):
             # rows of a cached page have other row numbers
@@ -427,7 +427,7 @@ class TableSync:
             loaded_table = self.run.load_whole_table(self.spec, loader)
             change.new = True
             if base is not None:
-                change.why = "its columns, keys or engine are others than before"
+                change.why = "its columns, keys or engine have changed"
             else:
                 change.why = None
             change.read = change.mapped = loaded_table.report.read
@@ -605,16 +605,14 @@ class TableSync:
         future_count = reader.watermark_tracker.future_count
         if future_count:
             rows_text = "1 row has" if future_count == 1 else f"{future_count:,} rows have"
-            self.report.warnings.append(
-                f"{self.name}: {rows_text} a watermark that is still to come, which is not believed"
-            )
+            self.report.warnings.append(f"{self.name}: {rows_text} a watermark in the future, which is ignored")
         if reader.lacks_checksums:
             self.report.warnings.append(
                 f"{self.name}: the source gives no checksums of blocks, and keys are compared: edits that leave the "
                 "watermark as it was are found when everything is read (full: 7 d)"
             )
         if loader.contended_count:
-            raise RecomputeNeededError("a row has values that only one may have")
+            raise RecomputeNeededError("two rows have the same value in a unique column")
         schema = loader.table.arrow_schema
         rows = pa.Table.from_batches(new_batches, schema=schema)
         return rows.cast(to_nullable_schema(schema)), reader.description
@@ -627,7 +625,7 @@ class TableSync:
         loader.select_unknown_rows = _keep_all_rows
         loader.map_all_rows(computed_batches.append)
         if loader.contended_count:
-            raise RecomputeNeededError("a row has values that only one may have")
+            raise RecomputeNeededError("two rows have the same value in a unique column")
         differences = compare_keyed_rows(self.run.storage_engine, base, keyed_refresh, computed_batches)
         change = self.report.get_or_create_change(self.name)
         key_count = keyed_refresh.keys.num_rows

@@ -208,7 +208,7 @@ class _TableStates:
             has_other_scope = scope != self._scope.key if self._is_filtered else bool(separator)
             if has_other_scope:
                 raise GoneError(
-                    f"{param_name}={state_name}: which rows of {self._table} you may see was not said, or has changed",
+                    f"{param_name}={state_name}: which rows of {self._table} you may see is not known, or has changed",
                     remedy=READ_ALL_REMEDY,
                 )
             return name
