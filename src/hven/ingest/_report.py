@@ -207,7 +207,13 @@ class TableReport:
         add_deviation(self.deviations, deviation)
 
     def format_deviations(self) -> list[str]:
-        """Format the deviations for a person, one line each."""
+        """Format the deviations for a person.
+
+        Returns
+        -------
+        lines
+            One line for each deviation, with its remedy.
+        """
         lines = []
         for deviation in self.deviations:
             remedy = f"; {deviation.remedy}" if deviation.remedy else ""
