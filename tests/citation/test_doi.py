@@ -181,7 +181,7 @@ def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> No
     here = build_site(tmp_path, "\n".join(lines) + "\n", endpoint=world.base)
     assert "it has no creators: add 'creators'" in run(here, "psz2", "--publish", code=1)
     assert "it has no creators" in run(here, "psz2", code=1)
-    assert "cannot be registered so" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
+    assert "cannot be registered like this" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
     assert world.asked == []
 
 
@@ -209,7 +209,7 @@ def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
 def test_by_file_for_a_library(tmp_path: Path) -> None:
     here = build_site(tmp_path / "site")
     xml = tmp_path / "psz2.xml"
-    assert "shall lead to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
+    assert "is to resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "(:tba)"
     assert "is no DOI" in run(here, "psz2", "--is", "psz2", code=1)
     assert "findable, kept" in run(here, "psz2", "--is", "https://doi.org/10.21111/abc-7")
@@ -230,12 +230,12 @@ def test_a_doi_of_another_prefix_is_not_ours_to_change(tmp_path: Path, world: Da
 
 def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"), endpoint=world.base)  # fmt: skip
-    assert "nothing of psz2 is published for everybody" in run(here, "psz2", "--publish", code=1)
+    assert "no table of psz2 is public" in run(here, "psz2", "--publish", code=1)
 
 
 def test_withdrawn_for_a_reason(here: Path, world: DataCiteServer) -> None:
     run(here, "psz2", "--publish")
-    assert "say why" in run(here, "psz2", "--withdraw", " ", code=2)
+    assert "give the reason" in run(here, "psz2", "--withdraw", " ", code=2)
     world.alter_reply = broken(503, "PUT")
     run(here, "psz2", "--withdraw", "the masses are wrong", code=3)
     world.alter_reply = lambda _asked, _reply: None
@@ -254,6 +254,6 @@ def test_withdrawn_for_a_reason(here: Path, world: DataCiteServer) -> None:
 
 
 def test_usage(here: Path) -> None:
-    assert "--draft and --publish are different things" in run(here, "psz2", "--draft", "--publish", code=2)
-    assert "which collection?" in run(here, "--publish", code=2)
+    assert "--draft and --publish exclude each other" in run(here, "psz2", "--draft", "--publish", code=2)
+    assert "the collection is missing" in run(here, "--publish", code=2)
     assert "no collection 'lost'" in run(here, "lost", "--publish", code=1)

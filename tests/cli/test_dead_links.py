@@ -87,11 +87,11 @@ def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
     place = "collections/maps/maps.yaml"
     told = done.stdout.splitlines()
     assert told[:5] == [
-        f"{place}:12:27: the collection has no such file (any more) (row c); put the file back, or mend the template",
-        f"{place}:12:27: the file data/b.fits is published, and is not there (row b); put it back, or ingest the collection again",
-        f"warning: {place}:16:9: #preview leads twice to https://vo.example/collections/maps/files/data/a.png (row a); say which rows go with a row more narrowly: where, if",
-        f"{place}:17:36: {there}/lost: its server answers 404 (row d); mend the template, or what is there",
-        f"warning: {place}:17:36: {there}/sick: its server answers 500 (row e); mend the template, or what is there",
+        f"{place}:12:27: the collection has no such file (any more) (row c); put the file back, or correct the template",
+        f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); put it back, or ingest the collection again",
+        f"warning: {place}:16:9: #preview leads twice to https://vo.example/collections/maps/files/data/a.png (row a); say more precisely which rows belong to a row: where, if",
+        f"{place}:17:36: {there}/lost: its server answers 404 (row d); correct the template, or the address",
+        f"warning: {place}:17:36: {there}/sick: its server answers 500 (row e); correct the template, or the address",
     ]
     assert "maps: 23 links, 5 of 5 addresses elsewhere tried, 6 of other kinds (ftp ..) not" in done.stderr
     assert sorted(Pages.asked) == sorted(

@@ -46,8 +46,8 @@ def test_from_a_token_to_its_end(
     clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert accounts.verify_credentials("anna", "four words are enough").name == "anna"
     again = told("token", "add", "anna")
-    old = told("user", "token", "anna", besides="still open it: hven user token anna --all")
-    new = told("user", "token", "anna", "--all", besides=") ended, too")
+    old = told("user", "token", "anna", besides="still valid: hven user token anna --all")
+    new = told("user", "token", "anna", "--all", besides=") are ended, too")
     clock.move(POLL_INTERVAL_SECONDS)
     for word in (again, old, "four words are enough"):
         with pytest.raises(UnauthenticatedError):

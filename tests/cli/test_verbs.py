@@ -94,7 +94,7 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' new NAME --from FILE" in run_hven("init", "my site", cwd=tmp_path).stdout
     told = run_hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
-    assert "stars.csv is read from where it is, and `hven backup` does not take it" in told
+    assert "stars.csv is read from where it is, and `hven backup` does not include it" in told
     commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN_COMMAND))
     assert (
         subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode
@@ -114,7 +114,7 @@ def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp
     (tmp_path / "far/a/stars.csv").write_text(STARS)
     for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
         told = run_hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
-        assert "is read from where it is, and `hven backup` does not take it" in told
+        assert "is read from where it is, and `hven backup` does not include it" in told
 
 
 # --- wrong usage, our own faults ---------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
     assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
     assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=made, expected_code=1).stderr
     assert (
-        "x.dat: the ending .dat says no format; say --format: arrow, csv"
+        "x.dat: no format has the extension .dat; say --format: arrow, csv"
         in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=made, expected_code=2).stderr
     )
     run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=made)

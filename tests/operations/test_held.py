@@ -66,7 +66,7 @@ def values(site: Site, table: str) -> list[int]:
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
     told = run_hven("rollback", "base", "--site", place).stdout
-    assert "base is held there: its schedule (every 1 h) rests, until" in told
+    assert "base is held there: its schedule (every 1 h) is paused, until" in told
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
         with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
@@ -80,7 +80,7 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
         assert (found.state, found.next, found.limit) == (HELD_STATE, None, None)
         assert "hven schedule resume base" in str(found.reason)
         assert "held: base" in run_hven("status", "--site", place).stdout
-        assert run_hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
+        assert run_hven("schedule", "resume", "base", "--site", place).stdout == "base is scheduled again\n"
         assert site.store.list_held_collections() == {}
         sync_and_summarize(site, "base", unless_held=True)
         assert values(site, "base.main") == [2, 999]
@@ -102,7 +102,7 @@ def test_going_back_waits_for_the_run_that_is_under_way(
         monkeypatch.setattr("hven.app._cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
         told = run_hven("rollback", "base", "--site", place, expected_code=int(again))
         assert "waiting: the sync of base is being done by process" in told.stderr
-        assert ("base was published again meanwhile" in told.stderr) is again
+        assert ("base was published again in the meantime" in told.stderr) is again
         assert ("base" in site.store.list_held_collections()) is not again
         assert site.store.read_pointers()[1]["base.main"] == first.id
 

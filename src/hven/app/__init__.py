@@ -1,4 +1,4 @@
-"""Command line (`_cli`) and server (`_server`); no other package imports this one."""
+"""The command line (`_cli`) and the server (`_server`). No other package imports this one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def main() -> int:
     Returns
     -------
     code
-        Of exit.
+        Exit code of the process.
     """
-    from hven.app._cli import main as run  # noqa: PLC0415  (workers are under this roof and need no commands)
+    from hven.app._cli import main as run  # noqa: PLC0415  (server workers import this package, and need no commands)
 
     refuse_pandas_imports()
 

@@ -1,6 +1,6 @@
-"""The verbs of the command line; ``main`` maps errors to exit codes.
+"""Run the verbs of the command line, and map their errors to exit codes.
 
-0 fine, 1 the data's fault, 2 wrong usage, 3 ours.
+The codes are 0 for success, 1 for faulty data or input, 2 for wrong usage, and 3 for faults of the server or of Hven.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from hven.model import plugins
 from hven.model.errors import OperationCancelledError, ServiceError, UsageError, UserError
 
 STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-INTERRUPTED_EXIT_CODE = 130  # what shells report of a program that Ctrl-C ended
-# new objects between two rounds of the collector: with Python's 700 they take a tenth of a short verb, most of it while
-# modules are imported
+INTERRUPTED_EXIT_CODE = 130  # as shells report a program that Ctrl-C ended
+# New objects between two rounds of the garbage collector. With Python's 700 the rounds take a tenth of the time of a
+# short verb, most of it while modules are imported.
 GC_THRESHOLD = 5_000
 
 
-# each kind of error has its exit code
+# Each kind of error has its own exit code.
 def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911
-    """Run the command line; return the exit code."""
+    """Run the command line, and return the exit code."""
     gc.set_threshold(GC_THRESHOLD)
-    words = move_site_option_first(list(sys.argv[1:] if argv is None else argv))
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = _run_command(words)
+        code = _run_command(move_site_option_first(arguments))
         sys.stdout.flush()
     except (KeyboardInterrupt, OperationCancelledError):
         _print_message("stopped")
@@ -45,36 +45,27 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911
     except ServiceError as error:
         _print_message(str(error))
         return 3
-    except BrokenPipeError:  # `hven query .. | head`: the reader has what it wanted
+    except BrokenPipeError:  # `hven query .. | head`: the other program has read all that it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in STORAGE_ERRNOS:
-            _print_message(f"the answer cannot be written: {(error.strerror or '').lower()}; make room")
-            return 3
-        if error.filename is None:
-            return _report_internal_error(error)
-        if isinstance(error, PermissionError):
-            remedy = "; the account that runs this needs the right to it, and to the directories above it"
-        else:
-            remedy = ""
-        _print_message(f"{error.filename}: {(error.strerror or str(error)).lower()}{remedy}")
-        return 1
-    except Exception as error:  # noqa: BLE001  (the last net: a person gets a sentence, the file gets the traceback)
+        return _report_system_error(error)
+    except Exception as error:  # noqa: BLE001  (the user gets a sentence, and the traceback goes to a file)
         return _report_internal_error(error)
     return code
 
 
 def _run_command(arguments: list[str]) -> int:
-    """Run one verb; typer's own errors become exit codes here."""
-    import typer  # noqa: PLC0415  (Ctrl-C while it is loaded is caught)
+    """Run one verb, and turn typer's own errors into exit codes."""
+    import typer  # noqa: PLC0415  (here, so that Ctrl-C during the import is caught)
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     try:
-        with _build_command(_find_verb(arguments)).make_context("hven", arguments) as context:
+        command = _build_command(_find_verb(arguments))
+        with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
-    except typer.Exit as ended:
-        return ended.exit_code
+    except typer.Exit as exit_request:
+        return exit_request.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
     except usage_error as error:
@@ -85,7 +76,7 @@ def _run_command(arguments: list[str]) -> int:
 
 @cache
 def _build_command(verb: str) -> Any:
-    """Build the command for a verb, once in this process."""
+    """Build the command for a verb, once in a process."""
     from typer.main import get_command  # noqa: PLC0415  (as above)
 
     from hven.app._cli.verbs import build_command  # noqa: PLC0415  (as above)
@@ -94,42 +85,63 @@ def _build_command(verb: str) -> Any:
 
 
 def _find_verb(arguments: list[str]) -> str:
-    """Find the verb among the words, as `move_site_option_first` left them."""
+    """Find the verb among arguments that `move_site_option_first` has ordered."""
+    remaining = arguments
     if arguments[:1] == ["--site"]:
         remaining = arguments[2:]
-    elif arguments[:1] and arguments[0].startswith("--site="):
+    elif arguments and arguments[0].startswith("--site="):
         remaining = arguments[1:]
-    else:
-        remaining = arguments
-    return remaining[0] if remaining else ""
+    if not remaining:
+        return ""
+    return remaining[0]
 
 
 def move_site_option_first(arguments: list[str]) -> list[str]:
-    """Move ``--site DIR`` in front of the verb, wherever it was written."""
-    for number, word in enumerate(arguments):
+    """Move ``--site DIR`` to the front of the arguments, from wherever the user wrote it."""
+    for position, word in enumerate(arguments):
         if word == "--":
             break
         if word.startswith("--site="):
-            return [word, *arguments[:number], *arguments[number + 1 :]]
-        if word == "--site" and number + 1 < len(arguments):
-            return [word, arguments[number + 1], *arguments[:number], *arguments[number + 2 :]]
+            site_option = [word]
+        elif word == "--site" and position + 1 < len(arguments):
+            site_option = arguments[position : position + 2]
+        else:
+            continue
+        return [*site_option, *arguments[:position], *arguments[position + len(site_option) :]]
     return arguments
 
 
 def _print_message(text: str) -> None:
-    print(f"hven: {text}" if "\n" not in text else text, file=sys.stderr)
+    line = text if "\n" in text else f"hven: {text}"
+    print(line, file=sys.stderr)
+
+
+def _report_system_error(error: OSError) -> int:
+    """Report an error of the operating system in one sentence, and return the exit code."""
+    reason = error.strerror or str(error)
+    if error.errno in STORAGE_ERRNOS:
+        _print_message(f"the answer cannot be written: {reason.lower()}; make room")
+        return 3
+    if error.filename is None:
+        return _report_internal_error(error)
+    remedy = ""
+    if isinstance(error, PermissionError):
+        remedy = "; the account that runs this needs access to it, and to the directories above it"
+    _print_message(f"{error.filename}: {reason.lower()}{remedy}")
+    return 1
 
 
 def _report_internal_error(error: Exception) -> int:
+    place = plugins.locate_error(error)
+    log_file = _write_traceback(error)
     _print_message(
-        f"something went wrong in {plugins.locate_error(error)} ({type(error).__name__}: {error}); please "
-        f"report it with {_write_traceback(error)}"
+        f"something went wrong in {place} ({type(error).__name__}: {error}); please report it with {log_file}"
     )
     return 3
 
 
 def _write_traceback(error: BaseException) -> Path:
-    """Write the traceback to a file, for the report."""
+    """Write the traceback to a temporary file, which the user can attach to a report."""
     with tempfile.NamedTemporaryFile("w", prefix="hven-", suffix=".log", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
     return Path(file.name)

@@ -1,7 +1,4 @@
-"""``hven user add/list/token/password/remove``, ``hven token`` and ``hven tables show/drop/expire``.
-
-Accounts, their tokens, the tables that they keep here.
-"""
+"""``hven user``, ``token`` and ``tables``: manage accounts, their tokens, and the tables that users keep here."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ from hven.site.auth.local import create_personal_token, revoke_personal_token
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
-    from hven.site.store import SnapshotRecord
+    from hven.site.store import Grant, SnapshotRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
-Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The account that keeps it.")]
-TableName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, with tap_user or without.")]
+Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The account that the table belongs to.")]
+TableName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the table, with or without tap_user.")]
 
 user = typer.Typer(no_args_is_help=True)
 
@@ -41,7 +38,7 @@ def add_account(context: typer.Context, account: Account) -> None:
 
 
 def print_token(name: str, token: str) -> None:
-    """Print a token to standard output, alone so that a script can keep it, and what it is for to standard error."""
+    """Print a token to standard output, where a script can read it, and explain it on standard error."""
     print(token)
     print(
         f"hven: this is the token of {name}, shown only now: it logs in at /login, and programs send it as "
@@ -58,57 +55,60 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show_json([{"name": name, "created": created} for name, created in accounts])
         return
-    show_table(["name", "created"], [[name, format_time(created)] for name, created in accounts], title="Accounts")
+    rows = [(name, format_time(created)) for name, created in accounts]
+    show_table(["name", "created"], rows, title="Accounts")
 
 
 @user.command("token")
 def renew_token(
     context: typer.Context,
     account: Account,
-    end_all: Annotated[bool, typer.Option("--all", help="Personal tokens and the password end, too.")] = False,
+    end_all: Annotated[bool, typer.Option("--all", help="End the personal tokens and the password, too.")] = False,
 ) -> None:
     """Renew an account's token and print it, this once.
 
-    The old token and all sessions end; tables and jobs stay, and so do personal tokens and a password without --all.
+    The old token and all sessions end. Tables and jobs stay, and so do personal tokens and the password without --all.
     """
     with open_site(context) as site:
         print_token(account, site.store.users.renew_token(account))
-        other_credentials = [
-            grant for grant in site.store.grants.list_grants(subject=account) if grant.kind in {"token", "password"}
-        ]
-        for grant in other_credentials if end_all else ():
-            site.store.grants.revoke_grant(grant.id, actor="owner")
+        grants = site.store.grants.list_grants(subject=account)
+        other_credentials = [grant for grant in grants if grant.kind in {"token", "password"}]
+        if end_all:
+            for grant in other_credentials:
+                site.store.grants.revoke_grant(grant.id, actor="owner")
     if other_credentials:
         if end_all:
             outcome = "ended, too"
         else:
-            outcome = f"still open it: hven user token {account} --all ends them, too"
+            outcome = f"still valid: hven user token {account} --all ends them, too"
         credential_list = ", ".join(f"{grant.kind} {grant.id}" for grant in other_credentials)
-        print(f"hven: what {account} has besides ({credential_list}) {outcome}", file=sys.stderr)
+        print(f"hven: other credentials of {account} ({credential_list}) are {outcome}", file=sys.stderr)
 
 
 @user.command("password")
 def set_password(
     context: typer.Context,
     account: Account,
-    is_removed: Annotated[bool, typer.Option("--remove", help="It has none any more.")] = False,
+    is_removed: Annotated[bool, typer.Option("--remove", help="Remove the password.")] = False,
 ) -> None:
-    """Set an account's password, from standard input or by asking; its sessions end."""
-    is_prompted = sys.stdin.isatty() and not is_removed
-    if is_prompted:
+    """Set an account's password; its sessions end.
+
+    The password is read from standard input, or from a prompt at a terminal.
+    """
+    if is_removed:
+        new_password = ""
+    elif sys.stdin.isatty():
         new_password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
-        new_password = ""
+        new_password = sys.stdin.readline()
     with open_site(context) as site:
-        change_password(
-            site.store, account, new_password if is_prompted or is_removed else sys.stdin.readline(), changed_by="owner"
-        )
+        change_password(site.store, account, new_password, changed_by="owner")
     print(f"{account} has {'no password any more' if is_removed else 'a new password'}")
 
 
 @user.command("remove")
 def remove_account(context: typer.Context, account: Account) -> None:
-    """Remove an account, with its token, sessions, tables, jobs and basket."""
+    """Remove an account, its token, sessions, tables, jobs and basket."""
     with open_site(context) as site:
         for job in site.store.users.remove_account(account):
             job_directory = get_job_directory(site.settings, job)
@@ -128,50 +128,53 @@ def add_token(
     scope: Annotated[
         str, typer.Option("--scope", help="read: look and query; all: everything that the account may.")
     ] = "read",
-    days: Annotated[float, typer.Option("--days", help="Days that it holds.")] = 90.0,
+    days: Annotated[float, typer.Option("--days", help="Days for which it is valid.")] = 90.0,
     purpose: Annotated[str, typer.Option("--for", metavar="TEXT", help="What it is for.")] = "",
 ) -> None:
     """Create a personal token of an account and print it, this once."""
     with open_site(context) as site:
-        personal_token = create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)
-        print(personal_token[1])
+        _, token_text = create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)
+        print(token_text)
 
 
 @token.command("list")
 def list_tokens(
     context: typer.Context,
-    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of this account alone.")] = None,
+    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this account.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the personal tokens that hold."""
+    """Show the personal tokens that are valid."""
     with open_site(context) as site:
-        rows = [
-            {
-                "id": grant.id,
-                "account": grant.subject,
-                "scope": grant.role,
-                "until": datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds"),
-                "purpose": grant.facts.get("purpose", ""),
-                "by": grant.by,
-            }
-            for grant in site.store.grants.list_grants("token", subject=account)
-        ]
+        grants = site.store.grants.list_grants("token", subject=account)
+    rows = [_token_to_json(grant) for grant in grants]
     if as_json:
         show_json(rows)
         return
-    show_table(
-        ["id", "account", "scope", "until", "purpose", "by"], [list(row.values()) for row in rows], title="Tokens"
-    )
+    headings = ["id", "account", "scope", "until", "purpose", "by"]
+    show_table(headings, [list(row.values()) for row in rows], title="Tokens")
+
+
+def _token_to_json(grant: Grant) -> dict[str, Any]:
+    end_time = datetime.fromtimestamp(grant.until or 0, UTC)
+    return {
+        "id": grant.id,
+        "account": grant.subject,
+        "scope": grant.role,
+        "until": end_time.isoformat(timespec="seconds"),
+        "purpose": grant.facts.get("purpose", ""),
+        "by": grant.by,
+    }
 
 
 @token.command("end")
 def end_personal_token(
-    context: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID", help="As the list has it.")]
+    context: typer.Context,
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven token list` shows it.")],
 ) -> None:
-    """End a personal token, within a second everywhere."""
+    """End a personal token, everywhere within a second."""
     with open_site(context) as site:
         revoke_personal_token(site.store, token_id, revoked_by="owner")
-    print(f"the token {token_id} is none any more")
+    print(f"the token {token_id} is no longer valid")
 
 
 tables = typer.Typer()
@@ -179,10 +182,7 @@ tables = typer.Typer()
 
 @tables.callback(invoke_without_command=True)
 def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
-    """Show the tables that readers keep here.
-
-    Those whose time is over go.
-    """
+    """Show the tables that users keep here, and delete those that have expired."""
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
@@ -191,21 +191,18 @@ def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show_json(rows)
         return
-    show_table(
-        ["owner", "table", "rows", "size", "written", "expires"],
-        [
-            [
-                row["owner"],
-                row["table"],
-                row["rows"],
-                format_size(row["bytes"]),
-                format_time(row["written"]),
-                format_time(row["expires"]),
-            ]
-            for row in rows
-        ],
-        title="Tables of readers",
-    )
+    cells_by_row = [
+        (
+            row["owner"],
+            row["table"],
+            row["rows"],
+            format_size(row["bytes"]),
+            format_time(row["written"]),
+            format_time(row["expires"]),
+        )
+        for row in rows
+    ]
+    show_table(["owner", "table", "rows", "size", "written", "expires"], cells_by_row, title="Tables of readers")
 
 
 def _get_index_kind(table: Table, column: Column) -> str | None:
@@ -213,7 +210,20 @@ def _get_index_kind(table: Table, column: Column) -> str | None:
         return "position"
     if column.unique:
         return "unique"
-    return "yes" if column.indexed else None
+    if column.indexed:
+        return "yes"
+    return None
+
+
+def _column_to_json(table: Table, column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "type": str(column.type),
+        "unit": column.unit,
+        "ucd": column.ucd,
+        "index": _get_index_kind(table, column),
+        "description": column.description,
+    }
 
 
 @tables.command("show")
@@ -222,29 +232,18 @@ def show_table_facts(context: typer.Context, owner: Owner, table_name: TableName
     with open_site(context) as site:
         record, expires = _find_table(site, owner, table_name)
     facts = _record_to_json(record, expires)
-    table = record.table
-    columns = [
-        {
-            "name": column.name,
-            "type": str(column.type),
-            "unit": column.unit,
-            "ucd": column.ucd,
-            "index": _get_index_kind(table, column),
-            "description": column.description,
-        }
-        for column in table.columns
-    ]
+    columns = [_column_to_json(record.table, column) for column in record.table.columns]
     if as_json:
         show_json({**facts, "columns": columns})
         return
     print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {format_size(facts['bytes'])}")
-    print(f"written {format_time(facts['written'])}, goes {format_time(facts['expires'])}")
+    print(f"written {format_time(facts['written'])}, expires {format_time(facts['expires'])}")
     show_table(list(columns[0]), [list(column.values()) for column in columns])
 
 
 @tables.command("drop")
 def drop_table(context: typer.Context, owner: Owner, table_name: TableName) -> None:
-    """Delete a table of a reader."""
+    """Delete a table of a user."""
     with open_site(context) as site:
         record, _ = _find_table(site, owner, table_name)
         site.store.user_tables.delete_table(owner, record.table.name)
@@ -257,14 +256,15 @@ def set_expiry(
     context: typer.Context,
     owner: Owner,
     table_name: TableName,
-    days: Annotated[float, typer.Option("--days", min=0.0, max=36500.0, help="Days from now until it goes.")],
+    days: Annotated[float, typer.Option("--days", min=0.0, max=36500.0, help="Days from now until it is deleted.")],
 ) -> None:
-    """Set the time when a table of a reader goes."""
-    expiry_time = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Set the time at which a table of a user is deleted."""
+    expiry_time = datetime.now(UTC) + timedelta(days=days)
+    expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     with open_site(context) as site:
         record, _ = _find_table(site, owner, table_name)
-        site.store.user_tables.set_expiry(owner, record.table.name, expiry_time)
-    print(f"{record.table.qualified_name} of {owner} goes {format_time(expiry_time)}")
+        site.store.user_tables.set_expiry(owner, record.table.name, expiry_text)
+    print(f"{record.table.qualified_name} of {owner} expires {format_time(expiry_text)}")
 
 
 def _record_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``hven query`` and ``hven explain``: ADQL from the shell, as the site's owner."""
+"""``hven query``, ``hven explain`` and ``hven resolve``: run ADQL from the shell, and look up names of objects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from hven.query import QueryResult
 
-    Ask = Callable[[str, int | None], AbstractContextManager[QueryResult | RemoteResult]]
+    QueryRunner = Callable[[str, int | None], AbstractContextManager[QueryResult | RemoteResult]]
+
+MAX_TABLE_ROWS = 100_000  # rows of TAP_SCHEMA that are read to find EPN-TAP tables
 
 
 def query(
@@ -48,16 +50,16 @@ def query(
         typer.Option(
             "--format",
             "-f",
-            help=f"{', '.join(plugins.list_plugins('formats'))} (default: by the file's ending, else text).",
+            help=f"{', '.join(plugins.list_plugins('formats'))} (default: by the extension of the file, else text).",
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")
     ] = None,
-    maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
-    is_public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
+    maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Maximum number of rows.")] = None,
+    is_public: Annotated[bool, typer.Option("--public", help="Run it as an anonymous user, not as the owner.")] = False,
     account: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Ask as the reader of this account.")
+        str | None, typer.Option("--as", metavar="NAME", help="Run it as the user of this account.")
     ] = None,
     epn: Annotated[
         str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")
@@ -66,20 +68,20 @@ def query(
         list[str] | None, typer.Option("--table", help="With --epn: this table (default: all EPN-TAP tables).")
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Ask this TAP service instead of the site.")
+        str | None, typer.Option("--url", metavar="URL", help="Send it to this TAP service instead of the site.")
     ] = None,
     include_unknown: Annotated[
-        bool, typer.Option("--unknown", help="With --epn: also rows whose value is not known.")
+        bool, typer.Option("--unknown", help="With --epn: include rows whose value is not known.")
     ] = False,
     as_of: Annotated[
         str | None,
         typer.Option(
             "--as-of",
             metavar="SNAPSHOT|TIME",
-            help="Ask what was published then: 2026-11-20T08:00, or an id of hven history.",
+            help="Query what was published then: 2026-11-20T08:00, or an id of hven history.",
         ),
     ] = None,
-    show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
+    show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL without running it.")] = False,
 ) -> None:
     """Run ADQL, or EPN-TAP parameters, over what is published."""
     if (adql is None) == (epn is None):
@@ -93,7 +95,7 @@ def query(
     if as_of is not None and url is not None:
         raise UsageError("--as-of is for the site's own tables", remedy="another Hven takes the TAP parameter ASOF")
     if account is not None and (is_public or url is not None):
-        raise UsageError("--as is for the site's own tables, and for somebody", remedy="leave --public or --url out")
+        raise UsageError("--as does not go with --public or --url", remedy="leave --public and --url out")
     with _open_query_service(context, url, is_public=is_public, account=account, as_of=as_of) as run_query:
         if adql is not None:
             text = _read_query(adql)
@@ -103,26 +105,38 @@ def query(
             print(text)
             return
         with run_query(text, maxrec) as result:
-            infos = (formats.InfoElement(name="QUERY", value=text),)
-            if isinstance(result, RemoteResult):
-                metadata = result.build_metadata(infos)
-            else:
-                metadata = query_pipeline.build_result_head(result, infos=infos)
-            with _open_output(output) as file:
-                for chunk in output_format.write(metadata, _begin_batches(result), result.build_status, options):
-                    with pause_deadline(result.deadline):  # a pager takes the time that its reader takes
-                        file.write(chunk)
-            if result.overflow:
-                print(f"hven: cut at {result.row_count:,} rows; --maxrec sets the limit", file=sys.stderr)
-            if output is not None:
-                print(f"hven: {result.row_count:,} rows to {output}", file=sys.stderr)
+            _write_result(result, text, output_format, options, output)
+
+
+def _write_result(
+    result: QueryResult | RemoteResult,
+    query_text: str,
+    output_format: formats.Format,
+    options: dict[str, str],
+    output: Path | None,
+) -> None:
+    """Write the rows of a result to the terminal or to a file, and say on standard error how many there are."""
+    infos = (formats.InfoElement(name="QUERY", value=query_text),)
+    if isinstance(result, RemoteResult):
+        metadata = result.build_metadata(infos)
+    else:
+        metadata = query_pipeline.build_result_head(result, infos=infos)
+    chunks = output_format.write(metadata, _begin_batches(result), result.build_status, options)
+    with _open_output(output) as file:
+        for chunk in chunks:
+            with pause_deadline(result.deadline):  # a pager blocks for as long as its user reads
+                file.write(chunk)
+    if result.overflow:
+        print(f"hven: cut at {result.row_count:,} rows; --maxrec sets the limit", file=sys.stderr)
+    if output is not None:
+        print(f"hven: {result.row_count:,} rows to {output}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _open_query_service(
     context: typer.Context, url: str | None, *, is_public: bool, account: str | None = None, as_of: str | None = None
-) -> Iterator[Ask]:
-    """Open what answers ADQL: the site, or a service elsewhere."""
+) -> Iterator[QueryRunner]:
+    """Open the service that answers ADQL: the site, or a TAP service elsewhere."""
     if url is not None:
         yield partial(run_remote_query, url)
         return
@@ -140,13 +154,13 @@ def _open_query_service(
 
 
 def _translate_epn_parameters(
-    parameters: str, run_query: Ask, table_names: Sequence[str], *, include_unknown: bool
+    parameters: str, run_query: QueryRunner, table_names: Sequence[str], *, include_unknown: bool
 ) -> str:
-    """Translate EPN-TAP parameters into ADQL, and say what is left out."""
+    """Translate EPN-TAP parameters into ADQL, and print notes about what is left out."""
     from hven.portal import conditions as epn_conditions  # noqa: PLC0415  (takes time to load)
 
     def fetch_rows(text: str) -> Iterator[dict[str, Any]]:
-        with run_query(text, 100_000) as result:
+        with run_query(text, MAX_TABLE_ROWS) as result:
             for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
@@ -161,30 +175,29 @@ def explain(
     context: typer.Context,
     adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
 ) -> None:
-    """Print which road a query takes, and the engine's own text."""
+    """Print how a query is planned, and the text that the engine gets."""
     with open_site(context) as site:
         print(query_pipeline.explain_query(_read_query(adql), OWNER_PRINCIPAL, site=site))
 
 
 def resolve(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An object, as people write it: 'M 31'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An object, as astronomers write it: 'M 31'.")],
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Resolve an object's name: position, other names, who says so."""
+    """Resolve an object's name: position, other names, and source."""
     with open_site(context) as site:
         resolved_name = resolver.resolve_name(name, site=site)
     if as_json:
         show_json(asdict(resolved_name))
         return
-    if resolved_name.position is None:
-        position_text = None
-    else:
-        position_text = f"{resolved_name.position[0]:.8f} {resolved_name.position[1]:+.8f}"
-    if resolved_name.proper_motion is None:
-        motion_text = None
-    else:
-        motion_text = f"{resolved_name.proper_motion[0]:g} {resolved_name.proper_motion[1]:+g} mas/yr"
+    position_text = motion_text = None
+    if resolved_name.position is not None:
+        lon, lat = resolved_name.position
+        position_text = f"{lon:.8f} {lat:+.8f}"
+    if resolved_name.proper_motion is not None:
+        lon_motion, lat_motion = resolved_name.proper_motion
+        motion_text = f"{lon_motion:g} {lat_motion:+g} mas/yr"
     rows = {
         "name": resolved_name.name,
         "kind": resolved_name.kind,
@@ -198,9 +211,9 @@ def resolve(
         "age": _format_age(resolved_name.age),
         "note": resolved_name.note or None,
     }
-    for title, value in rows.items():
-        if value is not None:
-            print(f"{title:14} {value}")
+    for title, text in rows.items():
+        if text is not None:
+            print(f"{title:14} {text}")
 
 
 def _format_age(age_seconds: float) -> str | None:
@@ -213,7 +226,7 @@ def _format_age(age_seconds: float) -> str | None:
 
 
 def _begin_batches(result: QueryResult | RemoteResult) -> Iterator[pa.RecordBatch]:
-    """Raise errors of the query before the file is begun: the writer only sees batches."""
+    """Fetch the first batch, so that errors of the query are raised before the output file is begun."""
     batches = result.iterate_batches()
     first_batch = next(batches, None)
     if first_batch is None:
@@ -221,32 +234,34 @@ def _begin_batches(result: QueryResult | RemoteResult) -> Iterator[pa.RecordBatc
     return itertools.chain((first_batch,), batches)
 
 
-# besides the formats' own
+# extensions besides those that the formats declare
 FORMAT_EXTENSIONS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}
 
 
 def _choose_format_by_extension(output: Path | None) -> str:
-    """Choose the format that a file's name asks for.
+    """Choose the format by the extension of the output file.
 
     Raises
     ------
     UsageError
-        Its ending says nothing.
+        No format has this extension.
     """
     if output is None:
         return "text"
     extension = output.suffix.lstrip(".").lower()
-    formats_by_extension = {fmt.extension.lstrip("."): fmt.name for fmt in formats.load_formats()} | FORMAT_EXTENSIONS
+    formats_by_extension = {record.extension.lstrip("."): record.name for record in formats.load_formats()}
+    formats_by_extension |= FORMAT_EXTENSIONS
     if extension not in formats_by_extension:
+        format_names = sorted(set(formats_by_extension.values()))
         raise UsageError(
-            f"{output}: the ending {output.suffix or '(none)'} says no format",
-            remedy="say --format: " + ", ".join(sorted(set(formats_by_extension.values()))),
+            f"{output}: no format has the extension {output.suffix or '(none)'}",
+            remedy=f"say --format: {', '.join(format_names)}",
         )
     return formats_by_extension[extension]
 
 
 def _read_query(adql: str) -> str:
-    """Return the query, read from standard input if it is ``-``."""
+    """Return the query; ``-`` reads it from standard input."""
     if adql != "-":
         return adql
     query_bytes = sys.stdin.buffer.read()
@@ -254,15 +269,16 @@ def _read_query(adql: str) -> str:
         return query_bytes.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = query_bytes[: error.start].count(b"\n") + 1
+        wrong_byte = query_bytes[error.start]
         raise UserError(
-            f"standard input is not UTF-8: byte {query_bytes[error.start]:#04x} in line {line}",
+            f"standard input is not UTF-8: byte {wrong_byte:#04x} in line {line}",
             remedy="save the query as UTF-8",
         ) from None
 
 
 @contextlib.contextmanager
 def _open_output(output: Path | None) -> Iterator[BinaryIO]:
-    """Open the file to write: a whole one or none at all."""
+    """Open the output; a file appears under its name only when it is complete."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

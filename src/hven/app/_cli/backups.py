@@ -1,4 +1,4 @@
-"""``hven backup``, ``restore``: a whole site in one file, and back."""
+"""``hven backup`` and ``hven restore``: write a whole site into one file, and restore it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def backup(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
     without_data: Annotated[
-        bool, typer.Option("--no-data", help="Without rows and jobs: only what is needed to make them again.")
+        bool, typer.Option("--no-data", help="Leave out rows and jobs: what is needed to ingest them again is enough.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +29,8 @@ def backup(
     if as_json:
         show_json(backup_facts)
         return
-    print(f"{file}: {format_size(backup_facts['bytes'])}, {'without' if without_data else 'with'} rows")
+    rows_text = "without rows" if without_data else "with rows"
+    print(f"{file}: {format_size(backup_facts['bytes'])}, {rows_text}")
     print("Secrets are not in it: keep secrets.toml with your other passwords.")
 
 
@@ -37,22 +38,24 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `hven backup` wrote.")],
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="The site to make: not there, or empty but for its secrets.toml."),
+        typer.Argument(metavar="DIR", help="The site to create: a new directory, or one with only a secrets.toml."),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", metavar="ENGINE", help="Keep all rows there (default: where they were).")
+        str | None,
+        typer.Option("--engine", metavar="ENGINE", help="Store all rows in this engine (default: where they were)."),
     ] = None,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Read all of it and compare the checksums; restore nothing.")
+        bool, typer.Option("--check", help="Read the whole archive and compare the checksums; restore nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Restore a site from a backup."""
     if check_only:
         archive_facts = restoration.verify_archive(file)
+        rows_text = "with rows" if archive_facts["data"] else "without rows"
         print(
             f"{file} is whole: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, "
-            f"{'with' if archive_facts['data'] else 'without'} rows"
+            f"{rows_text}"
         )
         return
     if directory is None:

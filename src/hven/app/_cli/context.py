@@ -1,4 +1,4 @@
-"""What every verb needs: the site that is meant, and two ways to show things - for people and as JSON."""
+"""What every verb needs: the site that the user means, and output as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hven.model import settings as site_settings
 from hven.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hven.model.settings import Settings
     from hven.site import Site
@@ -22,7 +22,7 @@ SITE_FILE = "hven.toml"
 
 
 def load_site_settings(context: typer.Context) -> Settings:
-    """Load the settings of the site that ``--site`` names, or that the current directory is in.
+    """Load the settings of the site that ``--site`` names, or that contains the current directory.
 
     Raises
     ------
@@ -45,15 +45,15 @@ def load_site_settings(context: typer.Context) -> Settings:
 
 
 def open_site(context: typer.Context) -> Site:
-    """Open that site; close it after use (``with``)."""
-    from hven.site import Site  # noqa: PLC0415  (half a second; `init` and `lint` have no site)
+    """Open the site that `load_site_settings` finds; use it in a ``with`` statement, which closes it."""
+    from hven.site import Site  # noqa: PLC0415  (the import takes half a second, and `init` and `lint` need no site)
 
     return Site(load_site_settings(context))
 
 
 def show_json(value: Any) -> None:
-    """Print as JSON, for scripts."""
-    import orjson  # noqa: PLC0415  (for scripts alone)
+    """Print a value as JSON, for scripts."""
+    import orjson  # noqa: PLC0415  (needed only with --json)
 
     option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     text = orjson.dumps(value, option=option, default=str)
@@ -63,47 +63,48 @@ def show_json(value: Any) -> None:
 def _format_cell(cell: object) -> str:
     if cell is None:
         return ""
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return str(cell)
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """Print a table for people, in aligned columns; numbers stand right. Nothing is cut: ids are there to be copied."""
-    cell_texts = [[_format_cell(cell) for cell in row] for row in rows]
-    widths = [max([len(heading), *(len(row[at]) for row in cell_texts)]) for at, heading in enumerate(headings)]
-    is_numeric = [
-        all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))
-    ]
-
-    def format_line(cells: Sequence[str]) -> str:
-        return "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(cells, widths, is_numeric, strict=True)
-        ).rstrip()
-
+    """Print a table in aligned columns, numbers to the right. Nothing is cut, so that ids can be copied."""
     if title:
         print(title if rows else f"{title}: none")
     if not rows:
         return
-    print(format_line(headings))
-    print("  ".join("-" * width for width in widths))
-    for row in cell_texts:
-        print(format_line(row))
+    cell_texts = [[_format_cell(cell) for cell in row] for row in rows]
+    widths = []
+    aligners: list[Callable[[str, int], str]] = []
+    for position, heading in enumerate(headings):
+        cell_widths = [len(texts[position]) for texts in cell_texts]
+        widths.append(max(len(heading), *cell_widths))
+        is_numeric = all(isinstance(row[position], int | float | None) for row in rows)
+        aligners.append(str.rjust if is_numeric else str.ljust)
+    rules = ["-" * width for width in widths]
+    for texts in (headings, rules, *cell_texts):
+        aligned_texts = [align(text, width) for align, text, width in zip(aligners, texts, widths, strict=True)]
+        print("  ".join(aligned_texts).rstrip())
 
 
 def format_time(timestamp: str | None) -> str:
-    """Write a time for people: 2026-11-20 09:51:05 (UTC)."""
+    """Format a time (UTC) as 2026-11-20 09:51:05."""
     if timestamp:
         return timestamp[:19].replace("T", " ")
     return ""
 
 
 def format_command(context: typer.Context, *arguments: str) -> str:
-    """Write a command that the reader may copy, with the ``--site`` that this one had."""
-    return " ".join(["hven", *(["--site", shlex.quote(context.obj)] if context.obj else []), *arguments])
+    """Format a command that the user can copy, with the same ``--site`` as this one."""
+    site_option = []
+    if context.obj:
+        site_option = ["--site", shlex.quote(context.obj)]
+    return " ".join(["hven", *site_option, *arguments])
 
 
 def format_size(byte_count: int | None) -> str:
-    """Format a number of bytes."""
+    """Format a number of bytes with a decimal unit (B to TB)."""
     if byte_count is None:
         return ""
     amount = float(byte_count)

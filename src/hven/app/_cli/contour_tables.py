@@ -1,6 +1,7 @@
-"""Tables and label images of contours for ``hven region``.
+"""Read tables and label images of contours for ``hven region``.
 
-Columns by HFC's names or as options say -> regions, and what is wrong by row.
+Columns have the names of the HFC catalogues, or those that the options give. The result has regions, and the faults of
+each row.
 """
 
 from __future__ import annotations
@@ -27,23 +28,24 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-MAX_LABELS = 100_000  # values of an image that is taken for one of labels
-_OBSERVER_CARDS = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
+MAX_LABELS = 100_000  # distinct values of a label image
+_OBSERVER_CARDS = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # ignored if --date gives the observer
+
 _ARCSEC_PATTERN = re.compile(r"\s*(\"|arcsec)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContourOptions:
-    """What the options of the command say; a column's name, a number, or None: what the file calls as HFC does.
+    """Options of the command: names of columns or numbers; None stands for the column that HFC has for it.
 
     Attributes
     ----------
     frame
-        ``carrington`` or ``stonyhurst``: where longitudes begin if a date alone tells the observer.
+        ``carrington`` or ``stonyhurst``: the zero of longitudes if only a date gives the observer.
     origin
-        The number of an image's first pixel.
+        Number of an image's first pixel, 0 or 1.
     freeman
-        Chain codes by Freeman's table.
+        True if chain codes follow Freeman's table.
     """
 
     chain: str | None = None
@@ -62,15 +64,19 @@ class ContourOptions:
     freeman: bool = False
 
 
+# options that name columns of a table: those that have no default
+_COLUMN_OPTIONS = tuple(option.name for option in fields(ContourOptions) if option.default is None)
+
+
 def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedRegions:
     """Read the contours of a table, or the labels of an image.
 
     Parameters
     ----------
     path
-        CSV, VOTable, JSON, FITS or Parquet.
+        A CSV, VOTable, JSON, FITS or Parquet file.
     options
-        Columns and numbers.
+        Names of columns, and numbers.
 
     Returns
     -------
@@ -80,129 +86,153 @@ def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedReg
     Raises
     ------
     UserError
-        No table and no image of labels.
+        The file is neither a table nor a label image.
     UsageError
-        A column that is not there, or one that must be said.
+        A column does not exist, or an option is needed to name it.
     """
     source_kind = file_kinds.find_kind_by_name(path.name) or file_kinds.find_kind_of_file(path)
     if source_kind is None:
         raise UserError(
-            f"{path}: it is none of what regions are read from",
+            f"{path}: the format of the file is not known",
             remedy=f"{region_files.READABLE_FORMATS}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS "
             f"images of labels",
         )
-    if source_kind == "fits" and (image := _read_image(path)) is not None:
-        return _read_labels(path, *image, options)
+    if source_kind == "fits":
+        header_and_image = _read_image(path)
+        if header_and_image is not None:
+            header, image = header_and_image
+            return _read_labels(path, header, image, options)
     table = _ContourTable(path, source_kind, options)
-    region = table.find_column("region")
-    if region is not None and table.find_column_names("chain") is None and options.x is None:
-        return _read_region_texts(table, region)
+    region_column = table.find_column("region")
+    has_contours = table.find_column_names("chain") is not None or options.x is not None
+    if region_column is not None and not has_contours:
+        return _read_region_texts(table, region_column)
     return _build_contours(table, options)
 
 
 class _ContourTable:
-    """Columns of a file by what they are for."""
+    """The columns of a file by their purpose."""
 
     def __init__(self, path: Path, kind: str, contour_options: ContourOptions) -> None:
-        module: Any = plugins.load_plugin("sources", kind)
-        context = SourceContext(directory=path.resolve().parent)
-        options: dict[str, Any] = {"files": [path.name]}
-        source = module.open(module.Options.model_validate(options), context)
         self.path = path
         self.options = contour_options
+        source = self._open_source(kind)
         self.names = [column.name for column in source.list_columns()]
-        digits = self.find_column_names("chain")
-        if kind == "csv" and digits in self.names:  # digits of a chain code are no number
-            source = module.open(module.Options.model_validate({**options, "types": {digits: "text"}}), context)
-        wanted_columns = [
-            column_name
-            for part in (self.find_column_names(item.name) for item in fields(ContourOptions)[:11])
-            for column_name in (part or "").split(",")
-            if column_name in self.names
-        ]
-        batches = list(source.read_batches(list(dict.fromkeys(wanted_columns))))
+        digits_column = self.find_column_names("chain")
+        if kind == "csv" and digits_column in self.names:  # the digits of a chain code are text, not a number
+            source = self._open_source(kind, types={digits_column: "text"})
+        batches = list(source.read_batches(self._list_read_columns()))
         self.row_count = sum(batch.num_rows for batch in batches)
         if not self.row_count:
             raise UserError(
-                f"{path}: it is no file of regions, and a table without rows", remedy=region_files.READABLE_FORMATS
+                f"{path}: the file is neither a file of regions nor a table with rows",
+                remedy=region_files.READABLE_FORMATS,
             )
         self.table = pa.Table.from_batches(batches)
 
+    def _open_source(self, kind: str, **options: Any) -> Any:
+        module: Any = plugins.load_plugin("sources", kind)
+        source_options = module.Options.model_validate({"files": [self.path.name], **options})
+        return module.open(source_options, SourceContext(directory=self.path.resolve().parent))
+
+    def _list_read_columns(self) -> list[str]:
+        """Return the columns of the file that options or their defaults name."""
+        column_names: dict[str, None] = {}
+        for option in _COLUMN_OPTIONS:
+            words = (self.find_column_names(option) or "").split(",")
+            column_names |= dict.fromkeys(word for word in words if word in self.names)
+        return list(column_names)
+
     def find_column_names(self, option: str) -> str | None:
-        """Return what an option says, or the columns of HFC's that are there, as they are spelled."""
+        """Return what an option gives, or HFC's columns that the file has; names are spelled as in the file."""
         option_value: str | None = getattr(self.options, option)
         names_by_upper = {name.upper(): name for name in self.names}
         if option_value is not None:
-            return ",".join(
-                part if part in self.names else names_by_upper.get(part.upper(), part)
-                for part in map(str.strip, option_value.split(","))
-            )
-        for words in contours.HFC_COLUMN_NAMES[option]:
-            matched_names = [names_by_upper.get(word) for word in words.split(",")]
+            words = [word.strip() for word in option_value.split(",")]
+            return ",".join(word if word in self.names else names_by_upper.get(word.upper(), word) for word in words)
+        for default_names in contours.HFC_COLUMN_NAMES[option]:
+            matched_names = [names_by_upper.get(name) for name in default_names.split(",")]
             if all(matched_names):
                 return ",".join(str(matched_name) for matched_name in matched_names)
         return None
 
     def require_column(self, option: str) -> pa.Array:
-        """Return the column for something, which must be there."""
+        """Return the column for an option.
+
+        Raises
+        ------
+        UsageError
+            The file has no such column.
+        """
         values = self.find_column(option)
         if values is None:
             raise self._build_missing_error(option)
         return values
 
     def find_column(self, option: str) -> pa.Array | None:
-        """Return the column for something; None: the file has none."""
+        """Return the column for an option; None if the file has none."""
         column_name = self.find_column_names(option)
         if column_name is None:
             return None
         if column_name not in self.names:
             raise UsageError(
-                f"--{option} {column_name}: {self.path} has no such column",
-                remedy=f"{suggest_spelling(column_name, self.names)} it has {', '.join(self.names)}".lstrip(),
+                f"--{option} {column_name}: {self.path} has no such column", remedy=self.describe_columns(column_name)
             )
         values = self.table.column(column_name)
         if isinstance(values, pa.ChunkedArray):
             return values.combine_chunks()
         return values
 
+    def describe_columns(self, column_name: str) -> str:
+        """Suggest a column with a similar name, and list all columns."""
+        suggestion = suggest_spelling(column_name, self.names)
+        return f"{suggestion} it has {', '.join(self.names)}".lstrip()
+
     def _build_missing_error(self, option: str) -> UsageError:
+        default_names = " or ".join(contours.HFC_COLUMN_NAMES[option])
         return UsageError(
-            f"{self.path} has no column that is called {' or '.join(contours.HFC_COLUMN_NAMES[option])}",
+            f"{self.path} has no column with the name {default_names}",
             remedy=f"say --{option} NAME; it has {', '.join(self.names)}",
         )
 
     def read_numbers(self, option: str, count: int) -> list[Numbers]:
-        """Return so many numbers for each row: columns, or numbers themselves; one alone stands for all."""
+        """Return arrays of numbers with a value for each row, from columns or from numbers of the option.
+
+        Parameters
+        ----------
+        option
+            The option that names the columns.
+        count
+            Number of arrays. A single column or number stands for all of them.
+        """
         option_value = self.find_column_names(option)
         if option_value is None:
             raise self._build_missing_error(option)
         words = [word.strip() for word in option_value.split(",")]
         if len(words) not in {1, count}:
             raise UsageError(
-                f"--{option} {option_value}: {count} columns or numbers are wanted", remedy="NAME,NAME or 1.5,1.5"
+                f"--{option} {option_value}: it needs {count} columns or numbers", remedy="NAME,NAME or 1.5,1.5"
             )
-        number_arrays = []
-        for word in words:
-            if word in self.names:
-                values = self.table.column(word).cast(pa.float64())
-                number_arrays.append(
-                    np.asarray(
-                        values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy(),
-                        np.float64,
-                    )
-                )
-                continue
-            try:
-                number_arrays.append(np.full(self.row_count, float(word)))
-            except ValueError:
-                raise UsageError(
-                    f"--{option} {word}: {self.path} has no such column, and it is no number",
-                    remedy=f"{suggest_spelling(word, self.names)} it has {', '.join(self.names)}".lstrip(),
-                ) from None
-        return number_arrays * (count if len(number_arrays) == 1 else 1)
+        number_arrays = [self._read_number_array(option, word) for word in words]
+        if len(number_arrays) == 1:
+            return number_arrays * count
+        return number_arrays
+
+    def _read_number_array(self, option: str, word: str) -> Numbers:
+        """Return the numbers of a column, or a number for all rows."""
+        if word in self.names:
+            values = self.table.column(word).cast(pa.float64())
+            return np.asarray(values.to_numpy(), np.float64)
+        try:
+            return np.full(self.row_count, float(word))
+        except ValueError:
+            raise UsageError(
+                f"--{option} {word}: it is neither a column of {self.path} nor a number",
+                remedy=self.describe_columns(word),
+            ) from None
 
     def list_row_names(self) -> list[str | None]:
-        """Return the name of each row."""
+        """Return the name of each row, or None where there is none."""
         name = self.find_column_names("name")
         if name is None or name not in self.names:
             return [None] * self.row_count
@@ -217,17 +247,26 @@ def _write_region_text(region_numbers: Sequence[float] | None) -> str | None:
     return f"{shape} {' '.join(map(repr, region_numbers))}"
 
 
+def _is_list(data_type: pa.DataType) -> bool:
+    is_variable = pa.types.is_list(data_type) or pa.types.is_large_list(data_type)
+    return is_variable or pa.types.is_fixed_size_list(data_type)
+
+
+def _is_text(data_type: pa.DataType) -> bool:
+    return pa.types.is_string(data_type) or pa.types.is_large_string(data_type)
+
+
 def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.ParsedRegions:
-    """Read regions that are written in a column, as texts or as DALI's arrays."""
-    if pa.types.is_list(region.type) or pa.types.is_large_list(region.type) or pa.types.is_fixed_size_list(region.type):
+    """Read regions from a column of texts or of DALI's arrays."""
+    if _is_list(region.type):
         values = [_write_region_text(region_numbers) for region_numbers in region.to_pylist()]
     else:
         values = region.cast(pa.string()).to_pylist()
     read_regions = region_files.parse_region_texts(values, make_valid=True)
-    faults = [
-        fault or ("" if value else "there is no region")
-        for fault, value in zip(read_regions.faults, values, strict=True)
-    ]
+    faults = []
+    for fault, value in zip(read_regions.faults, values, strict=True):
+        default_fault = "" if value else "there is no region"
+        faults.append(fault or default_fault)
     return region_files.ParsedRegions(
         read_regions.regions, faults, table.list_row_names(), read_regions.frame, read_regions.notes
     )
@@ -239,29 +278,35 @@ def _build_contours(table: _ContourTable, options: ContourOptions) -> region_fil
     y = table.require_column("y")
     disc = _read_disc(table, options)
     if chain is not None:
-        first_pixels = [np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y)]
-        if options.freeman:
-            steps = contours.FREEMAN_STEPS
-        else:
-            steps = contours.HELIO_STEPS
-        # a file of text does not tell an empty code, which is a single pixel, from a missing one: a first pixel does
-        has_first_pixel = pa.array(np.isfinite(first_pixels[0]) & np.isfinite(first_pixels[1]))
-        codes = chain.cast(pa.string())
-        codes = pc.if_else(pc.and_(pc.is_null(codes), has_first_pixel), "", codes)
-        contour_regions = contours.build_regions_from_chain_codes(
-            codes, first_pixels[0], first_pixels[1], disc, origin=options.origin, step_table=steps
-        )
+        contour_regions = _trace_chain_codes(chain, x, y, disc, options)
     else:
-        number_lists = _read_number_lists(x, "x", table)
-        (starts, xs), (y_starts, ys) = number_lists, _read_number_lists(y, "y", table)
+        starts, xs = _read_number_lists(x, "x", table)
+        y_starts, ys = _read_number_lists(y, "y", table)
         if not np.array_equal(starts, y_starts):
-            row = int(np.flatnonzero(np.diff(starts) != np.diff(y_starts))[0]) + 1
+            is_different = np.diff(starts) != np.diff(y_starts)
+            row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
-                f"{table.path}: row {row}: x and y have not as many numbers",
+                f"{table.path}: row {row}: x and y differ in their number of values",
                 remedy="a list of x and one of y for each contour, equally long",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_result(contour_regions, table.list_row_names())
+
+
+def _trace_chain_codes(
+    chain: pa.Array, x: pa.Array, y: pa.Array, disc: contours.DiscImage, options: ContourOptions
+) -> contours.ContourRegions:
+    """Build regions from chain codes and the coordinates of their first pixels."""
+    first_x, first_y = (np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y))
+    step_table = contours.FREEMAN_STEPS if options.freeman else contours.HELIO_STEPS
+    # Text files do not distinguish an empty code, which is a single pixel, from a missing one. The first pixel does.
+    has_first_pixel = pa.array(np.isfinite(first_x) & np.isfinite(first_y))
+    codes = chain.cast(pa.string())
+    is_empty_code = pc.and_(pc.is_null(codes), has_first_pixel)
+    codes = pc.if_else(is_empty_code, "", codes)
+    return contours.build_regions_from_chain_codes(
+        codes, first_x, first_y, disc, origin=options.origin, step_table=step_table
+    )
 
 
 def _build_result(
@@ -274,76 +319,60 @@ def _build_result(
 
 
 def _read_number_lists(column: pa.Array, option: str, table: _ContourTable) -> tuple[npt.NDArray[np.int64], Numbers]:
-    """Read lists of numbers, as arrays or as texts of numbers."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = pc.split_pattern_regex(
-            pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.fill_null(column, ""), r"[\[\](),;]+", " ")), r"\s+"
-        )
+    """Read lists of numbers, from arrays or from texts, as offsets and all values in one array."""
+    if _is_text(column.type):
+        texts = pc.replace_substring_regex(pc.fill_null(column, ""), r"[\[\](),;]+", " ")
+        column = pc.split_pattern_regex(pc.utf8_trim_whitespace(texts), r"\s+")
     if pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+    if not _is_list(column.type):
         raise UsageError(
             f"{table.path} has no chain code, and {table.find_column_names(option)} is no list of pixels",
             remedy=f"say --chain NAME; it has {', '.join(table.names)}",
         )
-    flat = column.flatten()
-    if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
-        is_number = pc.not_equal(flat, "")
-        row_numbers = np.repeat(
-            np.arange(len(column)), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        )
+    values = column.flatten()
+    sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    if _is_text(values.type):
+        is_number = pc.not_equal(values, "")
+        row_numbers = np.repeat(np.arange(len(column)), sizes)
         sizes = np.bincount(row_numbers[np.asarray(is_number)], minlength=len(column))
         try:
-            flat = pc.cast(flat.filter(is_number), pa.float64())
+            values = pc.cast(values.filter(is_number), pa.float64())
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{table.path}: {table.find_column_names(option)}: {error}",
-                remedy="numbers with blanks or commas between",
+                remedy="separate the numbers by blanks or commas",
             ) from None
-    else:
-        sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.asarray(
-        flat.cast(pa.float64()).fill_null(np.nan), np.float64
-    )
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return starts, np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
 
 
 def _read_disc(table: _ContourTable, options: ContourOptions) -> contours.DiscImage:
     centre = table.read_numbers("centre", 2)
     scale = table.read_numbers("scale", 2)
     radius_text = table.find_column_names("radius")
-    arcsec = radius_text is not None and _ARCSEC_PATTERN.search(radius_text)
-    if arcsec:
-        number = _ARCSEC_PATTERN.sub("", radius_text or "")
-        radius = _ArcsecRadius(table, number).read_radius()
+    if radius_text is not None and _ARCSEC_PATTERN.search(radius_text):
+        radius = _read_arcsec_radius(table, _ARCSEC_PATTERN.sub("", radius_text))
     else:
-        numbers = table.read_numbers("radius", 1)
-        radius = numbers[0] * np.abs(scale[0])
+        radius_pixels = table.read_numbers("radius", 1)[0]
+        radius = radius_pixels * np.abs(scale[0])
     lon, lat = _read_observer(table, options)
-    # FITS counts pixels from 1, whatever the catalogue does
-    if (table.find_column_names("centre") or "").upper().startswith("CRPIX"):
-        first_pixel = 1
-    else:
-        first_pixel = options.origin
+    # FITS counts pixels from 1, whatever the catalogue does.
+    centre_names = table.find_column_names("centre") or ""
+    first_pixel = 1 if centre_names.upper().startswith("CRPIX") else options.origin
     return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
 
-class _ArcsecRadius:
-    """A radius in arcseconds."""
-
-    def __init__(self, table: _ContourTable, word: str) -> None:
-        self.table = table
-        self.word = word
-
-    def read_radius(self) -> Numbers:
-        """Return it for each row."""
-        if self.word in self.table.names:
-            return np.asarray(self.table.table.column(self.word).cast(pa.float64()).to_numpy(), np.float64)
-        try:
-            return np.full(self.table.row_count, float(self.word))
-        except ValueError:
-            raise UsageError(
-                f"--radius {self.word}: no such column, and no number", remedy="NAME, 374.87, or 985.9arcsec"
-            ) from None
+def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
+    """Return a radius in arcseconds for each row, from a column or a number."""
+    if word in table.names:
+        return np.asarray(table.table.column(word).cast(pa.float64()).to_numpy(), np.float64)
+    try:
+        return np.full(table.row_count, float(word))
+    except ValueError:
+        raise UsageError(
+            f"--radius {word}: it is neither a column nor a number", remedy="NAME, 374.87, or 985.9arcsec"
+        ) from None
 
 
 def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbers, Numbers]:
@@ -352,22 +381,26 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
         return lon, lat
     date = table.find_column_names("date")
     if date is None:
+        default_names = (*contours.HFC_COLUMN_NAMES["observer"], *contours.HFC_COLUMN_NAMES["date"])
         raise UsageError(
-            f"{table.path} does not tell who saw the disc: no column is called "
-            f"{' or '.join((*contours.HFC_COLUMN_NAMES['observer'], *contours.HFC_COLUMN_NAMES['date']))}",
+            f"{table.path} does not tell who saw the disc: no column is called {' or '.join(default_names)}",
             remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
-    times = _parse_times(
-        table.table.column(date).to_pylist() if date in table.names else [date] * table.row_count, date, table
-    )
-    column_names = table.find_column_names("rotation")
-    return _compute_earth_observer(times, table.read_numbers("rotation", 1)[0] if column_names else np.nan, options)
+    if date in table.names:
+        dates = table.table.column(date).to_pylist()
+    else:
+        dates = [date] * table.row_count
+    times = _parse_times(dates, date, table)
+    rotation = np.nan
+    if table.find_column_names("rotation"):
+        rotation = table.read_numbers("rotation", 1)[0]
+    return _compute_earth_observer(times, rotation, options)
 
 
 def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) -> tuple[Numbers, Numbers]:
-    """Compute the point below an observer at the Earth.
+    """Compute the point of the Sun below an observer at the Earth.
 
-    Its longitude is infinite where the rotation's number is not that of the date.
+    The longitude is infinite where the number of the rotation does not match the date.
     """
     earth = contours.sun.compute_solar_ephemeris(times)
     if options.frame == "carrington":
@@ -381,32 +414,37 @@ def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) 
 def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) -> npt.NDArray[np.datetime64]:
     times = np.full(len(values), np.datetime64("NaT", "us"))
     for row, value in enumerate(values):
+        time_value = value
+        if isinstance(value, str):
+            time_value = value.strip().replace(" ", "T").removesuffix("Z")
+        if time_value is None or time_value == "":
+            continue
         try:
-            if isinstance(value, str):
-                text = str(value).strip().replace(" ", "T").removesuffix("Z")
-            else:
-                text = value
-            if value is None or text == "":
-                times[row] = np.datetime64("NaT")
-            else:
-                times[row] = np.datetime64(text).astype("datetime64[us]")
+            times[row] = np.datetime64(time_value).astype("datetime64[us]")
         except ValueError:
             if column_name not in table.names:
                 raise UsageError(
-                    f"--date {column_name}: no such column, and no date",
-                    remedy=f"{suggest_spelling(column_name, table.names)} it has {', '.join(table.names)}".lstrip(),
+                    f"--date {column_name}: it is neither a column nor a date",
+                    remedy=table.describe_columns(column_name),
                 ) from None
     return times
 
 
 def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
-    """Return head and pixels of the first image of whole numbers; None if there is a table, or none."""
-    from astropy.io import fits  # noqa: PLC0415  (slow to load, for images alone)
+    """Return header and pixels of the first image of a FITS file; None if the file has a table.
+
+    Raises
+    ------
+    UserError
+        The file is damaged, or has neither a table nor an image.
+    """
+    from astropy.io import fits  # noqa: PLC0415  (slow to import, and needed only for images)
 
     try:
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as file:
-            if any(isinstance(hdu, fits.BinTableHDU) and not isinstance(hdu, fits.CompImageHDU) for hdu in file):
-                return None
+            for hdu in file:
+                if isinstance(hdu, fits.BinTableHDU) and not isinstance(hdu, fits.CompImageHDU):
+                    return None
             for hdu in file:
                 if hdu.header.get("NAXIS") == 2 and hdu.data is not None:
                     return hdu.header, np.asarray(hdu.data)
@@ -416,7 +454,7 @@ def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
 
 
 def _read_option_numbers(options: ContourOptions, option: str, count: int) -> Numbers | None:
-    """Read the numbers of an option, as a column; one number stands for all. None: the option is not given."""
+    """Read the numbers of an option as a column; one number stands for all. None if the option is not given."""
     option_value = getattr(options, option)
     if option_value is None:
         return None
@@ -425,12 +463,12 @@ def _read_option_numbers(options: ContourOptions, option: str, count: int) -> Nu
     except ValueError:
         numbers = []
     if len(numbers) not in {1, count}:
-        raise UsageError(f"--{option} {option_value}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
+        raise UsageError(f"--{option} {option_value}: for an image, it takes numbers", remedy="1.5 or 1.5,1.5")
     return np.resize(np.array(numbers), (count, 1))
 
 
 def _read_disc_of_image(header: Any, options: ContourOptions) -> contours.DiscImage:
-    """Read where the disc is in the pixels, and who saw it: options win over the cards of the header."""
+    """Read the position of the disc in the pixels, and its observer; options override the cards of the header."""
     cards = dict(header)
     if options.date is not None:
         cards |= {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
@@ -450,7 +488,10 @@ def _read_disc_of_image(header: Any, options: ContourOptions) -> contours.DiscIm
     if observer is not None:
         return replace(disc, lon=observer[0], lat=observer[1])
     rotation = _read_option_numbers(options, "rotation", 1)
-    rotation_numbers = contours.find_number(cards, "CAR_ROT") if rotation is None else rotation[0]
+    if rotation is None:
+        rotation_numbers = contours.find_number(cards, "CAR_ROT")
+    else:
+        rotation_numbers = rotation[0]
     if contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
         return replace(disc, lon=np.array([np.inf]))
     return disc
@@ -460,8 +501,9 @@ def _read_labels(
     path: Path, header: Any, image: npt.NDArray[Any], options: ContourOptions
 ) -> region_files.ParsedRegions:
     if image.dtype.kind not in "iu":
-        integers = np.nan_to_num(image).astype(np.int64)
-        if not np.array_equal(integers, np.nan_to_num(image)):
+        finite_image = np.nan_to_num(image)
+        integers = finite_image.astype(np.int64)
+        if not np.array_equal(integers, finite_image):
             return _read_image_footprint(path, header)
         image = integers
     values = np.unique(image)
@@ -469,54 +511,50 @@ def _read_labels(
     if not len(values):
         raise UserError(f"{path}: the image has no labels: all its pixels are 0")
     if len(values) > MAX_LABELS:
-        raise UserError(f"{path}: the image has {len(values):,} values, which are no labels")
+        raise UserError(f"{path}: the image has {len(values):,} values, which are too many for labels")
     disc = _read_disc_of_image(header, options)
-    for option, words, value in (
+    needed_numbers = (
         ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
         ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),
         ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius),
-    ):
-        if not np.isfinite(value).all():
-            raise UsageError(f"{path} has no card {words}", remedy=f"say --{option} with numbers")
+    )
+    for option, cards, numbers in needed_numbers:
+        if not np.isfinite(numbers).all():
+            raise UsageError(f"{path} has no card {cards}", remedy=f"say --{option} with numbers")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} does not tell who saw the disc",
             remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
         )
-    return _build_result(
-        contours.build_regions_from_labels(image, values, disc), [str(value) for value in values.tolist()]
-    )
+    label_regions = contours.build_regions_from_labels(image, values, disc)
+    return _build_result(label_regions, [str(label) for label in values.tolist()])
 
 
 def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions:
-    """Read what an image covers that has no labels."""
+    """Read the footprint of an image that has no labels."""
     cards = dict(header)
     image_geometry = footprints.build_image_wcs(cards)
     if image_geometry is None:
         raise UserError(
-            f"{path}: the image has no labels, for its values are no whole numbers, and no footprint, for its "
+            f"{path}: the image has no labels, because its values are not integers, and no footprint, because its "
             f"header does not say where its pixels are"
         )
-    footprint_result = _build_result(footprints.build_regions_from_headers([cards]), [path.stem])
-    return region_files.ParsedRegions(
-        footprint_result.regions,
-        footprint_result.faults,
-        footprint_result.names,
-        "ICRS" if image_geometry.image_axes.kind == "sky" else None,
-    )
+    result = _build_result(footprints.build_regions_from_headers([cards]), [path.stem])
+    frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None
+    return region_files.ParsedRegions(result.regions, result.faults, result.names, frame)
 
 
 def merge_regions(read_regions: region_files.ParsedRegions) -> Regions:
-    """Unite all rows.
+    """Unite the regions of all rows.
 
     Parameters
     ----------
     read_regions
-        Regions.
+        The regions of a file.
 
     Returns
     -------
     region
-        One row.
+        The union, in one row.
     """
     return read_regions.regions.group_rows(np.array([0, len(read_regions.regions)])).make_valid()

@@ -1,4 +1,4 @@
-"""``hven new``, ``check``, ``schema``: what a curator does before anything is published."""
+"""``hven new``, ``check`` and ``schema``: what a curator does before anything is published."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def new(
         str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")
     ] = None,
     table: Annotated[
-        str | None, typer.Option("--table", help="Which table of a file or database that has several.")
+        str | None, typer.Option("--table", help="The table of a file or database that has several.")
     ] = None,
     is_live: Annotated[
         bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")
@@ -57,25 +57,24 @@ def new(
         typer.Option(
             "--paper",
             metavar="DOI|BIBCODE",
-            help="What belongs to a paper: its table and files are copied; several times for several identifiers.",
+            help="The data belong to a paper: copy its table and files. Repeat it for several identifiers.",
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="With --paper: its name, as the authors say.")
+        str | None, typer.Option("--licence", help="With --paper: the licence, as the authors name it.")
     ] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
     site_settings = load_site_settings(context)
+    check_command = format_command(context, "check", name)
+    ingest_command = format_command(context, "ingest", name)
     if paper_ids:
         descriptor_path = drafting.create_descriptor_for_paper(
             site_settings, name, source, paper_ids, licence=licence, kind=kind, table=table, standard=standard
         )
         print(f"wrote {descriptor_path}")
-        print(
-            f"Look it over, then: {format_command(context, 'check', name)} && "
-            f"{format_command(context, 'ingest', name)}; a DOI of its own: "
-            f"{format_command(context, 'doi', name)}"
-        )
+        doi_command = format_command(context, "doi", name)
+        print(f"Look it over, then: {check_command} && {ingest_command}; for a DOI of its own: {doi_command}")
         return
     if licence:
         raise UsageError("--licence belongs to --paper", remedy="write licence: into the descriptor")
@@ -91,19 +90,26 @@ def new(
         standard=standard,
         resolve_secret=partial(resolve_secret, site_settings.directory),
     )
-    if is_live or kind == "live":
-        next_command = ""
-    else:
-        next_command = f" && {format_command(context, 'ingest', name)}"
     print(f"wrote {path}")
-    source_path = Path(source).expanduser().absolute()
-    first_file = next(Path(source_path.anchor).glob(str(source_path.relative_to(source_path.anchor))), None)
-    if first_file is not None and not first_file.parent.resolve().is_relative_to(site_settings.directory.resolve()):
+    if _is_file_outside(source, site_settings.directory):
         print(
-            f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it "
-            f"beside the descriptor and name it so there"
+            f"{source} is read from where it is, and `hven backup` does not include it; to include it, move it beside "
+            f"the descriptor, and change its path there"
         )
-    print(f"Look it over, then: {format_command(context, 'check', name)}{next_command}")
+    next_commands = [check_command]
+    if not is_live and kind != "live":
+        next_commands.append(ingest_command)
+    print(f"Look it over, then: {' && '.join(next_commands)}")
+
+
+def _is_file_outside(source: str, site_directory: Path) -> bool:
+    """Return whether a source names files, by a path or pattern, that are outside of the site."""
+    source_path = Path(source).expanduser().absolute()
+    pattern = str(source_path.relative_to(source_path.anchor))
+    first_file = next(Path(source_path.anchor).glob(pattern), None)
+    if first_file is None:
+        return False
+    return not first_file.parent.resolve().is_relative_to(site_directory.resolve())
 
 
 def check(
@@ -111,17 +117,17 @@ def check(
     *,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
     run_descriptor_tests: Annotated[
-        bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")
+        bool, typer.Option("--tests", help="Run the descriptors' tests over what is published, too.")
     ] = False,
     run_example_queries: Annotated[
-        bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")
+        bool, typer.Option("--run-examples", help="Run the example queries over what is published, too.")
     ] = False,
     follow_links: Annotated[
-        bool, typer.Option("--links", help="Also follow what published rows lead to, here and elsewhere.")
+        bool, typer.Option("--links", help="Follow the links of published rows, too, here and elsewhere.")
     ] = False,
     score_metadata: Annotated[
         bool,
-        typer.Option("--metadata", help="Also score how well each collection is described, with the lines to add."),
+        typer.Option("--metadata", help="Score how well each collection is described, with the lines to add."),
     ] = False,
     min_score: Annotated[
         int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
@@ -129,7 +135,7 @@ def check(
     subjects: Annotated[
         Path | None,
         typer.Option(
-            "--subjects", metavar="FILE", help="With --metadata: look subjects up in this list of terms, too."
+            "--subjects", metavar="FILE", help="Check the subjects against this list of terms; with --metadata."
         ),
     ] = None,
     as_json: Json = False,
@@ -140,9 +146,9 @@ def check(
     terms = None if subjects is None else descriptor.read_terms(subjects)
     site_settings = load_site_settings(context)
     names = _list_collection_names(site_settings, name)
-    plugin_errors = plugins.find_plugin_faults()
-    findings = _CheckFindings(faults=[Fault(message=error.message, remedy=error.remedy) for error in plugin_errors])
-    if not findings.faults:  # with a faulty plug-in nothing else can be trusted
+    plugin_faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.find_plugin_faults()]
+    findings = _CheckFindings(faults=plugin_faults)
+    if not plugin_faults:  # with a faulty plug-in, nothing else can be trusted
         findings.names = names
         if name is None:
             _check_engines(site_settings, findings)
@@ -184,7 +190,7 @@ def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _CheckFindings:
-    """What ``hven check`` finds.
+    """The findings of ``hven check``.
 
     Attributes
     ----------
@@ -193,7 +199,7 @@ class _CheckFindings:
     resources
         Collections without errors.
     engines, dates
-        Lines about engines, and about embargoes.
+        Lines to print about engines and about embargoes.
     policies
         Qualified table name -> who may see its rows and files.
     """
@@ -210,7 +216,7 @@ class _CheckFindings:
         return any(fault.severity == "error" for fault in self.faults)
 
     def list_faults(self) -> list[dict[str, Any]]:
-        """Return the faults as JSON."""
+        """Return the faults in the form of the JSON output."""
         return [
             {
                 "file": fault.place.file,
@@ -225,7 +231,13 @@ class _CheckFindings:
 
 
 def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
-    """Return the collection that is named, or all that have a descriptor."""
+    """Return the collection that the user names, or all that have a descriptor.
+
+    Raises
+    ------
+    NotFoundError
+        The collection has no descriptor.
+    """
     if name is None:
         paths = settings.collections_directory.glob("*/*.yaml")
         return sorted(path.parent.name for path in paths if path.stem == path.parent.name)
@@ -244,7 +256,7 @@ def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
 
 
 def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:
-    """Check one descriptor and, if it has no error, its sources."""
+    """Check a descriptor and, if it has no error, its sources."""
     path = settings.collections_directory / name / f"{name}.yaml"
     resource, collection_faults = descriptor.check_and_read_descriptor(path, settings)
     if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
@@ -265,7 +277,7 @@ def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -
 
 
 def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
-    """Yield faults of hven.toml, and of files that readers could fetch."""
+    """Yield faults of hven.toml, and files that readers could fetch although they should not."""
     if name is not None:
         yield from find_exposed_files(settings.directory)
         return
@@ -278,7 +290,7 @@ def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
 def _find_faults_across_collections(
     settings: Settings, name: str | None, resources: Sequence[Resource]
 ) -> Iterator[Fault]:
-    """Yield faults that only several collections together have: identifiers, paths, and addresses of before."""
+    """Yield faults that only show across collections: identifiers, paths, and outdated addresses."""
     other_resources = []
     if name is not None and any(map(_is_dependent_on_others, resources)):
         other_resources = _read_other_resources(settings, name)
@@ -291,7 +303,7 @@ def _find_faults_across_collections(
 
 
 def _is_dependent_on_others(resource: Resource) -> bool:
-    """Return whether the identifiers of a collection must differ from those of the others."""
+    """Return whether identifiers of a collection must differ from those of the others."""
     return resource.registration is not None or any(spec.span_places for spec in resource.tables)
 
 
@@ -311,21 +323,26 @@ def _print_findings(findings: _CheckFindings, scores: Sequence[metadata_score.Sc
         print(f"{prefix}{fault}")
     for line in [*findings.engines, *findings.dates]:
         print(line)
-    for table, levels in findings.policies.items():
-        rules = {
-            "a row is seen by": levels.rows,
-            "that it has files is known to": levels.files,
-            "its files are taken by": levels.take,
-        }
-        for rule_text, condition_text in rules.items():
-            if condition_text is not None:
-                readers = adql.describe_policy(adql.parse_condition(condition_text))
-                print(f"{table}: {rule_text} {'; '.join(readers)}")
+    for table, policy in findings.policies.items():
+        _print_policy(table, policy)
     metadata_score.print_scores(scores)
     error_count = sum(fault.severity == "error" for fault in findings.faults)
     descriptor_count = _format_count(len(findings.names), "descriptor")
     warning_count = _format_count(len(findings.faults) - error_count, "warning")
     print(f"{descriptor_count}: {_format_count(error_count, 'error')}, {warning_count}")
+
+
+def _print_policy(table: str, policy: RowAccessPolicy) -> None:
+    """Print who may see the rows of a table, and who may download their files."""
+    rules = {
+        "a row is seen by": policy.rows,
+        "the existence of its files is known to": policy.files,
+        "its files are downloaded by": policy.take,
+    }
+    for rule_text, condition_text in rules.items():
+        if condition_text is not None:
+            readers = adql.describe_policy(adql.parse_condition(condition_text))
+            print(f"{table}: {rule_text} {'; '.join(readers)}")
 
 
 def _check_published(
@@ -344,8 +361,10 @@ def _check_published(
         for pane in panes:
             faults += pane.check_tables(site)
         for collection_name in collections:
-            faults += run_tests(site, collection_name) if run_descriptor_tests else []
-            faults += run_examples(site, collection_name) if run_example_queries else []
+            if run_descriptor_tests:
+                faults += run_tests(site, collection_name)
+            if run_example_queries:
+                faults += run_examples(site, collection_name)
             if follow_links:
                 link_faults, link_summary = check_links(site, collection_name)
                 faults += link_faults
@@ -354,16 +373,19 @@ def _check_published(
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")] = None,
 ) -> None:
     """Print the JSON Schema of descriptors, for editors."""
     if output is None:
         show_json(descriptor.build_json_schema())
     else:
-        import orjson  # noqa: PLC0415  (for scripts alone)
+        import orjson  # noqa: PLC0415  (needed only for this output)
 
-        output.write_bytes(orjson.dumps(descriptor.build_json_schema(), option=orjson.OPT_INDENT_2) + b"\n")
+        schema_text = orjson.dumps(descriptor.build_json_schema(), option=orjson.OPT_INDENT_2)
+        output.write_bytes(schema_text + b"\n")
 
 
 def _format_count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
+    if number == 1:
+        return f"1 {word}"
+    return f"{number} {word}s"

@@ -1,4 +1,4 @@
-"""``hven check --links``: follow the links of rows, and report dead ones with their row and place in the descriptor."""
+"""``hven check --links``: follow the links of rows, and report dead links with their rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from hven import adql, query
@@ -19,36 +19,69 @@ from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.sources import http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from hven.model.errors import Place
     from hven.model.table import Table
-    from hven.site import Site
+    from hven.site import PublishedTable, Site
 
-ROWS_PER_QUERY = 1000  # whose links are asked at once
-MAX_REMOTE_ADDRESSES, MAX_CHECK_SECONDS = 2000, 600.0  # addresses elsewhere that are tried, seconds that this may take
-MAX_PARALLEL_REQUESTS, MAX_REQUESTS_PER_HOST = 8, 2  # requests at once; to one host
+ROWS_PER_QUERY = 1000  # rows whose links are listed by one query
+MAX_REMOTE_ADDRESSES = 2000  # addresses elsewhere that are requested
+MAX_CHECK_SECONDS = 600.0  # time for all these requests
+MAX_PARALLEL_REQUESTS = 8
+MAX_REQUESTS_PER_HOST = 2  # at once
 REQUEST_TIMEOUT_SECONDS = 15.0
-MAX_REPORTED_ROWS = 5  # rows of a link
-HEAD_REFUSED_STATUSES = (400, 403, 405, 501)  # of servers that do not know HEAD
+MAX_REPORTED_ROWS = 5  # rows that the report of a dead link names
+HEAD_REFUSED_STATUSES = (400, 403, 405, 501)  # answers of servers that do not support HEAD
 
 
 @dataclass(slots=True)
 class LinkCheck:
-    """What the links of a table lead to.
+    """What the links of a collection lead to.
 
     Attributes
     ----------
     dead_links
-        Place and words -> rows, and whether it is sure.
+        (place, message, remedy, whether it is certain) -> identifiers of the rows.
     remote_addresses
-        Address -> where it is said, and one row that leads there.
+        Address -> its place in the descriptor, and one row that leads there.
+    missing_files
+        Path of a file of the collection -> whether it is missing.
+    unchecked_count
+        Number of addresses that cannot be requested, such as ftp.
+    link_count
+        Number of links.
     """
 
     dead_links: dict[tuple[Place, str, str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
     remote_addresses: dict[str, tuple[Place, str]] = field(default_factory=dict)
-    missing_files: dict[str, bool] = field(default_factory=dict)  # path of a file of the collection -> whether it is
-    unchecked_count: int = 0  # addresses that are not tried: ftp, and the like
+    missing_files: dict[str, bool] = field(default_factory=dict)
+    unchecked_count: int = 0
+    link_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LinkedTable:
+    """A table whose links are checked.
+
+    Attributes
+    ----------
+    base_url
+        Address of the site, without a slash at its end.
+    files_prefix
+        Beginning of the addresses of the collection's files.
+    files_directory
+        Directory of these files.
+    places
+        Place in the descriptor of each link, by the number of the link.
+    """
+
+    table: Table
+    base_url: str
+    files_prefix: str
+    files_directory: Path
+    places: Sequence[Place]
 
 
 def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
@@ -57,148 +90,190 @@ def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
     Parameters
     ----------
     site
-        Where it is published.
+        The site that publishes it.
     name
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     faults
-        A dead link: errors; what gives no answer: warnings.
-    told
-        How much was looked at.
+        An error for each dead link, and a warning for each that gives no answer.
+    summary
+        How many links and addresses were checked.
     """
-    published_state = site.get_published_state()
     link_check = LinkCheck()
-    links = 0
-    # what rows lead to is told of these rows, and not once more of the list of files
-    for item in sorted(
-        published_state.tables_by_name.values(), key=lambda published_table: published_table.table.utype == FILES_UTYPE
-    ):
-        if item.table.schema == name and item.table.effective_links and item.resource is not None:
-            spec = next(
-                (
-                    published_table
-                    for published_table in item.resource.tables
-                    if published_table.table.name == item.table.name
-                ),
-                None,
-            )
-            if spec is not None:
-                links += _collect_links(site, item.table, spec.place, link_check)
-    tried_addresses = list(link_check.remote_addresses)
-    if len(tried_addresses) > MAX_REMOTE_ADDRESSES:
-        tried_addresses = random.sample(tried_addresses, MAX_REMOTE_ADDRESSES)
-    for url, (words, is_certain) in _check_addresses(tried_addresses, allow_private=site.settings.allow_private):
+    for item, table_place in _list_linked_tables(site, name):
+        _collect_links(site, item.table, table_place, link_check)
+    addresses = list(link_check.remote_addresses)
+    if len(addresses) > MAX_REMOTE_ADDRESSES:
+        addresses = random.sample(addresses, MAX_REMOTE_ADDRESSES)
+    for url, (reason, is_certain) in _check_addresses(addresses, allow_private=site.settings.allow_private):
         place, row = link_check.remote_addresses[url]
-        link_check.dead_links[place, f"{url}: {words}", "mend the template, or what is there", is_certain].append(row)
+        dead_link = place, f"{url}: {reason}", "correct the template, or the address", is_certain
+        link_check.dead_links[dead_link].append(row)
+    address_count = len(link_check.remote_addresses)
     summary = (
-        f"{name}: {links:,} links, {len(tried_addresses):,} of {len(link_check.remote_addresses):,} addresses "
-        f"elsewhere tried"
+        f"{name}: {link_check.link_count:,} links, {len(addresses):,} of {address_count:,} addresses elsewhere tried"
     )
+    if link_check.unchecked_count:
+        summary += f", {link_check.unchecked_count:,} of other kinds (ftp ..) not"
     faults = sorted(
-        _build_faults(link_check),
-        key=lambda published_table: (
-            published_table.place.line or 0,
-            published_table.place.column or 0,
-            published_table.message,
-        ),
+        _build_faults(link_check), key=lambda fault: (fault.place.line or 0, fault.place.column or 0, fault.message)
     )
-    return faults, summary + (
-        f", {link_check.unchecked_count:,} of other kinds (ftp ..) not" if link_check.unchecked_count else ""
-    )
+    return faults, summary
+
+
+def _list_linked_tables(site: Site, collection: str) -> Iterator[tuple[PublishedTable, Place]]:
+    """Yield the published tables of a collection that have links, with their places in the descriptor.
+
+    The list of files comes last: a file that is missing is reported for the rows that lead to it, and not again there.
+    """
+    published_tables = site.get_published_state().tables_by_name.values()
+    for item in sorted(published_tables, key=lambda item: item.table.utype == FILES_UTYPE):
+        if item.table.schema != collection or not item.table.effective_links or item.resource is None:
+            continue
+        for table_spec in item.resource.tables:
+            if table_spec.table.name == item.table.name:
+                yield item, table_spec.place
+                break
 
 
 def _build_faults(link_check: LinkCheck) -> Iterator[Fault]:
-    for (place, words, remedy, is_certain), rows in link_check.dead_links.items():
-        row_list = ", ".join(rows[:MAX_REPORTED_ROWS]) + (
-            f" and {len(rows) - MAX_REPORTED_ROWS:,} more" if len(rows) > MAX_REPORTED_ROWS else ""
-        )
-        message = f"{words} (row{'s' * (len(rows) > 1)} {row_list})"
-        yield Fault(message=message, place=place, remedy=remedy, severity="error" if is_certain else "warning")
+    for (place, text, remedy, is_certain), rows in link_check.dead_links.items():
+        row_list = ", ".join(rows[:MAX_REPORTED_ROWS])
+        if len(rows) > MAX_REPORTED_ROWS:
+            row_list += f" and {len(rows) - MAX_REPORTED_ROWS:,} more"
+        row_word = "rows" if len(rows) > 1 else "row"
+        severity = "error" if is_certain else "warning"
+        yield Fault(message=f"{text} ({row_word} {row_list})", place=place, remedy=remedy, severity=severity)
 
 
-def _collect_links(site: Site, table: Table, table_place: Place, link_check: LinkCheck) -> int:
-    """Ask for the links of all rows; return how many there are."""
+def _collect_links(site: Site, table: Table, table_place: Place, link_check: LinkCheck) -> None:
+    """List the links of all rows of a table, and record what they lead to."""
     published_state = site.get_published_state()
-    base = site.settings.site_url
-    key = table.identifier_column
-    assert key is not None  # noqa: S101  (tables without one have no links)
-    files_prefix = f"{base}/collections/{quote(table.schema)}/files/"
-    places = [
-        link.places.get("text") or link.places.get("file") or link.places.get("service") or table_place
-        for link in table.effective_links
-    ]
-    text = f"SELECT {adql.quote_name(key.name)} AS k FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-    count = 0
-    with query.run_query(
-        text, OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, maxrec=site.settings.limits.maxrec_hard
-    ) as result:
-        ids = [
-            str(identifier)
-            for batch in result.iterate_batches()
-            for identifier in batch.column(0).to_pylist()
-            if identifier is not None
-        ]
-    for start in range(0, len(ids), ROWS_PER_QUERY):
+    places = []
+    for link in table.effective_links:
+        link_place = link.places.get("text") or link.places.get("file") or link.places.get("service")
+        places.append(link_place or table_place)
+    base_url = site.settings.site_url
+    linked_table = _LinkedTable(
+        table=table,
+        base_url=base_url,
+        files_prefix=f"{base_url}/collections/{quote(table.schema)}/files/",
+        files_directory=site.settings.collections_directory / table.schema,
+        places=places,
+    )
+    identifiers = _read_identifiers(site, table)
+    for start in range(0, len(identifiers), ROWS_PER_QUERY):
         rows = datalinks.list_row_links(
             table,
-            ids[start : start + ROWS_PER_QUERY],
+            identifiers[start : start + ROWS_PER_QUERY],
             principal=OWNER_PRINCIPAL,
             site=site,
             policies=DEFAULT_POLICIES,
             published_state=published_state,
-            base_url=base,
+            base_url=base_url,
             with_link_numbers=True,
         )
         seen_links: set[tuple[str, str, str]] = set()
         for row in rows.to_pylist():
-            url = row["access_url"]
-            ident = row["ID"]
-            at = places[row["_link"]]
-            count += 1
-            if row["error_message"]:
-                link_check.dead_links[
-                    at, row["error_message"].partition(": ")[2], "put the file back, or mend the template", True
-                ].append(ident)
-            if not url:
-                continue
-            if (ident, row["semantics"], url) in seen_links:
-                words = f"{row['semantics']} leads twice to {url}"
-                link_check.dead_links[at, words, "say which rows go with a row more narrowly: where, if", False].append(
-                    ident
-                )
-            seen_links.add((ident, row["semantics"], url))
-            if url.startswith(files_prefix):
-                path = unquote(url.removeprefix(files_prefix))
-                is_known = path in link_check.missing_files
-                if not is_known:
-                    is_file = (site.settings.collections_directory / table.schema / path).is_file()
-                    link_check.missing_files[path] = not is_file
-                if link_check.missing_files[path] and not (is_known and table.utype == FILES_UTYPE):
-                    words = f"the file {path} is published, and is not there"
-                    link_check.dead_links[at, words, "put it back, or ingest the collection again", True].append(ident)
-            elif url.startswith(("http://", "https://")) and not url.startswith(f"{base}/"):
-                link_check.remote_addresses.setdefault(url, (at, ident))
-            elif "://" in url and not url.startswith(f"{base}/"):
-                link_check.unchecked_count += 1
-    return count
+            _record_link(linked_table, row, seen_links, link_check)
+
+
+def _read_identifiers(site: Site, table: Table) -> list[str]:
+    """Return the identifiers of all rows of a table."""
+    key = table.identifier_column
+    assert key is not None  # noqa: S101  (tables without one have no links)
+    table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    text = f"SELECT {adql.quote_name(key.name)} AS k FROM {table_name}"
+    maxrec = site.settings.limits.maxrec_hard
+    identifiers = []
+    with query.run_query(text, OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, maxrec=maxrec) as result:
+        for batch in result.iterate_batches():
+            values = batch.column(0).to_pylist()
+            identifiers += [str(identifier) for identifier in values if identifier is not None]
+    return identifiers
+
+
+def _record_link(
+    linked_table: _LinkedTable,
+    row: Mapping[str, Any],
+    seen_links: set[tuple[str, str, str]],
+    link_check: LinkCheck,
+) -> None:
+    """Record one link: a fault that it has, or the file or address that it leads to.
+
+    Parameters
+    ----------
+    linked_table
+        The table.
+    row
+        A row of the list of links (DataLink).
+    seen_links
+        (identifier, semantics, address) of the links of the same rows before this one.
+    link_check
+        Where it is recorded.
+    """
+    url = row["access_url"]
+    identifier = row["ID"]
+    semantics = row["semantics"]
+    place = linked_table.places[row["_link"]]
+    link_check.link_count += 1
+    if row["error_message"]:
+        reason = row["error_message"].partition(": ")[2]
+        link_check.dead_links[place, reason, "put the file back, or correct the template", True].append(identifier)
+    if not url:
+        return
+    if (identifier, semantics, url) in seen_links:
+        dead_link = (
+            place,
+            f"{semantics} leads twice to {url}",
+            "say more precisely which rows belong to a row: where, if",
+            False,
+        )
+        link_check.dead_links[dead_link].append(identifier)
+    seen_links.add((identifier, semantics, url))
+    if url.startswith(linked_table.files_prefix):
+        path = unquote(url.removeprefix(linked_table.files_prefix))
+        _record_file(linked_table, path, place, identifier, link_check)
+    elif url.startswith(f"{linked_table.base_url}/"):
+        return
+    elif url.startswith(("http://", "https://")):
+        link_check.remote_addresses.setdefault(url, (place, identifier))
+    elif "://" in url:
+        link_check.unchecked_count += 1
+
+
+def _record_file(linked_table: _LinkedTable, path: str, place: Place, identifier: str, link_check: LinkCheck) -> None:
+    """Record whether a file of the collection exists to which a row leads."""
+    is_checked = path in link_check.missing_files
+    if not is_checked:
+        link_check.missing_files[path] = not (linked_table.files_directory / path).is_file()
+    is_reported = is_checked and linked_table.table.utype == FILES_UTYPE
+    if link_check.missing_files[path] and not is_reported:
+        dead_link = (
+            place,
+            f"the file {path} is published, but does not exist",
+            "put it back, or ingest the collection again",
+            True,
+        )
+        link_check.dead_links[dead_link].append(identifier)
 
 
 def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Ask for addresses, a few at a time, and few of one host; yield those that are dead.
+    """Request addresses in parallel, with few requests to each host at once.
 
-    Why, and whether that is sure.
+    Yields the dead ones: the address, the reason, and whether it is certain.
     """
     hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MAX_REQUESTS_PER_HOST))
     for url in urls:
-        hosts[urlsplit(url).netloc]  # made here: not by two threads
+        hosts[urlsplit(url).netloc]  # creates the semaphore here, so that two threads do not both create one
     end = time.monotonic() + MAX_CHECK_SECONDS
 
     def check_address(url: str) -> tuple[str, bool] | None:
         with hosts[urlsplit(url).netloc]:
             if time.monotonic() > end:
-                return "not tried: it took too long before", False
+                return "not tried: the others took too long", False
             return _request_address(url, allow_private=allow_private)
 
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as threads:
@@ -208,6 +283,7 @@ def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[
 
 
 def _request_address(url: str, *, allow_private: bool) -> tuple[str, bool] | None:
+    """Request an address; None if it exists, otherwise the reason and whether it is certain."""
     status = 0
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         try:
@@ -221,6 +297,6 @@ def _request_address(url: str, *, allow_private: bool) -> tuple[str, bool] | Non
             return str(error), False
         if status not in HEAD_REFUSED_STATUSES:
             break
-    if status < 400 or status in {401, 416, 429}:  # it is there
+    if status < 400 or status in {401, 416, 429}:  # these statuses say that the address exists
         return None
     return f"its server answers {status}", status in {404, 410}

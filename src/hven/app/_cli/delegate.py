@@ -1,4 +1,4 @@
-"""``hven delegate``: who sees the rows of somebody else, and until when."""
+"""``hven delegate``: let accounts see the rows of somebody else, until a day."""
 
 from __future__ import annotations
 
@@ -26,28 +26,22 @@ def show_delegations(
     if as_json:
         show_json([asdict(grant) for grant in delegations])
         return
-    rows = [
-        [
-            grant.id,
-            grant.subject,
-            grant.object,
-            "=".join(grant.facts.values()),
-            format_time(datetime.fromtimestamp(grant.until or 0, UTC).isoformat()),
-            grant.by,
-        ]
-        for grant in delegations
-    ]
+    rows = []
+    for grant in delegations:
+        condition = "=".join(grant.facts.values())
+        end_time = datetime.fromtimestamp(grant.until or 0, UTC)
+        rows.append((grant.id, grant.subject, grant.object, condition, format_time(end_time.isoformat()), grant.by))
     show_table(["id", "account", "sees rows of", "where", "until", "given by"], rows, title="Delegations")
 
 
 @delegate.command("to")
 def add_delegation(
     context: typer.Context,
-    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Who gets it.")],
-    name: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: a name as it stands in them.")],
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that gets to see them.")],
+    name: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as the rows have it.")],
     end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or a time (UTC).")],
     row_condition: Annotated[
-        str | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Of these rows alone: progid=60.A-9237.")
+        str | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value: progid=60.A-9237.")
     ] = None,
 ) -> None:
     """Let an account see the rows of somebody else, until a day."""
@@ -57,10 +51,8 @@ def add_delegation(
         )
     for warning in warnings:
         print(f"warning: {warning}")
-    print(
-        f"{grant.id}: {account} sees the rows of {name}{f' where {row_condition}' if row_condition else ''} "
-        f"until {end_text}"
-    )
+    condition_text = f" where {row_condition}" if row_condition else ""
+    print(f"{grant.id}: {account} sees the rows of {name}{condition_text} until {end_text}")
 
 
 @delegate.command("end")
@@ -70,4 +62,4 @@ def end_delegation(
     """End a delegation now."""
     with open_site(context) as site:
         ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
-    print(f"{ended_grant.subject} sees the rows of {ended_grant.object} by it no more")
+    print(f"{ended_grant.subject} no longer sees the rows of {ended_grant.object} by this delegation")

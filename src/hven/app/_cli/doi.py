@@ -28,21 +28,21 @@ def doi(
     context: typer.Context,
     *,
     name: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="Without one: all that have a DOI, or were withdrawn.")
+        str | None, typer.Argument(metavar="COLLECTION", help="Default: list all that have a DOI, or were withdrawn.")
     ] = None,
     label: Annotated[
-        str, typer.Option("--release", metavar="LABEL", help="Of this release, which gets a DOI of its own.")
+        str, typer.Option("--release", metavar="LABEL", help="This release, which gets a DOI of its own.")
     ] = "",
     draft: Annotated[
-        bool, typer.Option("--draft", help="Reserve it at DataCite; it leads nowhere yet and can be thrown away there.")
+        bool, typer.Option("--draft", help="Reserve it at DataCite; it does not resolve yet, and can be deleted there.")
     ] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Publish it for good, or bring what DataCite has up to date.")
+        bool, typer.Option("--publish", help="Publish it for good, or update what DataCite has.")
     ] = False,
     withdraw: Annotated[
         str | None,
         typer.Option(
-            "--withdraw", metavar="REASON", help="Say on its page, and at DataCite, that it is withdrawn, and why."
+            "--withdraw", metavar="REASON", help="Mark it as withdrawn on its page and at DataCite, with the reason."
         ),
     ] = None,
     output_file: Annotated[
@@ -52,36 +52,34 @@ def doi(
     registered_doi: Annotated[
         str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")
     ] = None,
-    suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="What shall stand behind the prefix.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="What follows the prefix.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give collections and releases DOIs; say what they lack for one."""
-    chosen_options = [
-        word
-        for word, is_chosen in {
-            "--draft": draft,
-            "--publish": publish,
-            "--withdraw": withdraw is not None,
-            "--to": output_file is not None,
-            "--is": registered_doi is not None,
-        }.items()
-        if is_chosen
-    ]
+    """Give collections and releases DOIs; show what is missing for one."""
+    options = {
+        "--draft": draft,
+        "--publish": publish,
+        "--withdraw": withdraw is not None,
+        "--to": output_file is not None,
+        "--is": registered_doi is not None,
+    }
+    chosen_options = [option for option, is_chosen in options.items() if is_chosen]
     if len(chosen_options) > 1:
         raise UsageError(
-            f"{' and '.join(chosen_options)} are different things", remedy=f"hven doi NAME {chosen_options[0]}"
+            f"{' and '.join(chosen_options)} exclude each other", remedy=f"hven doi NAME {chosen_options[0]}"
         )
     if name is None:
         if chosen_options or label or suffix:
-            raise UsageError("which collection?", remedy=f"hven doi NAME {' '.join(chosen_options)}".rstrip())
+            raise UsageError("the collection is missing", remedy=f"hven doi NAME {' '.join(chosen_options)}".rstrip())
         _list_dois(context, as_json=as_json)
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
-            "say why it is withdrawn: that stands on its page for good",
+            "give the reason why it is withdrawn: its page shows it for good",
             remedy='--withdraw "superseded by R6, whose fluxes are right"',
         )
+    withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:
         citation = _gather_citation(site, name, label)
         if output_file is not None:
@@ -90,48 +88,41 @@ def doi(
             stored_citation = doi_minting.record_external_doi(site.store, citation, registered_doi)
             _report_outcome(context, citation, stored_citation, "kept")
         elif withdraw is not None and not dry_run:
-            _record_withdrawal(context, site, citation, " ".join(withdraw.split()))
+            _record_withdrawal(context, site, citation, withdrawal_reason)
         elif (draft or publish) and not dry_run:
             citation = replace(citation, withdrawal_reason="")
-            stored_citation, outcome = doi_minting.mint_doi(
-                site.settings, site.store, citation, "draft" if draft else "findable", suffix
-            )
+            state = "draft" if draft else "findable"
+            stored_citation, outcome = doi_minting.mint_doi(site.settings, site.store, citation, state, suffix)
             _report_outcome(context, citation, stored_citation, outcome)
         else:
             if withdraw is not None:
-                withdrawal_reason = " ".join(withdraw.split())
                 citation = replace(citation, withdrawal_reason=withdrawal_reason)
             _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
 
 
 def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
-    """Gather what everybody sees: nothing else gets a DOI."""
+    """Collect the metadata of what is public. Only that gets a DOI."""
     service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
     try:
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, service_context.policies)
-        return citations.collect_citation_metadata(
-            service_context,
-            published_state,
-            catalogue,
-            name,
-            label,
-        )
+        return citations.collect_citation_metadata(service_context, published_state, catalogue, name, label)
     except NotFoundError as error:
         if name in published_state.resources and not label:
-            raise NotFoundError(
-                f"nothing of {name} is published for everybody", remedy="hven status tells what is"
-            ) from error
+            raise NotFoundError(f"no table of {name} is public", remedy="hven status shows what is") from error
         raise
 
 
 def _list_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
-    problems = list(citations.list_missing_metadata(citation))
-    lines = [
-        f"{'warning: ' if severity != 'error' else ''}{citation.resource.path}: {message}"
-        for severity, message in problems
-    ]
-    return lines, any(severity == "error" for severity, _ in problems)
+    lines = []
+    has_errors = False
+    for severity, message in citations.list_missing_metadata(citation):
+        if severity == "error":
+            has_errors = True
+            lines.append(f"{citation.resource.path}: {message}")
+        else:
+            lines.append(f"warning: {citation.resource.path}: {message}")
+    return lines, has_errors
 
 
 def _show_metadata(
@@ -144,13 +135,14 @@ def _show_metadata(
     as_json: bool,
 ) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
-    name = stored_citation.doi if stored_citation else None
-    if not name and site.settings.doi.prefix:
-        name = doi_minting.propose_doi(site.settings, citation, suffix)
-    elif not name:
-        name = citation.doi
-    if name:
-        attributes = doi_minting.build_attributes(citation, name)
+    doi_name = stored_citation.doi if stored_citation else None
+    if not doi_name:
+        if site.settings.doi.prefix:
+            doi_name = doi_minting.propose_doi(site.settings, citation, suffix)
+        else:
+            doi_name = citation.doi
+    if doi_name:
+        attributes = doi_minting.build_attributes(citation, doi_name)
     else:
         attributes = citations.build_datacite_record(citation)
     lines, has_errors = _list_problems(citation)
@@ -158,36 +150,25 @@ def _show_metadata(
         show_json(attributes)
     else:
         print(orjson.dumps(attributes, option=orjson.OPT_INDENT_2).decode())
-    if stored_citation is None or stored_citation.doi is None:
-        page_context = "none yet"
-    else:
-        page_context = f"{stored_citation.state} since {format_time(stored_citation.changed)}"
-    is_up_to_date = stored_citation is not None and stored_citation.told == attributes
-    print(
-        "\n".join(
-            [
-                *lines,
-                (
-                    f"DOI {name or 'by a library'}: "
-                    f"{page_context}{', as DataCite has it' if is_up_to_date else ''}; nothing was sent"
-                ),
-            ]
-        ),
-        file=sys.stderr,
-    )
+    state_text = "none yet"
+    if stored_citation is not None and stored_citation.doi is not None:
+        state_text = f"{stored_citation.state} since {format_time(stored_citation.changed)}"
+    if stored_citation is not None and stored_citation.told == attributes:
+        state_text += ", as DataCite has it"
+    lines.append(f"DOI {doi_name or 'by a library'}: {state_text}; nothing was sent")
+    print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
-        if site.settings.doi.prefix:
-            options = "--publish"
-        else:
-            options = "--to FILE"
-        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), options)
-        print(f"then: {command}", file=sys.stderr)
+        action = "--publish" if site.settings.doi.prefix else "--to FILE"
+        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), action)
+        print(f"next: {command}", file=sys.stderr)
     if has_errors:
         raise typer.Exit(1)
 
 
 def _list_release_options(citation: CitationMetadata) -> list[str]:
-    return ["--release", citation.label] if citation.label else []
+    if citation.label:
+        return ["--release", citation.label]
+    return []
 
 
 def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -> None:
@@ -195,92 +176,87 @@ def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -
     name = citation.doi
     if stored_citation and stored_citation.doi:
         name = stored_citation.doi
-    datacite_record = citations.build_datacite_record(citation)
-    attributes = {
-        **datacite_record,
-        **({"doi": name} if name else {}),
-        "url": citation.address,
-    }
+    attributes = citations.build_datacite_record(citation)
+    if name:
+        attributes["doi"] = name
+    attributes["url"] = citation.address
     lines, has_errors = _list_problems(citation)
     if output_file.suffix == ".json":
-        data = orjson.dumps({"data": {"type": "dois", "attributes": attributes}}, option=orjson.OPT_INDENT_2) + b"\n"
+        json_document = {"data": {"type": "dois", "attributes": attributes}}
+        data = orjson.dumps(json_document, option=orjson.OPT_INDENT_2) + b"\n"
     elif output_file.suffix == ".xml":
         data = citations.write_datacite_xml(attributes).encode()
     else:
         raise UsageError(f"{output_file} is neither .xml nor .json", remedy="libraries mostly take .xml")
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if has_errors:
-        raise UserError(f"{citation.title} cannot be registered so", remedy="mend what is told above")
+        raise UserError(f"{citation.title} cannot be registered like this", remedy="correct what is reported above")
     output_file.write_bytes(data)
-    print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which shall lead to {citation.address}")
+    print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which is to resolve to {citation.address}")
     if not name:
-        print(
-            f"once it is registered: hven doi "
-            f"{citation.resource.name}{f' --release {citation.label}' if citation.label else ''} --is "
-            f"10.xxxx/.."
-        )
+        words = ["hven", "doi", citation.resource.name, *_list_release_options(citation), "--is", "10.xxxx/.."]
+        print(f"once it is registered: {' '.join(words)}")
 
 
 def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
     stored_citation = doi_minting.record_withdrawal(site.store, replace(citation, withdrawal_reason=""), reason)
     withdrawn_citation = replace(citation, withdrawal_reason=reason, withdrawal_date=stored_citation.changed[:10])
-    is_own_doi = (
-        stored_citation.doi
-        and site.settings.doi.prefix
-        and stored_citation.doi.lower().startswith(f"{site.settings.doi.prefix}/")
+    stored_doi = stored_citation.doi
+    own_prefix = site.settings.doi.prefix
+    is_own_doi = stored_doi and own_prefix and stored_doi.lower().startswith(f"{own_prefix}/")
+    print(
+        f"{citation.title} is withdrawn: {citation.address} says so, with the reason, even after its data are removed"
     )
-    print(f"{citation.title} is withdrawn: {citation.address} says so, and why, also once its data are taken away")
     if is_own_doi:
-        doi_minting.mint_doi(
-            site.settings, site.store, replace(withdrawn_citation, doi=stored_citation.doi), "withdrawn"
-        )
-        print(f"DataCite knows it, too; {stored_citation.doi} leads there as before")
-    elif stored_citation.doi:
-        print(f"{stored_citation.doi} is registered by somebody else: tell them; it shall go on leading there")
+        withdrawn_citation = replace(withdrawn_citation, doi=stored_doi)
+        doi_minting.mint_doi(site.settings, site.store, withdrawn_citation, "withdrawn")
+        print(f"DataCite knows it, too; {stored_doi} resolves to that page as before")
+    elif stored_doi:
+        print(f"{stored_doi} is registered by somebody else: tell them; it should still resolve to that page")
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)
     else:
         command = format_command(context, "remove", citation.resource.name)
-    print(f"its data are there until: {command}")
+    print(f"its data stay until: {command}")
 
 
 def _report_outcome(
     context: typer.Context, citation: CitationMetadata, stored_citation: Citation, outcome: str
 ) -> None:
-    print(f"https://doi.org/{stored_citation.doi}: {stored_citation.state}, {outcome}; leads to {stored_citation.url}")
+    doi_name = stored_citation.doi
+    print(f"https://doi.org/{doi_name}: {stored_citation.state}, {outcome}; resolves to {stored_citation.url}")
     lines, _ = _list_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if stored_citation.state == "draft":
         command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), "--publish")
         print(f"to publish it for good: {command}")
-    elif not citation.label and citation.resource.doi is None and stored_citation.doi is not None:
-        if doi_minting.write_doi_to_descriptor(citation.resource.path, stored_citation.doi):
-            print(f"wrote doi: {stored_citation.doi} into {citation.resource.path}")
+    elif not citation.label and citation.resource.doi is None and doi_name is not None:
+        descriptor_path = citation.resource.path
+        if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):
+            print(f"wrote doi: {doi_name} into {descriptor_path}")
         else:
-            print(
-                f"write this into {citation.resource.path}, so that results and registries tell it: doi: "
-                f"{stored_citation.doi}"
-            )
+            print(f"write this into {descriptor_path}, so that results and registries cite it: doi: {doi_name}")
 
 
 def _list_dois(context: typer.Context, *, as_json: bool) -> None:
     with open_site(context) as site:
-        citations = site.store.citations.list_citations()
+        citation_records = site.store.citations.list_citations()
     rows: list[dict[str, Any]] = [
         {
-            "collection": citation.collection,
-            "release": citation.label,
-            "doi": citation.doi,
-            "state": citation.state,
-            "changed": citation.changed,
-            "url": citation.url,
-            "reason": citation.reason,
+            "collection": record.collection,
+            "release": record.label,
+            "doi": record.doi,
+            "state": record.state,
+            "changed": record.changed,
+            "url": record.url,
+            "reason": record.reason,
         }
-        for citation in citations
+        for record in citation_records
     ]
     if as_json:
         show_json(rows)
         return
     for row in rows:
         row["changed"] = format_time(row["changed"])
-    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows], title="DOIs")
+    headings = list(rows[0]) if rows else []
+    show_table(headings, [list(row.values()) for row in rows], title="DOIs")

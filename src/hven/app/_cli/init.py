@@ -1,4 +1,4 @@
-"""``hven init``: a site to begin with."""
+"""``hven init``: create a site."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from hven.model import settings
 
 
-def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to create.")]) -> None:
     """Create a site: hven.toml, collections/, var/."""
     site_directory = settings.create_site(directory)
     print(f"{site_directory} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")

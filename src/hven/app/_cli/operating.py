@@ -1,4 +1,4 @@
-"""``hven status`` and ``hven schedule``: how the site is, and when its collections follow their sources."""
+"""``hven status`` and ``schedule``: show the state of the site, and when its collections follow their sources."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from hven.site.store import StateStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from hven.jobs.health import CollectionStatus, SiteStatus
+    from hven.jobs.health import CollectionStatus, HealthCheck, SiteStatus
     from hven.model.table import Table
     from hven.site import PublishedTable, Site
     from hven.site.server_processes import ServerProcess
-    from hven.site.store import Alert, SyncScheduleRecord
+    from hven.site.store import Alert, Lease, SyncScheduleRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
-LEASE_PREFIXES = ("scheduler", "schedule ")  # begins the names of leases that are no work on a collection
+LEASE_PREFIXES = ("scheduler", "schedule ")  # leases with these names are not work on a collection
 
 schedule = typer.Typer(no_args_is_help=True)
 
@@ -45,203 +45,210 @@ schedule = typer.Typer(no_args_is_help=True)
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how fresh it is, and what is wrong."""
     with open_site(context) as site:
-        current = site.get_published_state()
+        published_state = site.get_published_state()
         tables = _list_tables(site)
         health = SiteHealth(site)
-        missing_engines = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
-        picture = health.get_status(wait_seconds=None)
-        checks = health.run_checks(picture)
-        problems = [*picture.problems, *(problem for problem in missing_engines if problem not in picture.problems)]
+        engine_problems = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
+        site_status = health.get_status(wait_seconds=None)
+        checks = health.run_checks(site_status)
+        problems = list(dict.fromkeys([*site_status.problems, *engine_problems]))
         hints = site.list_missing_indexes()
-        published_records = site.store.read_published_records()
-        quality_by_table = rule_history.read_published_quality(published_records[1])
-        stale_tables = find_stale_tables(site.store.read_published_records()[1])
+        published_records = site.store.read_published_records()[1]
+        quality_by_table = rule_history.read_published_quality(published_records)
+        stale_tables = find_stale_tables(published_records)
         running = [
-            {
-                "name": lease.name,
-                "what": lease.what,
-                "holder": lease.holder,
-                "process": lease.display_holder,
-                "since": lease.since,
-            }
+            _lease_to_json(lease)
             for lease in site.store.leases.list_leases()
             if not lease.name.startswith(LEASE_PREFIXES)
         ]
-    check_list = [
-        {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason} for check in checks
-    ]
-    servers = list_server_processes(load_site_settings(context))
+    site_settings = load_site_settings(context)
+    servers = list_server_processes(site_settings)
     if as_json:
         show_json(
             {
                 "tables": tables,
-                "collections": [item.to_json() for item in picture.collections],
+                "collections": [item.to_json() for item in site_status.collections],
                 "problems": problems,
-                "checks": check_list,
-                "alerts": [_alert_to_json(item) for item in picture.alerts],
+                "checks": [_check_to_json(check) for check in checks],
+                "alerts": [_alert_to_json(item) for item in site_status.alerts],
                 "stale": stale_tables,
                 "hints": hints,
-                "quality": {name: server_process.to_json() for name, server_process in quality_by_table.items()},
+                "quality": {name: quality.to_json() for name, quality in quality_by_table.items()},
                 "running": running,
-                "scheduler": picture.scheduler,
+                "scheduler": site_status.scheduler,
                 "servers": [asdict(server_process) for server_process in servers],
-                "variant": load_site_settings(context).variant,
-                "version": current.version,
+                "variant": site_settings.variant,
+                "version": published_state.version,
             }
         )
         return
     _show_tables(context, tables)
-    if any(item.timing is not None for item in picture.collections):
+    if any(item.timing is not None for item in site_status.collections):
         print()
-        _show_collections(picture)
-    _print_troubles(picture.collections)
+        _show_collections(site_status)
+    _print_troubles(site_status.collections)
     lines = [
         *_format_server_lines(servers),
         *rule_history.format_quality_lines(quality_by_table),
         *(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}" for lease in running),
-        *(
-            f"{check['state']}: {check['name']}: {check['message'] or check['reason']}"
-            for check in check_list
-            if check["state"] != "ok"
-        ),
+        *_format_check_lines(checks),
         *(f"problem: {problem}" for problem in problems),
         *(f"stale: {line}" for line in stale_tables),
-        *(
-            f"alert not delivered: {item.message} ({item.delivery_problem})"
-            for item in picture.alerts
-            if item.delivery_problem
-        ),
+        *_format_alert_lines(site_status.alerts),
         *(f"hint: {hint}" for hint in hints),
     ]
     for line in lines:
         print(line)
 
 
+def _lease_to_json(lease: Lease) -> dict[str, Any]:
+    return {
+        "name": lease.name,
+        "what": lease.what,
+        "holder": lease.holder,
+        "process": lease.display_holder,
+        "since": lease.since,
+    }
+
+
+def _check_to_json(check: HealthCheck) -> dict[str, Any]:
+    return {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason}
+
+
+def _format_check_lines(checks: Iterable[HealthCheck]) -> Iterator[str]:
+    for check in checks:
+        if check.state != "ok":
+            yield f"{check.state}: {check.name}: {check.message or check.reason}"
+
+
+def _format_alert_lines(alerts: Iterable[Alert]) -> Iterator[str]:
+    for alert in alerts:
+        if alert.delivery_problem:
+            yield f"alert not delivered: {alert.message} ({alert.delivery_problem})"
+
+
 def _format_server_lines(servers: Iterable[ServerProcess]) -> Iterator[str]:
-    """Yield the troubles of servers: one line for all processes of a server that have the same."""
-    servers_by_trouble = {(server.problem, server.waiting): server for server in servers}
-    for server in servers_by_trouble.values():
+    """Yield the problems of servers; processes of a server that have the same problem share a line."""
+    servers_by_problem = {(server.problem, server.waiting): server for server in servers}
+    for server in servers_by_problem.values():
         if server.problem:
             yield f"warning: {server.display_name}: {server.problem}"
         if server.waiting:
             changed_settings = ", ".join(server.waiting)
-            yield f"restart needed: {changed_settings} changed in hven.toml since {server.display_name} began"
+            yield f"restart needed: {changed_settings} changed in hven.toml since {server.display_name} started"
 
 
 def _get_table_kind(published: PublishedTable) -> str:
     if published.table.view:
         return "view"
-    return "live" if isinstance(published.relation, LiveRelation) else "table"
+    if isinstance(published.relation, LiveRelation):
+        return "live"
+    return "table"
 
 
 def _list_tables(site: Site) -> list[dict[str, Any]]:
-    return [
-        {
-            "table": item.table.qualified_name,
-            "rows": item.rows,
-            "bytes": item.byte_count,
-            "updated": item.updated,
-            "access": describe_access(item, site.get_published_state().tables_by_name),
-            "engine": item.relation.engine if isinstance(item.relation, Snapshot | LiveRelation) else None,
-            "kind": _get_table_kind(item),
-            "estimate": item.relation.rows if isinstance(item.relation, LiveRelation) else None,
-        }
-        for item in sorted(
-            site.get_published_state().tables_by_name.values(), key=lambda item: item.table.qualified_name
-        )
-    ]
+    published_tables = site.get_published_state().tables_by_name
+    ordered_tables = sorted(published_tables.values(), key=lambda item: item.table.qualified_name)
+    return [_published_table_to_json(item, published_tables) for item in ordered_tables]
+
+
+def _published_table_to_json(item: PublishedTable, published: Mapping[str, PublishedTable]) -> dict[str, Any]:
+    relation = item.relation
+    return {
+        "table": item.table.qualified_name,
+        "rows": item.rows,
+        "bytes": item.byte_count,
+        "updated": item.updated,
+        "access": describe_access(item, published),
+        "engine": relation.engine if isinstance(relation, Snapshot | LiveRelation) else None,
+        "kind": _get_table_kind(item),
+        "estimate": relation.rows if isinstance(relation, LiveRelation) else None,
+    }
 
 
 _GROUP_CONDITION_PATTERN = re.compile(r"\s*'((?:[^']|'')+)'\s+in\s+groups\s*", re.IGNORECASE)
 
 
 def describe_access(item: PublishedTable, published: Mapping[str, PublishedTable]) -> str:
-    """Say in a few words who sees the rows of a table, besides the site's owner in the shell.
+    """Describe in a few words who sees the rows of a table, besides the site's owner in the shell.
 
     Parameters
     ----------
     item
         The table.
     published
-        All that is published: a view is seen as the tables are that it reads.
+        All published tables by qualified name. A view is restricted as the tables are that it reads.
     """
-    words = [_describe_row_access(item.table)]
-    words += [
-        f"as {name}"
-        for name in item.read_tables
-        if name in published and _describe_row_access(published[name].table) != words[0]
-    ]
-    if words[0] == "public" and len(words) > 1:
-        del words[0]
+    access_texts = [_describe_row_access(item.table)]
+    for name in item.read_tables:
+        if name in published and _describe_row_access(published[name].table) != access_texts[0]:
+            access_texts.append(f"as {name}")
+    if access_texts[0] == "public" and len(access_texts) > 1:
+        del access_texts[0]
     if item.resource is None:
-        words.append("no descriptor, so no page")
-    return "; ".join(words)
+        access_texts.append("no descriptor, so no page")
+    return "; ".join(access_texts)
 
 
 def _describe_row_access(table: Table) -> str:
     if table.access == "private":
         return "nobody"
-    words = [f"members of {table.project}" if table.access == "members" else ""]
+    conditions = []
+    if table.access == "members":
+        conditions.append(f"members of {table.project}")
     row_policy = table.policy
     if row_policy is not None and row_policy.rows is not None:
         group = _GROUP_CONDITION_PATTERN.fullmatch(row_policy.rows)
-        words.append(f"group {group[1]}" if group is not None else f"conditions: {row_policy.rows}")
-    access_text = ", ".join(word for word in words if word) or "public"
-    files = row_policy and (row_policy.take or row_policy.files)
-    if files:
-        return f"{access_text}; files, conditions: {files}"
+        conditions.append(f"conditions: {row_policy.rows}" if group is None else f"group {group[1]}")
+    access_text = ", ".join(conditions) or "public"
+    file_condition = row_policy and (row_policy.take or row_policy.files)
+    if file_condition:
+        return f"{access_text}; files, conditions: {file_condition}"
     return access_text
 
 
 def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
     if not rows:
-        print(
-            f"Nothing is published yet. {format_command(context, 'new NAME --from FILE')} writes a descriptor; "
-            f"{format_command(context, 'ingest NAME')} publishes it."
+        new_command = format_command(context, "new NAME --from FILE")
+        ingest_command = format_command(context, "ingest NAME")
+        print(f"Nothing is published yet. {new_command} writes a descriptor; {ingest_command} publishes it.")
+        return
+    cells_by_row = [
+        (
+            row["table"] + _TABLE_KIND_SUFFIXES[row["kind"]],
+            _format_row_count(row),
+            format_size(row["bytes"]) if row["kind"] != "live" else "",
+            format_time(row["updated"]),
+            row["engine"] or "",
+            row["access"],
         )
-        return
-    show_table(
-        ["table", "rows", "size", "updated", "engine", "access"],
-        [
-            [
-                row["table"] + _TABLE_KIND_SUFFIXES[row["kind"]],
-                _format_row_count(row),
-                format_size(row["bytes"]) if row["kind"] != "live" else "",
-                format_time(row["updated"]),
-                row["engine"] or "",
-                row["access"],
-            ]
-            for row in rows
-        ],
-    )
+        for row in rows
+    ]
+    show_table(["table", "rows", "size", "updated", "engine", "access"], cells_by_row)
 
 
-def _show_collections(picture: SiteStatus) -> None:
-    """Show those that follow their sources by themselves, and say who runs the schedule."""
-    scheduled_collections = [item for item in picture.collections if item.timing is not None]
-    if not scheduled_collections:
+def _show_collections(site_status: SiteStatus) -> None:
+    """Show the collections that follow their sources on a schedule, and whether a server runs it."""
+    rows = [_format_schedule_row(item) for item in site_status.collections if item.timing is not None]
+    if not rows:
         return
-    show_table(
-        ["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"],
-        [
-            [
-                item.collection,
-                item.state + (", running" if item.running else ""),
-                f"{format_duration(item.lag)} ago" if item.lag is not None else "",
-                item.modified,
-                _format_elapsed(item.read),
-                item.timing,
-                item.state if item.held or item.paused else format_time(item.next),
-            ]
-            for item in scheduled_collections
-        ],
-    )
-    if picture.scheduler is None:
-        print("no server runs the schedule: hven serve, or hven work")
+    show_table(["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"], rows)
+    if site_status.scheduler is None:
+        print("no server runs the schedule: start hven serve, or hven work")
+
+
+def _format_schedule_row(item: CollectionStatus) -> tuple[object, ...]:
+    state = f"{item.state}, running" if item.running else item.state
+    last_sync = "" if item.lag is None else f"{format_duration(item.lag)} ago"
+    if item.held or item.paused:
+        next_run = item.state
+    else:
+        next_run = format_time(item.next)
+    return item.collection, state, last_sync, item.modified, _format_elapsed(item.read), item.timing, next_run
 
 
 def _print_troubles(collections: Iterable[CollectionStatus]) -> None:
-    """Print which do not follow their sources, and why."""
+    """Print which collections do not follow their sources, and why."""
     for collection in collections:
         if collection.failures:
             if collection.timing is None:
@@ -250,14 +257,12 @@ def _print_troubles(collections: Iterable[CollectionStatus]) -> None:
                 failure_text = f"{collection.failures} in a row"
             print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
         if collection.held or collection.paused:
-            print(
-                f"{collection.state}: {collection.collection}, since "
-                f"{format_time(collection.held or collection.paused)}: {collection.reason}"
-            )
+            since = format_time(collection.held or collection.paused)
+            print(f"{collection.state}: {collection.collection}, since {since}: {collection.reason}")
 
 
 def _format_elapsed(timestamp: str | None) -> str:
-    """Format how long ago a time was."""
+    """Format how long ago a time was; empty for None."""
     if timestamp is None:
         return ""
     past_time = datetime.fromisoformat(timestamp)
@@ -281,7 +286,7 @@ _TABLE_KIND_SUFFIXES = {"view": " (view)", "live": " (live)", "table": ""}
 
 
 def _format_row_count(row: dict[str, Any]) -> object:
-    """Write the number of rows; that of a table which is read in place is its database's estimate."""
+    """Return the number of rows; for a live table, the estimate of its database."""
     if row["estimate"] is None:
         return row["rows"]
     return f"about {row['estimate']:,}"
@@ -291,37 +296,45 @@ def _format_row_count(row: dict[str, Any]) -> object:
 def list_schedule(context: typer.Context, as_json: Json = False) -> None:
     """Show the schedule."""
     with open_site(context) as site:
-        picture = SiteHealth(site).get_status(wait_seconds=None)
-    scheduled_collections: list[CollectionStatus] = [item for item in picture.collections if item.timing is not None]
+        site_status = SiteHealth(site).get_status(wait_seconds=None)
+    scheduled_collections: list[CollectionStatus] = [
+        item for item in site_status.collections if item.timing is not None
+    ]
     if as_json:
         show_json([item.to_json() for item in scheduled_collections])
         return
     if not scheduled_collections:
-        print("No collection follows its source by itself: say `sync: {every: 1 h}` in a descriptor.")
+        print("No collection follows its source on a schedule: write `sync: {every: 1 h}` into a descriptor.")
         return
-    _show_collections(picture)
+    _show_collections(site_status)
     _print_troubles(scheduled_collections)
 
 
 @schedule.command("run")
 def run_now(context: typer.Context, name: Name) -> None:
-    """Let the server synchronise a collection now, whatever its time."""
+    """Let the server synchronise a collection now, before its time."""
     _change_schedule(context, name, lambda row, now: replace(row, asked=now))
     print(f"{name} is next")
 
 
 @schedule.command("pause")
 def pause_schedule(context: typer.Context, name: Name) -> None:
-    """Pause a collection's schedule, until resume; a run that has begun goes on."""
+    """Pause a collection's schedule until `resume`.
+
+    A run that has begun continues.
+    """
     _change_schedule(context, name, lambda row, now: replace(row, paused=now, asked=None))
-    print(f"{name} rests")
+    print(f"{name} is paused")
 
 
 @schedule.command("resume")
 def resume_schedule(context: typer.Context, name: Name) -> None:
-    """Resume a collection's schedule, after a pause or a rollback; what it missed is made up once."""
+    """Resume a collection's schedule after a pause or a rollback.
+
+    One run makes up for all that were missed.
+    """
     _change_schedule(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
-    print(f"{name} goes on")
+    print(f"{name} is scheduled again")
 
 
 def _change_schedule(
@@ -336,7 +349,7 @@ def _change_schedule(
     try:
         if is_resume and store.end_hold(name) and name not in store.schedules.list_schedules()[1]:
             return
-        store.schedules.get_schedule(name)  # tells what to do if there is none
+        store.schedules.get_schedule(name)  # raises an error with the remedy if there is none
         store.schedules.update_schedule(name, lambda row, now: (None if row is None else change_row(row, now), ()))
     finally:
         store.close()

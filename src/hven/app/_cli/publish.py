@@ -1,4 +1,4 @@
-"""``hven ingest``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
+"""``hven ingest``, ``history``, ``rollback``, ``move``, ``remove``: publish collections, and undo it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from hven.jobs import run_results, schedule_planning
 from hven.model.errors import ConflictError, NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.ingest import IngestReport
     from hven.model.resource import Recurrence
     from hven.site import Site
+    from hven.site.store import SnapshotRecord
+    from hven.site.store.ingest_runs import IngestRun
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 T = TypeVar("T")
-RUN_WAIT_SECONDS = 60.0  # seconds for a run under way to end: one of a schedule takes some
+RUN_WAIT_SECONDS = 60.0  # time that a run under way gets to end; a scheduled one may take some seconds
 
 
 def ingest(
@@ -35,7 +37,7 @@ def ingest(
     name: Name,
     sample_rows: Annotated[
         int | None,
-        typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look."),
+        typer.Option("--sample", min=1, help="Read and publish only this number of rows of each source: a first look."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")
@@ -54,10 +56,8 @@ def ingest(
             report = run_ingest()
         else:
             report = run_results.run_and_record(site, name, run_ingest)
-        published_tables = site.get_published_state().tables_by_name.values() if not dry_run else ()
-        if any(
-            published_table.table.series for published_table in published_tables if published_table.table.schema == name
-        ):  # loaded as verbs are: by few
+        if not dry_run and _has_time_series(site, name):
+            # imported here: few collections have series, and the import takes time
             resolve_name("hven.services.pyramid_building:build_missing_pyramids")(site, name)
         recurrence = _find_schedule(site, name)
     if as_json:
@@ -65,127 +65,136 @@ def ingest(
         return
     print(report.format_text())
     if sample_rows is not None and not dry_run and recurrence is not None:
-        print(
-            f"its schedule ({recurrence}) publishes all rows: "
-            f"{format_command(context, 'schedule pause', name)} keeps it from that"
-        )
+        pause_command = format_command(context, "schedule pause", name)
+        print(f"the schedule ({recurrence}) publishes all rows at its next run: {pause_command} prevents that")
+
+
+def _has_time_series(site: Site, collection: str) -> bool:
+    published_tables = site.get_published_state().tables_by_name.values()
+    return any(item.table.series for item in published_tables if item.table.schema == collection)
 
 
 def history(
     context: typer.Context,
     name: Name,
     show_rules: Annotated[
-        bool, typer.Option("--rules", help="Show instead how many rows broke each rule that has a flag, run by run.")
+        bool, typer.Option("--rules", help="Show instead, run by run, how many rows broke each rule that has a flag.")
     ] = False,
-    max_runs: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: so many runs.")] = 20,
+    max_runs: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: number of runs.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show a collection's snapshots, runs and moves, newest first."""
     if show_rules:
         with open_site(context) as site:
             row_limit = max(500, max_runs)
-            done_runs = site.store.runs.list_runs(name, row_limit=row_limit)
-        show_trend(name, done_runs, max_runs, as_json=as_json)
+            runs = site.store.runs.list_runs(name, row_limit=row_limit)
+        show_trend(name, runs, max_runs, as_json=as_json)
         return
     with open_site(context) as site:
         _, published_ids = site.store.read_pointers()
         records = site.store.list_snapshots(name)
         events = site.store.list_events(name)
         runs = site.store.runs.list_runs(name)
-        if not records and not runs:
-            raise NotFoundError(
-                f"there is no collection {name!r} in the system state", remedy="hven status lists what is published"
-            )
-        snapshots: list[dict[str, Any]] = [
-            {
-                "snapshot": record.id,
-                "table": record.table.qualified_name,
-                "rows": record.snapshot.rows,
-                "bytes": record.snapshot.bytes,
-                "created": record.created,
-                "run": record.run,
-                "published": published_ids.get(record.table.qualified_name) == record.id,
-            }
-            for record in records
-        ]
+    if not records and not runs:
+        raise NotFoundError(
+            f"there is no collection {name!r} in the system state", remedy="hven status lists what is published"
+        )
+    snapshot_facts = [_snapshot_to_json(record, published_ids) for record in records]
     move_facts: list[dict[str, Any]] = [
         {"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events
     ]
-    run_facts: list[dict[str, Any]] = [
-        {
-            "run": run.id,
-            "kind": run.kind,
-            "phase": run.phase,
-            "started": run.started,
-            "ended": run.ended,
-            "message": run.message,
-            "dry_run": bool(run.summary.get("dry_run")),
-            "sample": run.summary.get("sample"),
-            "changes": run.summary.get("changes", {}),
-        }
-        for run in runs
-    ]
+    run_facts = [_run_to_json(run) for run in runs]
     if as_json:
-        show_json({"snapshots": snapshots, "events": move_facts, "runs": run_facts})
+        show_json({"snapshots": snapshot_facts, "events": move_facts, "runs": run_facts})
         return
-    show_table(
-        ["", "snapshot", "table", "rows", "size", "created"],
-        [
-            [
-                "*" if s["published"] else "",
-                s["snapshot"],
-                s["table"],
-                s["rows"],
-                format_size(s["bytes"]),
-                format_time(s["created"]),
-            ]
-            for s in snapshots
-        ],
-        title="Snapshots (* = published)",
-    )
+    _show_snapshots(snapshot_facts)
     print()
-    show_table(
-        ["run", "kind", "phase", "started", "ended", "message"],
-        [
-            [
-                run["run"],
-                _format_run_kind(run),
-                run["phase"],
-                format_time(run["started"]),
-                format_time(run["ended"]),
-                run["message"] or _summarize_changes(run),
-            ]
-            for run in run_facts
-        ],
-        title="Runs",
-    )
+    _show_runs(run_facts)
     print()
-    show_table(
-        ["at", "action", "tables"],
-        [
-            [
-                format_time(move["at"]),
-                move["action"],
-                ", ".join(f"{table} {now}" for table, now in move["state"].items()),
-            ]
-            for move in move_facts
-        ],
-        title="Moves",
-    )
+    _show_moves(move_facts)
+
+
+def _snapshot_to_json(record: SnapshotRecord, published_ids: Mapping[str, str]) -> dict[str, Any]:
+    table_name = record.table.qualified_name
+    return {
+        "snapshot": record.id,
+        "table": table_name,
+        "rows": record.snapshot.rows,
+        "bytes": record.snapshot.bytes,
+        "created": record.created,
+        "run": record.run,
+        "published": published_ids.get(table_name) == record.id,
+    }
+
+
+def _run_to_json(run: IngestRun) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "kind": run.kind,
+        "phase": run.phase,
+        "started": run.started,
+        "ended": run.ended,
+        "message": run.message,
+        "dry_run": bool(run.summary.get("dry_run")),
+        "sample": run.summary.get("sample"),
+        "changes": run.summary.get("changes", {}),
+    }
+
+
+def _show_snapshots(snapshot_facts: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            "*" if facts["published"] else "",
+            facts["snapshot"],
+            facts["table"],
+            facts["rows"],
+            format_size(facts["bytes"]),
+            format_time(facts["created"]),
+        )
+        for facts in snapshot_facts
+    ]
+    headings = ["", "snapshot", "table", "rows", "size", "created"]
+    show_table(headings, rows, title="Snapshots (* = published)")
+
+
+def _show_runs(run_facts: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        (
+            facts["run"],
+            _format_run_kind(facts),
+            facts["phase"],
+            format_time(facts["started"]),
+            format_time(facts["ended"]),
+            facts["message"] or _summarize_changes(facts),
+        )
+        for facts in run_facts
+    ]
+    show_table(["run", "kind", "phase", "started", "ended", "message"], rows, title="Runs")
+
+
+def _show_moves(move_facts: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for facts in move_facts:
+        tables = ", ".join(f"{table} {snapshot}" for table, snapshot in facts["state"].items())
+        rows.append((format_time(facts["at"]), facts["action"], tables))
+    show_table(["at", "action", "tables"], rows, title="Moves")
 
 
 def _format_run_kind(run: dict[str, Any]) -> str:
-    """Name the kind of a run: ingest, ingest (dry), ingest (sample 100)."""
+    """Format the kind of a run: ``ingest``, ``ingest (dry)`` or ``ingest (sample 100)``."""
+    kind: str = run["kind"]
     if run["dry_run"]:
-        return f"{run['kind']} (dry)"
-    return f"{run['kind']} (sample {run['sample']})" if run["sample"] else run["kind"]
+        return f"{kind} (dry)"
+    if run["sample"]:
+        return f"{kind} (sample {run['sample']})"
+    return kind
 
 
 def rollback(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection, or one table as schema.table.")],
     snapshot: Annotated[
-        str | None, typer.Argument(metavar="SNAPSHOT", help="Where to go back to (default: the state before).")
+        str | None, typer.Argument(metavar="SNAPSHOT", help="The snapshot to publish (default: the state before).")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -195,36 +204,39 @@ def rollback(
 
         def roll_back() -> dict[str, str]:
             if snapshot is None and _find_snapshots(site, name) != old_state:
+                history_command = format_command(context, "history", name.partition(".")[0])
+                rollback_command = format_command(context, "rollback", name, "SNAPSHOT")
                 raise UserError(
-                    f"{name} was published again meanwhile, so that the state before is another one",
-                    remedy=f"{format_command(context, 'history', name.partition('.')[0])} shows where to go: "
-                    f"{format_command(context, 'rollback', name, 'SNAPSHOT')}",
+                    f"{name} was published again in the meantime, so the state before is another one now",
+                    remedy=f"choose a snapshot from {history_command}, and name it: {rollback_command}",
                 )
             return site.store.roll_back(name, snapshot)
 
-        page_context = _retry_until_free(roll_back)
+        new_state = _retry_until_free(roll_back)
         if name in site.store.list_held_collections():
             held_name = name
         else:
             held_name = name.partition(".")[0]
         recurrence = _find_schedule(site, held_name)
     if as_json:
-        show_json(page_context)
+        show_json(new_state)
         return
-    for table, now in page_context.items():
-        print(f"{table} is now at {now}")
+    for table_name, snapshot_id in new_state.items():
+        print(f"{table_name} is now at {snapshot_id}")
     if recurrence:
-        schedule_text = f"its schedule ({recurrence}) rests"
+        schedule_text = f"its schedule ({recurrence}) is paused"
     else:
         schedule_text = "nothing else changes it"
-    print(
-        f"{held_name} is held there: {schedule_text}, until {format_command(context, 'sync', held_name)} or "
-        f"{format_command(context, 'schedule resume', held_name)}"
-    )
+    sync_command = format_command(context, "sync", held_name)
+    resume_command = format_command(context, "schedule resume", held_name)
+    print(f"{held_name} is held there: {schedule_text}, until {sync_command} or {resume_command}")
 
 
 def _retry_until_free(action: Callable[[], T]) -> T:
-    """Retry until the run under way has ended: who wants to go back shall not have to be quicker than a schedule."""
+    """Run an action as soon as no run is under way on the collection, and return its result.
+
+    A user who wants to roll back should not have to be quicker than a schedule.
+    """
     give_up_time = time.monotonic() + RUN_WAIT_SECONDS
     is_announced = False
     while True:
@@ -240,12 +252,9 @@ def _retry_until_free(action: Callable[[], T]) -> T:
 
 
 def _find_snapshots(site: Site, name: str) -> dict[str, str]:
-    """Look up the snapshots of a collection or table."""
-    return {
-        table: record.id
-        for table, record in site.store.read_published_records()[1].items()
-        if name in {table, record.collection}
-    }
+    """Return the published snapshot of each table of a collection, or of one table."""
+    published_records = site.store.read_published_records()[1]
+    return {table: record.id for table, record in published_records.items() if name in {table, record.collection}}
 
 
 def move(
@@ -258,69 +267,69 @@ def move(
     with open_site(context) as site:
         moved_records = ingest_package.move_collection(site, name, engine_name)
         resource = site.get_published_state().resources.get(name)
-        configured_engine = (resource.engine if resource is not None else None) or site.engines.default_engine
+        configured_engine = site.engines.default_engine
+        if resource is not None and resource.engine:
+            configured_engine = resource.engine
         recurrence = _find_schedule(site, name)
     if as_json:
-        show_json(
-            {"moved": {record.table.qualified_name: record.id for record in moved_records}, "engine": engine_name}
-        )
+        snapshot_ids = {record.table.qualified_name: record.id for record in moved_records}
+        show_json({"moved": snapshot_ids, "engine": engine_name})
         return
     for record in moved_records:
         print(f"{record.table.qualified_name}: {record.snapshot.rows:,} rows are in {engine_name} now")
     if not moved_records:
         print(f"{name} is in {engine_name} already")
     if configured_engine != engine_name:
+        next_run = "sync or ingest"
         if recurrence:
-            run = f"sync or ingest (schedule: {recurrence})"
-        else:
-            run = "sync or ingest"
+            next_run = f"sync or ingest (schedule: {recurrence})"
         print(
-            f"the next {run} puts it into {configured_engine} again, unless its descriptor says `engine: {engine_name}`"
+            f"the next {next_run} moves it back to {configured_engine}, unless its descriptor says "
+            f"`engine: {engine_name}`"
         )
 
 
 def remove(
     context: typer.Context,
     name: Name,
-    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
+    purge_data: Annotated[bool, typer.Option("--purge", help="Delete its snapshots, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a collection no more; its data are kept until --purge."""
+    """Stop publishing a collection; its data are kept until --purge."""
     with open_site(context) as site:
-        resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
+        # imported here: few collections have a DOI, and the import takes time
+        resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)
         removed_tables = _retry_until_free(lambda: site.store.unpublish_collection(name))
+        deleted_snapshots = []
         if purge_data:
-            dropped = site.store.delete_unpinned_snapshots(name)
-        else:
-            dropped = []
-        troubles = site.engines.drop_snapshots(dropped)
+            deleted_snapshots = site.store.delete_unpinned_snapshots(name)
+        problems = site.engines.drop_snapshots(deleted_snapshots)
         if purge_data:
             ingest_package.delete_sync_data(site, name)
-            for made_directory in ("hips", "cubes", "prepared"):
-                shutil.rmtree(site.settings.var_directory / made_directory / name, ignore_errors=True)
+            for product_directory in ("hips", "cubes", "prepared"):
+                shutil.rmtree(site.settings.var_directory / product_directory / name, ignore_errors=True)
     if as_json:
-        show_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in dropped]})
+        show_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
         return
     print(f"{', '.join(removed_tables) or name}: published no more")
     if purge_data:
-        print(f"{len(dropped)} snapshots deleted")
-        for trouble in troubles:
-            print(f"warning: {trouble}")
+        print(f"{len(deleted_snapshots)} snapshots deleted")
+        for problem in problems:
+            print(f"warning: {problem}")
     else:
-        print(
-            f"the data are kept: {format_command(context, 'rollback', name)} brings them back, "
-            f"{format_command(context, 'remove', name, '--purge')} deletes them"
-        )
+        rollback_command = format_command(context, "rollback", name)
+        purge_command = format_command(context, "remove", name, "--purge")
+        print(f"the data are kept: {rollback_command} brings them back, {purge_command} deletes them")
 
 
 def _find_schedule(site: Site, name: str) -> Recurrence | None:
-    """Look up the schedule of a collection, if it has one."""
+    """Return the schedule of a collection; None if it has none, or none that is valid."""
     resource = site.get_published_state().resources.get(name)
+    if resource is None:
+        return None
     try:
-        if resource is None:
-            return None
         return schedule_planning.build_recurrence(resource)
-    except ValueError:  # check and status tell that
+    except ValueError:  # `hven check` and `hven status` report it
         return None
 
 
@@ -330,11 +339,15 @@ def _summarize_changes(run: dict[str, Any]) -> str:
         return ""
     table_changes = []
     for name, counts in run["changes"].items():
-        signs = " ".join(
-            f"{sign}{counts[key]:,}"
-            for sign, key in (("+", "added"), ("~", "changed"), ("-", "removed"))
-            if counts.get(key)
-        )
-        if signs or counts.get("new"):
-            table_changes.append(f"{name.partition('.')[2]} {'all new' if counts.get('new') else signs}")
+        change_text = _format_change_counts(counts)
+        if change_text:
+            table_changes.append(f"{name.partition('.')[2]} {change_text}")
     return "; ".join(table_changes) or "no change"
+
+
+def _format_change_counts(counts: Mapping[str, Any]) -> str:
+    """Format the changes of a table: ``+3 ~1 -2``, ``all new``, or empty if nothing changed."""
+    if counts.get("new"):
+        return "all new"
+    signs_by_key = {"added": "+", "changed": "~", "removed": "-"}
+    return " ".join(f"{sign}{counts[key]:,}" for key, sign in signs_by_key.items() if counts.get(key))
