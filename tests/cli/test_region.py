@@ -184,7 +184,7 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     done = run_hven("region", tmp_path / "b.json", "--to", "dali", expected_code=1)
     told = [line.partition("b.json: ")[2] for line in done.stderr.splitlines()]
     assert told == [
-        "nothing is known of the body with the NAIF code 888: longitudes are taken to grow to the east",
+        "nothing is known of the body with the NAIF code 888: longitudes are assumed to increase to the east",
         "row 1: it crosses or touches itself: what it winds round stands for it",
         "row 2: its outline runs clockwise, and was turned (RFC 7946)",
         "row 3: it has no area",
@@ -214,7 +214,7 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     ("name", "content", "words", "code", "said"),
     [
         ("e", "", [], 1, "the file is empty; GeoJSON, DS9"),
-        ("a.txt", "hello", [], 1, "none of what regions are read from|no file of regions"),
+        ("a.txt", "hello", [], 1, "format of the file is not known|neither a file of regions"),
         ("x.json", '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,91],[0,0]]]}}', [], 1, "row 1: a latitude is beyond 90 degrees: 91"),
         ("m.moc", "0/0 29/0-5 3458764513820540900", [], 1, "the outline of a MOC of order 29 would have"),
         ("all.moc", "29/0-3458764513820540927", [], 0, ""),
@@ -267,7 +267,7 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
     )
     fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
     assert (
-        "no labels, for its values"
+        "no labels, because its values"
         in run_hven("region", tmp_path / "plain.fits", "--to", "stc", expected_code=1).stderr
     )
     for size in (2000, 4000):

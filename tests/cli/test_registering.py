@@ -93,7 +93,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
     assert told() == before
     assert (
-        "told nothing of moons" in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
+        "no registry records of moons" in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
     )
 
 
@@ -274,7 +274,7 @@ def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pyte
     toml.write_text('authority = "idoc"\n[registry]\norganisation = "IAS"\n')
     monkeypatch.setattr(sys, "stdin", Terminal("https://idoc.example\n"))  # half of the answer
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
-    assert "still to be said: contact_email" in capsys.readouterr().err
+    assert "still missing: contact_email" in capsys.readouterr().err
     assert settings.load_settings(toml.parent).public_url == "https://idoc.example"
 
 
@@ -300,10 +300,10 @@ def test_a_file_that_is_written_otherwise_stays() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--check", "--show"], "different things"),
+        (["--check", "--show"], "exclude each other"),
         (["stars"], "hven register stars --check"),
         (["--at", "https://x.example/tap"], "--at belongs to --harvested"),
-        (["--harvested"], "which registry shall be asked"),
+        (["--harvested"], "the address of the registry is missing"),
     ],
 )
 def test_wrong_usage(directory: Path, words: list[str], said: str) -> None:

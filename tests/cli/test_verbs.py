@@ -48,7 +48,7 @@ def test_an_address_that_cannot_be_served_at(made: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert (
-            f"somebody listens at 127.0.0.1:{port} already; stop it, or say --port N"
+            f"another program listens at 127.0.0.1:{port} already; stop it, or say --port N"
             in run_hven("serve", "--port", port, cwd=made, expected_code=2).stderr
         )
     assert "no address of this machine" in run_hven("serve", "--host", "192.0.2.1", cwd=made, expected_code=2).stderr
@@ -59,7 +59,7 @@ def test_an_address_that_cannot_be_served_at(made: Path) -> None:
 def test_two_servers_never_share_a_port(made: Path) -> None:
     with serve_site(made) as server:
         done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=made, expected_code=2)
-        assert "somebody listens at localhost" in done.stderr
+        assert "another program listens at localhost" in done.stderr
 
 
 # --- where the site is ------------------------------------------------------------------------------------

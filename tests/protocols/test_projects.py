@@ -163,7 +163,7 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert "private" in ask("bob", "/projects").headers["cache-control"]
 
         twice = run_hven("project", "add-member", "hesiod", "bob", "--role", "owner", "--site", tmp_path).stdout
-        assert twice == "bob is reader of hesiod; given as reader and owner: the one that may less holds\n"
+        assert twice == "bob is reader of hesiod; given as reader and owner: the role with fewer rights is in force\n"
         shown = json.loads(run_hven("project", "show", "hesiod", "--json", "--site", tmp_path).stdout)
         assert {(one["account"], one["role"]) for one in shown} == {("anna", "curator"), ("bob", "reader")}
         run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path)

@@ -175,7 +175,7 @@ def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableC
     assert listed["collection"] == "night"
     assert listed["anonymous"] == "yes"
     assert path.rpartition(".")[2] not in run_hven("referee", "list", "--site", place).stdout
-    assert "is none any more" in run_hven("referee", "end", "--site", place, listed["id"]).stdout
+    assert "is no longer valid" in run_hven("referee", "end", "--site", place, listed["id"]).stdout
     clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert client.ask("GET", path).status == 404
     told = json.loads(run_hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
@@ -185,7 +185,7 @@ def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableC
         in run_hven("referee", "add", "--site", place, "nigth", "--until", soon, expected_code=1).stderr
     )
     assert (
-        "is over"
+        "is in the past"
         in run_hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", expected_code=2).stderr
     )
     assert "no date" in run_hven("referee", "add", "--site", place, "night", "--until", "soon", expected_code=2).stderr

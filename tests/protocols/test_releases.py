@@ -214,7 +214,7 @@ def test_verbs(tmp_path: Path) -> None:
     assert "R4 of psz2" not in run_hven("release", "remove", "R4", "psz2", "--site", tmp_path).stdout
     write(tmp_path, "psz2_r7")
     again = run_hven("release", "R7", "psz2", "--site", tmp_path, expected_code=1)
-    assert "R7 of psz2 would be asked as psz2_r7, which is a collection's name; take another label" in again.stderr
+    assert "R7 of psz2 would be queried as psz2_r7, which is a collection's name; take another label" in again.stderr
 
 
 def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:

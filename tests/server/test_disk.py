@@ -159,7 +159,7 @@ def test_no_open_files_are_left(server: ServerProcess) -> None:
             late.request("GET", "/tap/async")
             answer = late.getresponse()
             assert (answer.status, answer.getheader("retry-after")) == (503, "5")
-            assert b"holds as many connections as it can" in answer.read()
+            assert b"has as many connections as it can hold" in answer.read()
     finally:
         for connection in idle:
             connection.close()
@@ -192,7 +192,7 @@ def test_a_server_that_may_open_few_files(server: ServerProcess, disk: Path) -> 
             status, _, words = told[0]
             assert (status, words) == (
                 503,
-                b"the service holds as many connections as it can; ask again in some seconds\n",
+                b"the service has as many connections as it can hold; try again in a few seconds\n",
             )
         finally:
             for connection in idle:

@@ -249,11 +249,11 @@ def _write_region_text(region_numbers: Sequence[float] | None) -> str | None:
 
 def _is_list(data_type: pa.DataType) -> bool:
     is_variable = pa.types.is_list(data_type) or pa.types.is_large_list(data_type)
-    return is_variable or pa.types.is_fixed_size_list(data_type)
+    return bool(is_variable or pa.types.is_fixed_size_list(data_type))
 
 
 def _is_text(data_type: pa.DataType) -> bool:
-    return pa.types.is_string(data_type) or pa.types.is_large_string(data_type)
+    return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))
 
 
 def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.ParsedRegions:
@@ -391,7 +391,7 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
     else:
         dates = [date] * table.row_count
     times = _parse_times(dates, date, table)
-    rotation = np.nan
+    rotation: Any = np.nan
     if table.find_column_names("rotation"):
         rotation = table.read_numbers("rotation", 1)[0]
     return _compute_earth_observer(times, rotation, options)

@@ -56,7 +56,7 @@ def doi(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give collections and releases DOIs; show what is missing for one."""
+    """Give collections and releases DOIs; show what is missing."""
     options = {
         "--draft": draft,
         "--publish": publish,

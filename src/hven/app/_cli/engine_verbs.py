@@ -1,6 +1,6 @@
-"""The verbs that engines bring: they become commands, with the option ``--json``.
+"""Verbs and checks that the engines bring.
 
-And what engines say to ``hven check``.
+A verb becomes a command with the option ``--json``. The checks are run by ``hven check``.
 """
 
 from __future__ import annotations
@@ -22,66 +22,70 @@ if TYPE_CHECKING:
 
 
 def list_verbs() -> dict[str, str]:
-    """List the engines' verbs, each with its place: ``module:name``."""
-    return {
-        place.rpartition(":")[2]: place for engine_kind in engines.load_engine_records() for place in engine_kind.verbs
-    }
+    """List the engines' verbs, each with its place as ``module:name``."""
+    verbs: dict[str, str] = {}
+    for engine_kind in engines.load_engine_records():
+        verbs |= {place.rpartition(":")[2]: place for place in engine_kind.verbs}
+    return verbs
 
 
 def load_function(function_place: str) -> Callable[..., Any]:
-    """Load one verb, or check."""
-    module, _, name = function_place.partition(":")
-    return vars(plugins.import_hven_module(module, f"hven {name}"))[name]  # type: ignore[no-any-return]
+    """Load the function of a verb or check by its place."""
+    module_name, _, name = function_place.partition(":")
+    module = plugins.import_hven_module(module_name, f"hven {name}")
+    return vars(module)[name]  # type: ignore[no-any-return]
 
 
 def check_engine_settings(site_settings: Settings) -> Iterator[Fault | str]:
-    """Ask what the settings of the engines name: what is wrong with it, and in plain texts what it is."""
+    """Check what the settings say of the engines: yield faults, and texts that describe the engines."""
     for engine_kind in engines.load_engine_records():
         if engine_kind.check:
             yield from load_function(engine_kind.check)(site_settings)
 
 
 def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
-    """Make a command of a verb: its parameters, and what it takes from the site."""
+    """Build the command of a verb: its parameters, with the context before them and ``--json`` behind them."""
 
     def run_verb(context: typer.Context, as_json: bool, **arguments: Any) -> None:
         def read_site_identity() -> str:
             with open_site(context) as opened_site:
                 return opened_site.store.get_site_id()
 
-        settings = partial(load_site_settings, context)
-        print_message = (lambda *_, **__: None) if as_json else print
-        caller = engines.CommandContext(
-            settings=settings,
+        command_context = engines.CommandContext(
+            settings=partial(load_site_settings, context),
             identity=read_site_identity,
-            print_message=print_message,
+            print_message=_discard_message if as_json else print,
         )
-        value, is_successful = verb(caller, **arguments)
+        json_result, is_successful = verb(command_context, **arguments)
         if as_json:
-            show_json(value)
+            show_json(json_result)
         if not is_successful:
             raise typer.Exit(1)
 
-    first = inspect.signature(run_verb, eval_str=True).parameters["context"]
-    last = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    verb_parameters = [
-        parameter.replace(annotation=_build_annotation(parameter.annotation))
-        for parameter in list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
+    context_parameter = inspect.signature(run_verb, eval_str=True).parameters["context"]
+    _, *verb_parameters = inspect.signature(verb, eval_str=True).parameters.values()
+    option_parameters = [
+        parameter.replace(annotation=_build_annotation(parameter.annotation)) for parameter in verb_parameters
     ]
-    json = inspect.Parameter(
-        "as_json", last, default=False, annotation=Annotated[bool, typer.Option("--json", help="For scripts.")]
+    json_parameter = inspect.Parameter(
+        "as_json",
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=False,
+        annotation=Annotated[bool, typer.Option("--json", help="For scripts.")],
     )
-    run_verb.__signature__ = inspect.Signature([first, *verb_parameters, json])  # type: ignore[attr-defined]
+    signature = inspect.Signature([context_parameter, *option_parameters, json_parameter])
+    run_verb.__signature__ = signature  # type: ignore[attr-defined]
     run_verb.__doc__ = verb.__doc__
     return run_verb
 
 
+def _discard_message(*_: object, **__: object) -> None:
+    """Print nothing: with ``--json``, the standard output has only JSON."""
+
+
 def _build_annotation(annotation: Any) -> Any:
-    kind, verb_word = get_args(annotation)
-    option = verb_word.name.startswith("--")
-    return Annotated[
-        kind,
-        typer.Option(verb_word.name, help=verb_word.help)
-        if option
-        else typer.Argument(metavar=verb_word.name, help=verb_word.help),
-    ]
+    """Turn the annotation of a verb's parameter into one that typer understands."""
+    parameter_type, option = get_args(annotation)
+    if option.name.startswith("--"):
+        return Annotated[parameter_type, typer.Option(option.name, help=option.help)]
+    return Annotated[parameter_type, typer.Argument(metavar=option.name, help=option.help)]

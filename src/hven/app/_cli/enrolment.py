@@ -1,6 +1,6 @@
-"""How a site comes into the registries of the Virtual Observatory.
+"""How a site is registered in the registries of the Virtual Observatory.
 
-What hven.toml lacks, what is sent to whom, and what a registry has harvested.
+This module asks for settings that hven.toml lacks, prints the steps, and compares the site with a registry.
 """
 
 from __future__ import annotations
@@ -19,89 +19,77 @@ from hven.model.errors import UsageError, UserError
 from hven.services import registry_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from hven.model.resource import RegistryRecord
     from hven.model.settings import Settings
     from hven.services.face import ServiceContext
 
-MAX_RECORDS = 100_000  # records of a site that a registry is asked for
-# keys of hven.toml -> the question that asks for them: one for each record that a site begins with
+MAX_RECORDS = 100_000  # limit of the query that asks a registry for a site's records
+# keys of hven.toml -> the question that asks for them: one for each record with which a site begins
 SETTING_QUESTIONS = {
     ("authority",): "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
-    (
-        "public_url",
-        "contact_email",
-    ): (
-        "The registry: the address at which everybody finds this site, and the e-mail address of whom harvesters "
-        "and readers write to"
+    ("public_url", "contact_email"): (
+        "The registry: the public address of this site, and the e-mail address to which harvesters and readers write"
     ),
-    ("registry.organisation",): "The organisation: the institute that publishes, by its name",
+    ("registry.organisation",): "The organisation: the name of the institute that publishes",
 }
 
 
 def print_guide(context: typer.Context, settings: Settings) -> None:
-    """Print what is to be done until registries know a site."""
+    """Print what has to be done until registries know the site."""
     missing_settings = registry_validation.list_missing_settings(settings)
     file = settings.directory / site_settings.SETTINGS_FILE
-    top_level_lines = {key: line for key, line in missing_settings.items() if "." not in key}
-    setting_lines = [
-        f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in top_level_lines.items()
-    ]
-    if len(top_level_lines) < len(missing_settings):
-        setting_lines += [
-            "",
-            "    [registry]",
-            *(
-                f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}"
-                for key, line in missing_settings.items()
-                if key not in top_level_lines
-            ),
-        ]
+    check_command = format_command(context, "register", "--check")
+    show_command = format_command(context, "register", "--show")
+    harvested_command = format_command(context, "register", "--harvested", "--at", "URL")
     steps = [
-        *(
-            [
-                (
-                    f"Write into {file}, before its first section and in place of what stands there of it (or let "
-                    f"{format_command(context, 'register', '--write')} ask you):\n\n"
-                )
-                + "\n".join(setting_lines)
-                + "\n"
-            ]
-            if setting_lines
-            else []
-        ),
         (
             f"Ask a registry whether somebody has the authority already, by TAP: SELECT ivoid FROM rr.resource "
             f"WHERE ivoid = 'ivo://{settings.authority.lower()}'"
         ),
-        (
-            f"Mend what {format_command(context, 'register', '--check')} tells; see the records with "
-            f"{format_command(context, 'register', '--show')}."
-        ),
+        f"Correct what {check_command} reports; see the records with {show_command}.",
         (
             f"Write {settings.site_url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it "
             f"validates the records, and from then on others harvest them, mostly every night."
         ),
-        (
-            f"Look a day later what they have: {format_command(context, 'register', '--harvested', '--at', 'URL')} "
-            f"(URL: of a RegTAP service)."
-        ),
+        f"Look a day later what they have: {harvested_command} (URL: of a RegTAP service).",
     ]
-    if not missing_settings:
+    if missing_settings:
+        write_command = format_command(context, "register", "--write")
+        setting_lines = "\n".join(_format_setting_lines(missing_settings))
+        write_step = (
+            f"Write into {file}, before its first section, and in place of lines that are there already (or let "
+            f"{write_command} ask you):\n\n{setting_lines}\n"
+        )
+        steps.insert(0, write_step)
+    else:
         print(f"{file} says all that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
     print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
 
 
+def _format_setting_lines(missing_settings: Mapping[str, str]) -> list[str]:
+    """Format the lines that hven.toml lacks, each with its purpose; those of [registry] come last."""
+    top_level_lines: list[str] = []
+    registry_lines: list[str] = []
+    for key, line in missing_settings.items():
+        lines = registry_lines if "." in key else top_level_lines
+        lines.append(f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}")
+    if registry_lines:
+        return [*top_level_lines, "", "    [registry]", *registry_lines]
+    return top_level_lines
+
+
 def request_missing_settings(settings: Settings) -> Settings:
-    """Ask a person for what hven.toml lacks, write it there, and read it again.
+    """Ask the user for what hven.toml lacks, write it there, and load the settings again.
 
     Raises
     ------
     UsageError
-        Nobody can be asked.
+        There is no terminal to ask at.
     UserError
-        An answer is none, or the file is written in a way that lines cannot be added to: it stays as it was.
+        An answer is not valid, or lines cannot be added to the file as it is written. The file stays unchanged.
     """
     missing_settings = registry_validation.list_missing_settings(settings)
     if not missing_settings:
@@ -112,19 +100,10 @@ def request_missing_settings(settings: Settings) -> Settings:
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
-        wanted_keys = [key for key in keys if key in missing_settings]
-        if wanted_keys:
+        missing_keys = [key for key in keys if key in missing_settings]
+        if missing_keys:
             answer = typer.prompt(question, err=True).strip()
-            # an e-mail address is known by its sign, whatever stands first
-            if len(keys) > 1:
-                words = sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
-            else:
-                words = [answer]
-            if len(words) > 1:
-                given_answers = dict(zip(keys, words, strict=False))
-            else:
-                given_answers = dict(zip(wanted_keys, words, strict=False))
-            answers |= {key: given_answers[key] for key in wanted_keys if key in given_answers}
+            answers |= _split_answer(answer, keys, missing_keys)
     file = settings.directory / site_settings.SETTINGS_FILE
     old_content = file.read_bytes()
     file.write_bytes(update_settings_text(old_content.decode(), answers).encode())
@@ -135,17 +114,28 @@ def request_missing_settings(settings: Settings) -> Settings:
         raise
     still_missing = registry_validation.list_missing_settings(new_settings)
     if still_missing:
-        print(f"still to be said: {', '.join(still_missing)}", file=sys.stderr)
+        print(f"still missing: {', '.join(still_missing)}", file=sys.stderr)
     return new_settings
 
 
+def _split_answer(answer: str, keys: Sequence[str], missing_keys: Sequence[str]) -> dict[str, str]:
+    """Split the answer to a question into the values of its missing keys."""
+    words = [answer]
+    if len(keys) > 1:
+        # an e-mail address is recognized by its @, so that the order of the words does not matter
+        words = sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
+    answered_keys = keys if len(words) > 1 else missing_keys
+    values_by_key = dict(zip(answered_keys, words, strict=False))
+    return {key: text for key, text in values_by_key.items() if key in missing_keys}
+
+
 def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
-    """Write settings into the text of hven.toml; all else stays as it is.
+    """Write settings into the text of hven.toml; the rest of it stays unchanged.
 
     Raises
     ------
     UserError
-        The text cannot be edited by lines.
+        The text cannot be edited line by line.
     """
     expected_settings = tomllib.loads(text)
     for key, value in new_values.items():
@@ -170,13 +160,15 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
 
 
 def _find_section_end(text: str, section: str) -> int | None:
-    """Return where the head of a section ends; None: there is no such section."""
-    match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE) if section else None
-    return None if match is None else match.end()
+    """Return the position behind the header of a section; None if there is no such section."""
+    if not section:
+        return None
+    header = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE)
+    return None if header is None else header.end()
 
 
 def _replace_setting_line(text: str, section: str, name: str, line: str) -> str:
-    # the first line of that name behind the head is its own: keys of the whole stand before all sections
+    # The first line with this name behind the header is the one: top-level keys stand before all sections.
     start = _find_section_end(text, section) or 0
     line_match = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
     if line_match is None:
@@ -185,7 +177,7 @@ def _replace_setting_line(text: str, section: str, name: str, line: str) -> str:
 
 
 def _insert_setting_line(text: str, section: str, line: str) -> str:
-    """Write a new line behind the head of its section, or behind the comments with which the file begins."""
+    """Insert a line behind the header of its section, or behind the comments with which the file begins."""
     section_end = _find_section_end(text, section)
     if section_end is not None:
         return f"{text[:section_end]}\n{line}{text[section_end:]}"
@@ -197,43 +189,29 @@ def _insert_setting_line(text: str, section: str, line: str) -> str:
 
 
 def compare_with_registry(service_context: ServiceContext, registry_url: str | None, *, as_json: bool) -> None:
-    """Ask a searchable registry which of our records it has; exit code 1 if some are lacking."""
+    """Print which of the site's records a searchable registry has; exit code 1 if some are missing."""
     settings = service_context.site.settings
     url = registry_url or settings.everywhere.registry or ""
     if "://" not in url:
         raise UsageError(
-            "which registry shall be asked", remedy="--at URL: the TAP service of a searchable registry (RegTAP)"
+            "the address of the registry is missing",
+            remedy="--at URL: the TAP service of a searchable registry (RegTAP)",
         )
-    own_records = {
-        record.ivoid.lower(): record
-        for ivoids in registry_validation.draft_records(service_context).values()
-        for record in ivoids
-    }
-    names = [record.lower() for record in settings.authorities]
-    quoted = [record.replace("'", "''") for record in names]
-    where = " OR ".join(f"ivoid = 'ivo://{record}' OR ivoid LIKE 'ivo://{record}/%'" for record in quoted)
-    registry_records: dict[str, str] = {}
-    with run_remote_query(url, f"SELECT ivoid, updated FROM rr.resource WHERE {where}", MAX_RECORDS) as answer:
-        for batch in answer.iterate_batches():
-            registry_records |= {
-                str(ivoid).lower(): str(when or "")[:19].replace(" ", "T")
-                for ivoid, when in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            }
-    registry_records = {
-        record: when for record, when in registry_records.items() if record[6:].partition("/")[0] in names
-    }  # _ stands for any sign
-    missing_records = [record.ivoid for key, record in own_records.items() if key not in registry_records]
+    own_records: dict[str, RegistryRecord] = {}
+    for records in registry_validation.draft_records(service_context).values():
+        own_records |= {record.ivoid.lower(): record for record in records}
+    harvest_times = _read_harvest_times(url, settings.authorities)
+    missing_records = [record.ivoid for key, record in own_records.items() if key not in harvest_times]
     outdated_records = [
-        record.ivoid
-        for key, record in own_records.items()
-        if record.changed and (registry_records.get(key) or "~") < record.changed[:19]
+        record.ivoid for key, record in own_records.items() if _is_outdated(record, harvest_times.get(key, ""))
     ]
-    unknown_records = [key for key in registry_records if key not in own_records]
+    unknown_records = [key for key in harvest_times if key not in own_records]
+    harvested_count = len(own_records) - len(missing_records)
     if as_json:
         show_json(
             {
                 "registry": url,
-                "harvested": len(own_records) - len(missing_records),
+                "harvested": harvested_count,
                 "records": len(own_records),
                 "lacking": missing_records,
                 "older": outdated_records,
@@ -241,13 +219,43 @@ def compare_with_registry(service_context: ServiceContext, registry_url: str | N
             }
         )
     else:
-        for finding, ivoids in (
-            ("not there", missing_records),
-            ("older there than here", outdated_records),
-            ("there, and not of this site", unknown_records),
-        ):
+        ivoids_by_finding = {
+            "not there": missing_records,
+            "older there than here": outdated_records,
+            "there, and not of this site": unknown_records,
+        }
+        for finding, ivoids in ivoids_by_finding.items():
             for ivoid in ivoids:
                 print(f"{finding}: {ivoid}")
-        print(f"{url} has {len(own_records) - len(missing_records)} of {len(own_records)} records")
+        print(f"{url} has {harvested_count} of {len(own_records)} records")
     if missing_records:
         raise typer.Exit(1)
+
+
+def _is_outdated(record: RegistryRecord, harvest_time: str) -> bool:
+    """Return whether a record has changed since the version that a registry has; False if either time is unknown."""
+    if not record.changed or not harvest_time:
+        return False
+    return harvest_time < record.changed[:19]
+
+
+def _read_harvest_times(registry_url: str, authorities: Iterable[str]) -> dict[str, str]:
+    """Ask a registry for the records of authorities: identifier in lower case -> when the record was updated."""
+    authority_names = [authority.lower() for authority in authorities]
+    conditions = []
+    for name in authority_names:
+        literal = name.replace("'", "''")
+        conditions.append(f"ivoid = 'ivo://{literal}' OR ivoid LIKE 'ivo://{literal}/%'")
+    query = f"SELECT ivoid, updated FROM rr.resource WHERE {' OR '.join(conditions)}"
+    harvest_times: dict[str, str] = {}
+    with run_remote_query(registry_url, query, MAX_RECORDS) as result:
+        for batch in result.iterate_batches():
+            ivoids, update_times = (column.to_pylist() for column in batch.columns)
+            for ivoid, update_time in zip(ivoids, update_times, strict=True):
+                harvest_times[str(ivoid).lower()] = str(update_time or "")[:19].replace(" ", "T")
+    # LIKE takes _ for any character, so that other authorities can match
+    return {
+        ivoid: update_time
+        for ivoid, update_time in harvest_times.items()
+        if ivoid.removeprefix("ivo://").partition("/")[0] in authority_names
+    }

@@ -1,4 +1,4 @@
-"""``hven lint``: validate a TAP, EPN-TAP, ObsCore or HAPI service as a stranger sees it, or a TFCat file."""
+"""``hven lint``: validate a TAP, EPN-TAP, ObsCore or HAPI service as a client sees it, or a TFCat file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hven.lint import LintFinding, LintReport
+    from hven.lint.findings import TableCoverage
 
 NOT_JUDGED_EXIT_CODE = 2
 
 
 class SeverityOption(enum.StrEnum):
-    """From which severity on findings count for the exit code."""
+    """The lowest severity of findings that make the exit code 1."""
 
     info = "info"
     warning = "warning"
@@ -35,8 +36,8 @@ def lint(
         str,
         typer.Argument(
             metavar="URL|FILE",
-            help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi; or a file of "
-            "TFCat.",
+            help="Base address of a TAP service, of a site with a service at /tap, or of a HAPI service (../hapi); "
+            "or a TFCat file.",
         ),
     ],
     *,
@@ -47,25 +48,24 @@ def lint(
         ),
     ] = None,
     severity: Annotated[
-        SeverityOption, typer.Option("--severity", help="Findings from this one on make the exit code 1.")
+        SeverityOption, typer.Option("--severity", help="Lowest severity that makes the exit code 1.")
     ] = SeverityOption.warning,
     sample_rows: Annotated[
-        int, typer.Option("--sample", min=1, max=100_000, help="Rows of a table that are fetched at most.")
+        int, typer.Option("--sample", min=1, max=100_000, help="Maximum number of rows of a table to fetch.")
     ] = 1000,
-    timeout_seconds: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds that one answer may keep us waiting.")
-    ] = 30.0,
+    timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for an answer.")] = 30.0,
     pause_seconds: Annotated[
         float | None,
         typer.Option("--pause", min=0, help="Seconds between two requests (default: 0.1; none on this machine)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Judge any service of TAP or HAPI as a stranger does."""
-    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
+    """Validate any TAP or HAPI service as its clients see it."""
+    from rich.console import Console  # noqa: PLC0415  (the import takes a tenth of a second)
 
-    if Path(url).is_file():
-        _lint_tfcat_file(Path(url).absolute(), as_json=as_json)
+    file = Path(url)
+    if file.is_file():
+        _lint_tfcat_file(file.absolute(), as_json=as_json)
         return
     limits = lint_package.LintLimits(
         row_limit=sample_rows,
@@ -73,13 +73,14 @@ def lint(
         total_seconds=4 * timeout_seconds,
         pause_seconds=pause_seconds,
     )
-    words = [word.strip() for finding in only_checks or () for word in finding.split(",") if word.strip()]
+    stripped_codes = [code.strip() for code in ",".join(only_checks or ()).split(",")]
+    codes = [code for code in stripped_codes if code]
     console = Console(stderr=True)
     if as_json or not console.is_terminal:
-        report = lint_package.validate_service(url, selected_codes=words, limits=limits)
+        report = lint_package.validate_service(url, selected_codes=codes, limits=limits)
     else:
         with console.status("asking ...") as status:
-            report = lint_package.validate_service(url, selected_codes=words, limits=limits, on_group=status.update)
+            report = lint_package.validate_service(url, selected_codes=codes, limits=limits, on_group=status.update)
     if as_json:
         show_json(report.to_json())
     elif not report.is_judged:
@@ -90,51 +91,46 @@ def lint(
     is_nothing_judged = not report.findings and not report.table_coverages and skipped_groups.issuperset(report.groups)
     if not report.is_judged or is_nothing_judged:
         raise typer.Exit(NOT_JUDGED_EXIT_CODE)
-    severity_order = lint_package.SEVERITIES.index
-    if any(severity_order(finding.severity) >= severity_order(severity.value) for finding in report.findings):
+    counted_severities = lint_package.SEVERITIES[lint_package.SEVERITIES.index(severity.value) :]
+    if any(finding.severity in counted_severities for finding in report.findings):
         raise typer.Exit(1)
 
 
 def _lint_tfcat_file(path: Path, *, as_json: bool) -> None:
-    """Judge a catalogue of features: its document, then each of them."""
+    """Validate a catalogue of features: the document, then each feature."""
     rejects: list[RejectedRow] = []
-    count, document_error = 0, ""
+    accepted_count = 0
+    document_error = ""
     try:
-        source = tfcat.open(
-            tfcat.Options.model_validate({"files": path.name}),
-            SourceContext(directory=path.parent, on_reject=rejects.append),
-        )
-        count = sum(batch.num_rows for batch in source.read_batches())
+        options = tfcat.Options.model_validate({"files": path.name})
+        source = tfcat.open(options, SourceContext(directory=path.parent, on_reject=rejects.append))
+        accepted_count = sum(batch.num_rows for batch in source.read_batches())
     except SourceError as error:
         document_error = str(error)
+    feature_count = accepted_count + len(rejects)
     if as_json:
         faults = [{"feature": reject.row, "fault": reject.reason} for reject in rejects]
-        show_json(
-            {"file": str(path), "features": count + len(rejects), "document": document_error or None, "faults": faults}
-        )
+        show_json({"file": str(path), "features": feature_count, "document": document_error or None, "faults": faults})
     else:
-        feature_lines = [f"feature {reject.row:,}: {reject.reason}" for reject in rejects]
-        print(
-            "\n".join(
-                [
-                    *feature_lines,
-                    document_error or f"{path.name}: {len(rejects):,} of {count + len(rejects):,} features are wrong",
-                ]
-            )
-        )
+        for reject in rejects:
+            print(f"feature {reject.row:,}: {reject.reason}")
+        print(document_error or f"{path.name}: {len(rejects):,} of {feature_count:,} features are wrong")
     if document_error or rejects:
         raise typer.Exit(1)
 
 
 def _print_report(report: LintReport) -> None:
-    """Print for people: findings by group, then what was looked at."""
-    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
-    from rich.text import Text  # noqa: PLC0415  (a tenth of a second, for people alone)
+    """Print a report: the findings by group, then what was checked."""
+    from rich.console import Console  # noqa: PLC0415  (the import takes a tenth of a second)
+    from rich.text import Text  # noqa: PLC0415  (the import takes a tenth of a second)
 
-    # no cutting to the screen's width where somebody reads a file or a pipe
+    # soft_wrap: lines are not cut to the width of a terminal, because the output may be a file or a pipe
     console = Console(soft_wrap=True, highlight=False)
-    tap = f"TAP {report.tap_version or '?'}, ADQL {', '.join(report.adql_versions) or '?'}"
-    console.print(Text(report.url, style="bold"), f"HAPI {report.hapi_version}" if report.hapi_version else tap)
+    if report.hapi_version:
+        protocol = f"HAPI {report.hapi_version}"
+    else:
+        protocol = f"TAP {report.tap_version or '?'}, ADQL {', '.join(report.adql_versions) or '?'}"
+    console.print(Text(report.url, style="bold"), protocol)
     for group in lint_package.CHECK_GROUPS:
         group_findings = [finding for finding in report.findings if finding.code.partition(".")[0] == group.name]
         if group_findings:
@@ -143,37 +139,40 @@ def _print_report(report: LintReport) -> None:
         for finding in group_findings:
             _print_finding(console, finding)
     console.print()
-    for sampled_table in report.table_coverages:
-        if sampled_table.total_rows is None:
-            total = "an unknown number of"
-        else:
-            total = f"{sampled_table.total_rows:,}"
-        if sampled_table.total_rows == sampled_table.row_count:
-            sample_text = "all"
-        else:
-            sample_text = f"the first {sampled_table.row_count:,} of {total}"
-        console.print(
-            f"{sampled_table.table}: {sample_text} rows "
-            f"fetched{', others judged by the service itself' if sampled_table.used_aggregates else ''}",
-            style="dim",
-            markup=False,
-        )
-    for name, why in report.unjudged:
-        console.print(f"not judged ({name}): {why}", style="dim", markup=False)
-    counts = ", ".join(
-        f"{number} {name}{'s' if number != 1 and name != 'info' else ''}"
-        for name, number in report.counts_by_severity.items()
+    for coverage in report.table_coverages:
+        console.print(_describe_coverage(coverage), style="dim", markup=False)
+    for name, reason in report.unjudged:
+        console.print(f"not judged ({name}): {reason}", style="dim", markup=False)
+    severity_counts = ", ".join(
+        _format_severity_count(name, count) for name, count in report.counts_by_severity.items()
     )
-    console.print(
-        f"{counts}; {report.request_count} requests in {report.duration_seconds:.1f} s", style="bold", markup=False
-    )
+    summary = f"{severity_counts}; {report.request_count} requests in {report.duration_seconds:.1f} s"
+    console.print(summary, style="bold", markup=False)
+
+
+def _describe_coverage(coverage: TableCoverage) -> str:
+    """Describe which rows of a table were checked."""
+    if coverage.total_rows == coverage.row_count:
+        sample_text = "all"
+    elif coverage.total_rows is None:
+        sample_text = f"the first {coverage.row_count:,} of an unknown number of"
+    else:
+        sample_text = f"the first {coverage.row_count:,} of {coverage.total_rows:,}"
+    suffix = ", others judged by the service itself" if coverage.used_aggregates else ""
+    return f"{coverage.table}: {sample_text} rows fetched{suffix}"
+
+
+def _format_severity_count(severity: str, count: int) -> str:
+    if count == 1 or severity == "info":
+        return f"{count} {severity}"
+    return f"{count} {severity}s"
 
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def _print_finding(console: Console, finding: LintFinding) -> None:
-    from rich.text import Text  # noqa: PLC0415  (a tenth of a second, for people alone)
+    from rich.text import Text  # noqa: PLC0415  (the import takes a tenth of a second)
 
     place = ".".join(word for word in (finding.table, finding.column) if word)
     line = Text.assemble(
@@ -187,12 +186,15 @@ def _print_finding(console: Console, finding: LintFinding) -> None:
     console.print(line)
     details = []
     if finding.value or finding.key:
-        details.append(f"example: {' has '.join(word for word in (finding.key, finding.value) if word)}")
+        example = " has ".join(word for word in (finding.key, finding.value) if word)
+        details.append(f"example: {example}")
     if finding.count > 1 or finding.row_count:
+        count_text = f"{finding.count:,}"
         if finding.row_count:
-            of = f" of {finding.row_count:,}"
-        else:
-            of = ""
-        details.append(f"{finding.count:,}{of}{' (of those fetched)' if finding.sampled else ''}")
-    for detail in (*details, f"{finding.remedy}  [{finding.source}]"):
+            count_text += f" of {finding.row_count:,}"
+        if finding.sampled:
+            count_text += " (of those fetched)"
+        details.append(count_text)
+    details.append(f"{finding.remedy}  [{finding.source}]")
+    for detail in details:
         console.print(Text("         " + detail, style="dim"))

@@ -1,11 +1,8 @@
-"""``hven release LABEL NAME...``, ``release list/show/remove/diff``.
-
-Labels on what is published, whose rows are kept for good.
-"""
+"""``hven release``: label what is published now, so that its rows are kept for good."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,17 +14,25 @@ from hven.model.errors import ConflictError, NotFoundError, UsageError
 from hven.site.history import parse_instant
 from hven.site.store import Release
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.site import Site
+    from hven.site.store import SnapshotRecord
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="R4, DR1.2 ...; latest: the newest of each collection.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="These collections alone.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these collections.")]
 
 
 class LabelCommandGroup(TyperGroup):
-    """A label that is no verb is given."""
+    """A group of commands that takes a label in place of the verb ``add``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the verb."""
-        return super().resolve_command(ctx, args if args[0] in self.commands else ["add", *args])
+        """Find the command: ``add`` if the first argument is not a verb."""
+        command_arguments = args
+        if args[0] not in self.commands:
+            command_arguments = ["add", *args]
+        return super().resolve_command(ctx, command_arguments)
 
 
 release = typer.Typer(cls=LabelCommandGroup, no_args_is_help=True)
@@ -40,41 +45,42 @@ def add_release(
     collections: Annotated[list[str], typer.Argument(metavar="NAME...", help="The collections.")],
     description: Annotated[str | None, typer.Option("--description", help="A sentence for readers.")] = None,
 ) -> None:
-    """Release what is published of collections now; `hven release LABEL NAME...` is the same."""
+    """Release what is published of collections now.
+
+    `hven release LABEL NAME...` does the same.
+    """
     with open_site(context) as site:
         if parse_instant(label) is not None:
             raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is none: R4, DR1.2")
-        published_state = site.get_published_state()
-        schema_names = {
-            name.lower()
-            for name in (
-                *published_state.resources,
-                *(item.table.schema for item in published_state.tables_by_name.values() if item.release is None),
-            )
-        }
+        used_names = _list_schema_names(site)
         for name in collections:
             schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
-            if schema.lower() in schema_names:
+            if schema.lower() in used_names:
                 raise ConflictError(
-                    f"{label} of {name} would be asked as {schema}, which is a collection's name",
+                    f"{label} of {name} would be queried as {schema}, which is a collection's name",
                     remedy="take another label",
                 )
         for release_record in site.store.releases.add_releases(label, collections, description):
-            tables = ", ".join(
-                f"{release_record.schema_name}.{name.partition('.')[2]}" for name in release_record.snapshots
-            )
+            schema = release_record.schema_name
+            tables = ", ".join(f"{schema}.{name.partition('.')[2]}" for name in release_record.snapshots)
             print(f"{label} of {release_record.collection}: {tables}")
+
+
+def _list_schema_names(site: Site) -> set[str]:
+    """Return the names of collections and schemas, without those of releases, in lower case."""
+    published_state = site.get_published_state()
+    schema_names = {name.lower() for name in published_state.resources}
+    for item in published_state.tables_by_name.values():
+        if item.release is None:
+            schema_names.add(item.table.schema.lower())
+    return schema_names
 
 
 @release.command("list")
 def list_releases(context: typer.Context, collections: Names = None, as_json: Json = False) -> None:
     """Show the releases, newest first."""
     with open_site(context) as site:
-        releases = [
-            release_record
-            for release_record in site.store.releases.list_releases()
-            if not collections or release_record.collection in collections
-        ]
+        releases = site.store.releases.list_releases()
     rows: list[dict[str, Any]] = [
         {
             "release": release_record.label,
@@ -85,13 +91,14 @@ def list_releases(context: typer.Context, collections: Names = None, as_json: Js
             "description": release_record.description,
         }
         for release_record in releases
+        if not collections or release_record.collection in collections
     ]
     _print_releases(rows, "Releases", as_json=as_json)
 
 
 @release.command("show")
 def show_release(context: typer.Context, label: Label, as_json: Json = False) -> None:
-    """Show the tables of a release, and whether they are what is published now."""
+    """Show the tables of a release, and which are still published."""
     with open_site(context) as site:
         labelled_releases = site.store.releases.list_releases(label=label)
         release_records = [
@@ -104,20 +111,24 @@ def show_release(context: typer.Context, label: Label, as_json: Json = False) ->
         raise NotFoundError(
             f"there is no release {label!r:.60}", remedy=f"{format_command(context, 'release list')} shows them"
         )
-    rows: list[dict[str, Any]] = [
-        {
-            "release": release_record.label,
-            "table": f"{release_record.schema_name}.{record.table.name}",
-            "snapshot": record.id,
-            "rows": record.snapshot.rows,
-            "bytes": record.snapshot.bytes,
-            "released": release_record.created,
-            "published": published_ids.get(record.table.qualified_name) == record.id,
-        }
-        for release_record, records in release_records
-        for record in records
-    ]
+    rows: list[dict[str, Any]] = []
+    for release_record, records in release_records:
+        rows += [_release_table_to_json(release_record, record, published_ids) for record in records]
     _print_releases(rows, label, as_json=as_json)
+
+
+def _release_table_to_json(
+    release_record: Release, record: SnapshotRecord, published_ids: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "release": release_record.label,
+        "table": f"{release_record.schema_name}.{record.table.name}",
+        "snapshot": record.id,
+        "rows": record.snapshot.rows,
+        "bytes": record.snapshot.bytes,
+        "released": release_record.created,
+        "published": published_ids.get(record.table.qualified_name) == record.id,
+    }
 
 
 def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
@@ -125,18 +136,20 @@ def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) ->
         show_json(rows)
         return
     shown_rows = [row | {"released": format_time(row["released"])} for row in rows]
-    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in shown_rows], title=title)
+    headings = list(rows[0]) if rows else []
+    show_table(headings, [list(row.values()) for row in shown_rows], title=title)
 
 
 @release.command("remove")
 def remove_release(context: typer.Context, label: Label, collections: Names = None) -> None:
-    """Take a label off; its rows go when the collection is ingested next."""
+    """Take a label off a release.
+
+    Its rows are deleted when the collection is ingested next.
+    """
     with open_site(context) as site:
         removed_releases = site.store.releases.remove_label(label, collections or ())
-    print(
-        f"{label} is no release of "
-        f"{', '.join(release_record.collection for release_record in removed_releases)} any more"
-    )
+    names = ", ".join(release_record.collection for release_record in removed_releases)
+    print(f"{label} is no release of {names} any more")
 
 
 @release.command("diff")
@@ -147,7 +160,7 @@ def compare_releases(
         str | None, typer.Argument(metavar="[LABEL]", help="The other one; default: what is published.")
     ] = None,
 ) -> None:
-    """Show what changed from one release to another: tables, columns, rows."""
+    """Show what changed between two releases: tables, columns, rows."""
     with open_site(context) as site:
         common_collections = [
             release_record.collection
@@ -155,24 +168,32 @@ def compare_releases(
             if new_label is None or site.store.releases.list_releases(release_record.collection, new_label)
         ]
         if not common_collections:
+            labels = f"{old_label!r:.60}"
+            if new_label:
+                labels += f" and {new_label!r:.60}"
             raise NotFoundError(
-                f"no collection has {old_label!r:.60}{f' and {new_label!r:.60}' if new_label else ''}",
-                remedy=f"{format_command(context, 'release list')} shows them",
+                f"no collection has {labels}", remedy=f"{format_command(context, 'release list')} shows them"
             )
         for collection in sorted(common_collections):
             old_state = sync_package.find_state(site, collection, old_label)
             new_state = sync_package.find_state(site, collection, new_label)
             for name in sorted({*old_state, *new_state}):
-                if name not in old_state or name not in new_state:
-                    print(f"{name}: {'added' if name in new_state else 'removed'}")
-                    continue
-                try:
-                    change = sync_package.change_sets.compare_records(site, old_state[name], new_state[name])[1]
-                except NotFoundError as error:  # not to be compared row by row
-                    print(
-                        f"{name}: {old_state[name].snapshot.rows:,} rows, now "
-                        f"{new_state[name].snapshot.rows:,}; {error.message}"
-                    )
-                    continue
-                show_changes([change])
-                print(change.format_summary())
+                if name not in new_state:
+                    print(f"{name}: removed")
+                elif name not in old_state:
+                    print(f"{name}: added")
+                else:
+                    _compare_tables(site, name, old_state[name], new_state[name])
+
+
+def _compare_tables(site: Site, name: str, old_record: SnapshotRecord, new_record: SnapshotRecord) -> None:
+    """Print what changed in a table, or only the numbers of rows where rows cannot be compared."""
+    try:
+        _, change = sync_package.change_sets.compare_records(site, old_record, new_record)
+    except NotFoundError as error:  # for example a table without a key
+        old_rows = old_record.snapshot.rows
+        new_rows = new_record.snapshot.rows
+        print(f"{name}: {old_rows:,} rows, now {new_rows:,}; {error.message}")
+        return
+    show_changes([change])
+    print(change.format_summary())

@@ -1,4 +1,4 @@
-"""``hven project list/show/add-member/remove-member``: who shares the collections of a project, and in which role."""
+"""``hven project``: manage the members of projects, and their roles."""
 
 from __future__ import annotations
 
@@ -16,50 +16,52 @@ if TYPE_CHECKING:
     from hven.site.store import Grant
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The project, as hven.toml calls it.")]
-Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Of the member.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The project, as hven.toml names it.")]
+Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account of the member.")]
 
 project = typer.Typer(no_args_is_help=True)
 
 
 @project.command("list")
 def list_projects(context: typer.Context, as_json: Json = False) -> None:
-    """Show the projects, with the numbers of their members, and of those who ask to be one."""
+    """Show the projects, with numbers of members and requests."""
     with open_site(context) as site:
-        rows: list[dict[str, Any]] = [
-            {
-                "project": project_settings.name,
-                "title": project_settings.title,
-                "listed": project_settings.listed,
-                "open": project_settings.open,
-                "members": len(_list_members(site, project_settings.name)),
-                "asked": len(site.store.grants.list_grants("asked", object=project_settings.name)),
-            }
-            for project_settings in site.settings.projects
-        ]
+        rows = [_project_to_json(site, project_settings) for project_settings in site.settings.projects]
     _print_members(rows, "Projects", as_json=as_json)
+
+
+def _project_to_json(site: Site, project_settings: Project) -> dict[str, Any]:
+    name = project_settings.name
+    return {
+        "project": name,
+        "title": project_settings.title,
+        "listed": project_settings.listed,
+        "open": project_settings.open,
+        "members": len(_list_members(site, name)),
+        "asked": len(site.store.grants.list_grants("asked", object=name)),
+    }
 
 
 @project.command("show")
 def show_project(context: typer.Context, project_name: Name, as_json: Json = False) -> None:
-    """Show the members of a project, what each may, and who asks to be one."""
+    """Show a project's members, roles, and requests to join."""
     with open_site(context) as site:
         _find_project(site, project_name)
-        rows = [
-            _describe_member(account, member_grants)
-            for account, member_grants in _list_members(site, project_name).items()
-        ]
-        rows += [
-            {
-                "account": request.subject,
-                "role": "asks",
-                "since": request.created,
-                "by": request.by,
-                "told": request.facts.get("words", ""),
-            }
-            for request in site.store.grants.list_grants("asked", object=project_name)
-        ]
+        grants_by_account = _list_members(site, project_name)
+        requests = site.store.grants.list_grants("asked", object=project_name)
+    rows = [_describe_member(account, member_grants) for account, member_grants in grants_by_account.items()]
+    rows += [_request_to_json(request) for request in requests]
     _print_members(rows, project_name, as_json=as_json)
+
+
+def _request_to_json(request: Grant) -> dict[str, Any]:
+    return {
+        "account": request.subject,
+        "role": "asks",
+        "since": request.created,
+        "by": request.by,
+        "told": request.facts.get("words", ""),
+    }
 
 
 @project.command("add-member")
@@ -68,10 +70,10 @@ def add_member(
     project_name: Name,
     account: Account,
     role: Annotated[
-        str, typer.Option("--role", help=f"{', '.join(PROJECT_ROLES)}: each may what those before it may.")
+        str, typer.Option("--role", help=f"{', '.join(PROJECT_ROLES)}: each includes the rights of those before it.")
     ] = PROJECT_ROLES[0],
 ) -> None:
-    """Make somebody a member of a project, in a role."""
+    """Make an account a member of a project, in a role."""
     with open_site(context) as site:
         _find_project(site, project_name)
         if role not in PROJECT_ROLES:
@@ -83,12 +85,13 @@ def add_member(
             site.store.grants.revoke_grant(request.id, actor="owner")
         site.store.grants.add_grant("member", subject=account, object=project_name, role=role, actor="owner")
         row = _describe_member(account, _list_members(site, project_name)[account])
-    print(f"{account} is {row['role']} of {project_name}{'; ' * bool(row['told'])}{row['told']}")
+    remark = f"; {row['told']}" if row["told"] else ""
+    print(f"{account} is {row['role']} of {project_name}{remark}")
 
 
 @project.command("remove-member")
 def remove_member(context: typer.Context, project_name: Name, account: Account) -> None:
-    """Take somebody out of a project, whatever their roles are."""
+    """Remove an account from a project, whatever its roles are."""
     with open_site(context) as site:
         _find_project(site, project_name)
         member_grants = _list_members(site, project_name).get(account)
@@ -120,11 +123,11 @@ def _list_members(site: Site, project_name: str) -> dict[str, list[Grant]]:
 
 
 def _describe_member(account: str, member_grants: list[Grant]) -> dict[str, Any]:
-    """Return which role of several holds, as `hven.site.auth.add_known_groups` has it."""
+    """Describe a member; of several roles, the lowest is in force, as in `hven.site.auth.add_known_groups`."""
     roles = sorted((grant.role for grant in member_grants), key=PROJECT_ROLES.index)
     distinct_roles = dict.fromkeys(roles)
     if len(distinct_roles) > 1:
-        warning = f"given as {' and '.join(distinct_roles)}: the one that may less holds"
+        warning = f"given as {' and '.join(distinct_roles)}: the role with fewer rights is in force"
     else:
         warning = ""
     return {
@@ -140,5 +143,8 @@ def _print_members(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> 
     if as_json:
         show_json(rows)
         return
-    shown_rows = [row | ({"since": format_time(row["since"])} if "since" in row else {}) for row in rows]
-    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in shown_rows], title=title)
+    for row in rows:
+        if "since" in row:
+            row["since"] = format_time(row["since"])
+    headings = list(rows[0]) if rows else []
+    show_table(headings, [list(row.values()) for row in rows], title=title)

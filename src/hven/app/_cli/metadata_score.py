@@ -1,4 +1,4 @@
-"""``hven check --metadata``: how well each collection is described, and the lines that would make it better."""
+"""``hven check --metadata``: score how well collections are described, with the lines that would raise the score."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from hven.descriptor import CompletenessScore, MissingMetadata
     from hven.model.resource import Resource
     from hven.model.table import Table
+    from hven.site import PublishedTable
 
     Scored = tuple[CompletenessScore, list[MissingMetadata]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpublishedTable:
-    """A table that is not published yet: what its descriptor says of it."""
+    """A table that is not published yet, with what its descriptor says."""
 
     table: Table
     rows: int | None = None
@@ -32,53 +33,51 @@ class UnpublishedTable:
 
 
 def score_collections(context: typer.Context, resources: Sequence[Resource]) -> list[Scored]:
-    """Score collections, by their tables as they are published, or as their descriptors say them."""
+    """Score collections by their published tables, or by their descriptors where a table is not published yet."""
+    scores = []
     with open_site(context) as site:
         published_tables = site.get_published_state().tables_by_name
-        scores = []
         for resource in resources:
-            tables = [
-                published_tables.get(f"{resource.name}.{table_spec.table.name}")
-                or UnpublishedTable(table=table_spec.table)
-                for table_spec in resource.tables
-            ]
-            score = descriptor.score_collection(resource, site.settings, [table_spec.table for table_spec in tables])
+            tables: list[PublishedTable | UnpublishedTable] = []
+            for table_spec in resource.tables:
+                published_table = published_tables.get(f"{resource.name}.{table_spec.table.name}")
+                tables.append(published_table or UnpublishedTable(table=table_spec.table))
+            score = descriptor.score_collection(resource, site.settings, [item.table for item in tables])
             missing_metadata = descriptor.list_missing_metadata(resource, site.settings, tables)
             scores.append((score, list(missing_metadata)))
-        return scores
+    return scores
 
 
 def print_scores(scores: Sequence[Scored]) -> None:
-    """Print scores, each below what would better it."""
-    for score, lacks in scores:
-        for lack in lacks:
-            print(lack.fault)
-        print(
-            f"{score.collection}: {score.total} of 100 "
-            f"({', '.join(f'{group} {score.compute_group_percent(group)} %' for group in FAIR_GROUPS)})"
-        )
+    """Print scores, each below the lines that would raise it."""
+    for score, missing_items in scores:
+        for item in missing_items:
+            print(item.fault)
+        percentages = [f"{group} {score.compute_group_percent(group)} %" for group in FAIR_GROUPS]
+        print(f"{score.collection}: {score.total} of 100 ({', '.join(percentages)})")
 
 
 def scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Return scores for scripts."""
+    """Return scores in the form of the JSON output."""
     return [
         {
             "collection": score.collection,
             "score": score.total,
             **{group: score.compute_group_percent(group) for group in FAIR_GROUPS},
             "points": {name: round(points, 2) for name, points in score.points.items()},
-            "lacks": [
-                {
-                    "file": lack.fault.place.file,
-                    "line": lack.fault.place.line,
-                    "column": lack.fault.place.column,
-                    "message": lack.fault.message,
-                    "add": lack.added_text,
-                    "how": lack.insertion_mode,
-                    "points": round(lack.points, 2),
-                }
-                for lack in lacks
-            ],
+            "lacks": [_missing_item_to_json(item) for item in missing_items],
         }
-        for score, lacks in scores
+        for score, missing_items in scores
     ]
+
+
+def _missing_item_to_json(item: MissingMetadata) -> dict[str, Any]:
+    return {
+        "file": item.fault.place.file,
+        "line": item.fault.place.line,
+        "column": item.fault.place.column,
+        "message": item.fault.message,
+        "add": item.added_text,
+        "how": item.insertion_mode,
+        "points": round(item.points, 2),
+    }

@@ -1,4 +1,4 @@
-"""``hven mirror``: reproduce another Hven's public collections, and follow them."""
+"""``hven mirror``: reproduce public collections of another Hven, and follow their changes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
-MAX_LIST_BYTES, MAX_DESCRIPTOR_BYTES, MAX_FILE_LIST_BYTES = (
-    32 * 1024**2,
-    8 * 1024**2,
-    64 * 1024**2,
-)  # bytes of an answer at most
+MAX_LIST_BYTES = 32 * 1024**2  # limits of the answers of the other site
+MAX_DESCRIPTOR_BYTES = 8 * 1024**2
+MAX_FILE_LIST_BYTES = 64 * 1024**2
 REWRITTEN_TEXT = "written anew"
 
 
@@ -37,13 +35,13 @@ def mirror(
     context: typer.Context,
     *,
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="The other site: https://host, or with the path below which it is.")
+        str, typer.Argument(metavar="URL", help="Address of the other site: https://host, or with its path.")
     ],
     collections: Annotated[
         list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all that are public).")
     ] = None,
     interval: Annotated[str, typer.Option("--every", help="How often hven serve follows them: 1 h, 10 min.")] = "1 h",
-    only_once: Annotated[bool, typer.Option("--once", help="Take them once; do not follow.")] = False,
+    only_once: Annotated[bool, typer.Option("--once", help="Copy them once; do not follow.")] = False,
     accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
     ] = False,
@@ -51,7 +49,7 @@ def mirror(
 ) -> None:
     """Follow another Hven's collections: descriptors, rows and files.
 
-    A second run takes what changed.
+    A second run fetches what has changed.
     """
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
@@ -59,13 +57,15 @@ def mirror(
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
         create_site(Path(context.obj))
     results: list[dict[str, Any]] = []
+    sync_interval = None if only_once else interval
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
         for name in collections or _list_collections(base, site.settings):
-            result: dict[str, Any] = {"collection": name, "left_out": []}
+            omission_notes: list[str] = []
+            result: dict[str, Any] = {"collection": name, "left_out": omission_notes}
             results.append(result)
             try:
                 result["descriptor"] = _mirror_descriptor(
-                    base, name, site.settings, interval=None if only_once else interval, left_out=result["left_out"]
+                    base, name, site.settings, interval=sync_interval, omission_notes=omission_notes
                 )
                 site.refresh_published_state()
                 result["report"] = sync.sync_collection(
@@ -75,7 +75,7 @@ def mirror(
                 if collections:
                     raise
                 result["descriptor"] = f"left out: {error.message}"
-            except UserError as error:  # the others shall come all the same
+            except UserError as error:  # the other collections are mirrored nevertheless
                 if collections and len(collections) == 1:
                     raise
                 result["error"] = str(error)
@@ -111,7 +111,7 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
     Raises
     ------
     SourceError
-        It is no Hven, or has none.
+        The address is not that of a Hven, or it has no public collection.
     """
     response = http_client.send_request_once(
         "GET",
@@ -121,9 +121,8 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
         allow_private=settings.allow_private,
     )
     try:
-        collection_names = [
-            str(collection_entry["name"]) for collection_entry in orjson.loads(response.body)["collections"]
-        ]
+        entries = orjson.loads(response.body)["collections"]
+        collection_names = [str(entry["name"]) for entry in entries]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
             f"{base} does not list collections as a Hven does", remedy="give the address of its first page"
@@ -133,15 +132,19 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
     return collection_names
 
 
-def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: str | None, left_out: list[str]) -> str:
-    """Write our descriptor of a collection; say what became of it, and in `left_out` what it says there and not here.
+def _mirror_descriptor(
+    base: str, name: str, settings: Settings, *, interval: str | None, omission_notes: list[str]
+) -> str:
+    """Write the descriptor of a mirrored collection, and return what was done with it.
+
+    What the original says and the mirror does not is added to `omission_notes`.
 
     Raises
     ------
     SourceError
         The site has no such collection.
     ConflictError
-        We have a collection of that name that is no mirror of it.
+        This site has a collection of that name that is not a mirror of it.
     """
     address = f"{base}/collections/{quote(name)}/descriptor"
     response = http_client.send_request_once(
@@ -150,68 +153,79 @@ def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: st
     if response.status != 200:
         raise SourceError(
             f"{address} answers {response.status}: there is no public collection {name!r}",
-            remedy="or that site is older",
+            remedy="check the name; a site with an older Hven cannot be mirrored",
         )
     collection_directory = settings.collections_directory / name
     path = collection_directory / f"{name}.yaml"
+    old_text = None
     if path.is_file():
         old_text = path.read_text(encoding="utf-8")
-    else:
-        old_text = None
-    if old_text is not None and not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base}/"):
-        raise ConflictError(
-            f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
-        )
+        if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base}/"):
+            raise ConflictError(
+                f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
+            )
     remote_text = response.body.decode("utf-8", "replace")
-    files = list(_mirror_files(base, name, collection_directory, settings, left_out))
+    files = list(_mirror_files(base, name, collection_directory, settings, omission_notes))
     text = mirroring.write_mirror_descriptor(
-        remote_text,
-        base,
-        name,
-        sync_interval=interval,
-        files=files,
-        omission_notes=left_out,
+        remote_text, base, name, sync_interval=interval, files=files, omission_notes=omission_notes
     )
     if text == old_text:
         return "as it was"
     collection_directory.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return "new" if old_text is None else REWRITTEN_TEXT
+    if old_text is None:
+        return "new"
+    return REWRITTEN_TEXT
 
 
 def _mirror_files(
-    base: str, name: str, collection_directory: Path, settings: Settings, left_out: list[str]
+    base: str, name: str, collection_directory: Path, settings: Settings, omission_notes: list[str]
 ) -> Iterator[dict[str, str]]:
-    """Fetch a collection's files that we have not; return what the descriptor says of each."""
+    """Download the files of a collection that are new or changed; yield what the descriptor says of each.
+
+    Raises
+    ------
+    SourceError
+        The list names a path that is not allowed, or a file differs from its checksum.
+    """
     address = f"{base}/collections/{quote(name)}/files"
     response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_FILE_LIST_BYTES, allow_private=settings.allow_private
     )
-    for line in response.body.decode().splitlines() if response.status == 200 else ():
+    if response.status != 200:
+        return
+    for line in response.body.decode().splitlines():
         checksum, url, _, title = line.split("  ", 3)
-        _, file_path, quoted_path = url.rpartition(f"/collections/{quote(name)}/files/")
-        if checksum == "-" or not file_path:  # what could not be checked stays there
-            left_out.append(f"file {unquote(quoted_path)!r} has no checksum, or is on another server")
+        _, separator, quoted_path = url.rpartition(f"/collections/{quote(name)}/files/")
+        if checksum == "-" or not separator:  # a file that cannot be verified is not copied
+            omission_notes.append(f"file {unquote(quoted_path)!r} has no checksum, or is on another server")
             continue
         path = PurePosixPath(unquote(quoted_path))
-        if (
-            path.is_absolute()
-            or any(part.startswith(".") for part in path.parts)
-            or not path.parts
-            or path.name == f"{name}.yaml"
-        ):
+        if not _is_allowed_path(path, name):
             raise SourceError(f"{address} names a file {str(path)!r} that cannot be written")
         target = collection_directory / path
         if not target.is_file() or _compute_checksum(target) != checksum:
             target.parent.mkdir(parents=True, exist_ok=True)
-            downloaded = http_client.download_file(
-                f"{address}/{quote(str(path))}", target.parent, allow_private=settings.allow_private
+            file_address = f"{address}/{quote(str(path))}"
+            downloaded_file = http_client.download_file(
+                file_address, target.parent, allow_private=settings.allow_private
             )
-            if _compute_checksum(downloaded) != checksum:
-                downloaded.unlink()
+            if _compute_checksum(downloaded_file) != checksum:
+                downloaded_file.unlink()
                 raise SourceError(f"{url} has another checksum than the list says", remedy="try it again")
-            downloaded.replace(target)
-        yield {"files": glob.escape(str(path)), **({"title": title} if title.strip() else {})}
+            downloaded_file.replace(target)
+        file_entry = {"files": glob.escape(str(path))}
+        if title.strip():
+            file_entry["title"] = title
+        yield file_entry
+
+
+def _is_allowed_path(path: PurePosixPath, collection: str) -> bool:
+    """Return whether a file of the other site may be written: inside the directory, not hidden, not the descriptor."""
+    if path.is_absolute() or not path.parts:
+        return False
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return not is_hidden and path.name != f"{collection}.yaml"
 
 
 def _compute_checksum(path: Path) -> str:

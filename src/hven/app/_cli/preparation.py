@@ -1,10 +1,11 @@
-"""``hven prepare``: make pictures and rotated copies of a collection's files now, or stop the job that does."""
+"""``hven prepare``: make pictures and rotated copies of a collection's files now, or stop the jobs that do."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,24 +18,34 @@ from hven.services import file_preparation
 from hven.services.face import ServiceContext
 from hven.site.auth import OWNER_PRINCIPAL
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.site import Site
+
 
 def prepare(
     context: typer.Context,
     *,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Whose files.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection of the files.")],
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths: 'cubes/*.fits'.")
     ] = None,
     with_previews: Annotated[bool, typer.Option("--previews", help="Thumbnails and quicklooks.")] = False,
     with_spectra: Annotated[
-        bool, typer.Option("--spectra", help="Copies of cubes from which spectra are read at once: as much disk again.")
+        bool,
+        typer.Option(
+            "--spectra", help="Copies of cubes from which spectra are read fast; they need as much disk space again."
+        ),
     ] = False,
-    part: Annotated[str | None, typer.Option("--part", help="Of files with cubes: index or name.")] = None,
+    part: Annotated[
+        str | None, typer.Option("--part", help="Index or name of the part of the files that has the cube.")
+    ] = None,
     through: Annotated[
         int | None, typer.Option("--through", min=1, help="Axis along which spectra are read, as FITS counts.")
     ] = None,
     prepare_again: Annotated[
-        bool, typer.Option("--again", help="What was prepared before, or could not be, too.")
+        bool, typer.Option("--again", help="Prepare files again that were prepared before, or failed.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the jobs that prepare it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
@@ -42,25 +53,18 @@ def prepare(
     """Make pictures and copies of a collection's new files."""
     with open_site(context) as site:
         if stop:
-            job_service = JobService(site, "prepare")
-            requester = JobRequester(principal=OWNER_PRINCIPAL, address="")
-            for ref in job_service.list_jobs(collect_params([("PHASE", phase) for phase in ACTIVE_PHASES]), requester):
-                job = job_service.get_job(ref.id, requester)
-                if ("COLLECTION", collection) in job.parameters:
-                    job_service.change_phase(job, "ABORT")
+            _stop_jobs(site, collection)
             return
         service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         resource = site.get_published_state().resources.get(collection)
-        requested_kinds = [
-            kind
-            for kind, is_requested in zip(file_preparation.PRODUCT_KINDS, (with_previews, with_spectra), strict=True)
-            if is_requested
-        ]
-        prepared_kinds = requested_kinds or (resource.prepare if resource is not None else ())
-        if resource is not None and not prepared_kinds:
-            raise UsageError(
-                "nothing says what is to be prepared", remedy="--previews, --spectra, or prepare: in its descriptor"
-            )
+        is_requested = (with_previews, with_spectra)
+        prepared_kinds: Sequence[str] = list(itertools.compress(file_preparation.PRODUCT_KINDS, is_requested))
+        if resource is not None:
+            prepared_kinds = prepared_kinds or resource.prepare
+            if not prepared_kinds:
+                raise UsageError(
+                    "it is not said what to prepare", remedy="--previews, --spectra, or prepare: in its descriptor"
+                )
         preparation_result = file_preparation.prepare_files(
             service_context,
             OWNER_PRINCIPAL,
@@ -82,9 +86,20 @@ def prepare(
         f"{preparation_result.copies:,} copies of cubes, {preparation_result.bytes / 1e6:,.1f} MB"
     )
     if preparation_result.left:
-        print(f"{preparation_result.left:,} more have no pictures: files.pictures of hven.toml has no more room")
-    for path, why in preparation_result.failed.items():
-        print(f"failed: {path}: {why}")
+        print(f"{preparation_result.left:,} more have no pictures: the limit files.pictures of hven.toml is reached")
+    for path, reason in preparation_result.failed.items():
+        print(f"failed: {path}: {reason}")
+
+
+def _stop_jobs(site: Site, collection: str) -> None:
+    """Stop the active jobs that prepare files of a collection."""
+    job_service = JobService(site, "prepare")
+    requester = JobRequester(principal=OWNER_PRINCIPAL, address="")
+    phase_params = collect_params([("PHASE", phase) for phase in ACTIVE_PHASES])
+    for job_ref in job_service.list_jobs(phase_params, requester):
+        job = job_service.get_job(job_ref.id, requester)
+        if ("COLLECTION", collection) in job.parameters:
+            job_service.change_phase(job, "ABORT")
 
 
 def _print_progress(share: float) -> None:

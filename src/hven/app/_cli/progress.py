@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left, for ``hven ingest``; silent where nobody looks."""
+"""A progress bar with rate and remaining time, for ``hven ingest``; it prints nothing if there is no terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """Called by ingest with each `hven.ingest.IngestProgress`."""
+    """Show the progress of an ingest, which calls it with each `hven.ingest.IngestProgress`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet or not sys.stderr.isatty()
@@ -24,9 +24,8 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         if not self._quiet:
-            from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
-
-            # a tenth of a second, for people alone
+            # imported here: they take a tenth of a second, and are needed only at a terminal
+            from rich.console import Console  # noqa: PLC0415
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
             self._bar = Progress(
@@ -46,36 +45,31 @@ class ProgressBar:
             self._bar.stop()
 
     def __call__(self, current: IngestProgress) -> None:
-        """Show where an ingest is."""
+        """Show how far an ingest is."""
         if self._bar is None:
             return
         task = self._tasks.get(current.table)
         if task is None:
-            task = self._tasks[current.table] = self._bar.add_task(
-                current.table, total=current.total, shown="", rate=""
-            )
-        elapsed = self._bar.tasks[task].elapsed or 0
+            task = self._bar.add_task(current.table, total=current.total, shown="", rate="")
+            self._tasks[current.table] = task
         if current.step == "fetch":
             count = current.done or 0
-        else:
-            count = current.rows
-        if elapsed > 0.2 and current.step in {"read", "fetch"}:
-            rate = f"{count / elapsed:,.0f}/s"
-        else:
-            rate = ""
-        if current.step == "fetch":
             count_text = f"{count:,} of {current.total or 0:,} documents"
         else:
+            count = current.rows
             count_text = f"{count:,} rows"
-        if current.step == "read":
-            step = ""
-        else:
-            step = f" {current.step}"
+        elapsed = self._bar.tasks[task].elapsed or 0
+        rate_text = ""
+        if elapsed > 0.2 and current.step in {"read", "fetch"}:
+            rate_text = f"{count / elapsed:,.0f}/s"
+        description = current.table
+        if current.step != "read":
+            description = f"{current.table} {current.step}"
         self._bar.update(
             task,
-            description=current.table + step,
+            description=description,
             completed=current.done or 0,
             total=current.total,
             shown=count_text,
-            rate=rate,
+            rate=rate_text,
         )

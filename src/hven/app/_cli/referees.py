@@ -1,7 +1,4 @@
-"""``hven referee add/list/end``: private addresses for referees; ``hven audit``.
-
-Who changed rights, and who looked at what is locked.
-"""
+"""``hven referee``: private addresses for referees. ``hven audit``: who changed rights or looked at locked files."""
 
 from __future__ import annotations
 
@@ -22,16 +19,22 @@ referee = typer.Typer(no_args_is_help=True)
 @referee.command("add")
 def add_referee(
     context: typer.Context,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The one to be judged.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection to be refereed.")],
     end_text: Annotated[
         str,
         typer.Option("--until", metavar="DATE", help="The last day, or the moment (UTC) at which the address ends."),
     ],
     is_anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="Show no people of the collection, and log no addresses of who comes.")
+        bool,
+        typer.Option(
+            "--anonymous", help="Hide the people of the collection, and do not log the addresses of referees."
+        ),
     ] = False,
 ) -> None:
-    """Print a private address at which whoever has it sees a collection, this once."""
+    """Print a private address that shows a collection, this once.
+
+    Everybody who has the address sees the collection.
+    """
     end_time = _parse_end_time(end_text)
     with open_site(context) as site:
         names = site.get_published_state().resources
@@ -39,10 +42,7 @@ def add_referee(
             raise NotFoundError(
                 f"there is no collection {collection!r:.80} here", remedy=suggest_spelling(collection, names)
             )
-        if is_anonymous:
-            facts = {"anonymous": True}
-        else:
-            facts = {}
+        facts = {"anonymous": True} if is_anonymous else {}
         _, secret = site.store.grants.add_grant(
             GRANT_KIND, object=collection, expiry_time=end_time, actor="owner", facts=facts, with_secret=True
         )
@@ -51,77 +51,69 @@ def add_referee(
 
 @referee.command("list")
 def list_referees(context: typer.Context, as_json: Json = False) -> None:
-    """Show the addresses that are open, without their secrets."""
+    """Show the valid addresses, without their secrets."""
     with open_site(context) as site:
-        rows = [
-            [
-                grant.id,
-                grant.object,
-                _format_end_time(grant.until),
-                "yes" if grant.facts.get("anonymous") else "no",
-                grant.created,
-            ]
-            for grant in site.store.grants.list_grants(GRANT_KIND)
-        ]
+        grants = site.store.grants.list_grants(GRANT_KIND)
     names = ["id", "collection", "until", "anonymous", "created"]
+    rows = []
+    for grant in grants:
+        anonymous_text = "yes" if grant.facts.get("anonymous") else "no"
+        rows.append((grant.id, grant.object, _format_end_time(grant.until), anonymous_text, grant.created))
     if as_json:
         show_json([dict(zip(names, row, strict=True)) for row in rows])
         return
-    show_table(names, [[*row[:-1], format_time(str(row[-1]))] for row in rows], title="Referees")
+    show_table(names, [(*row[:-1], format_time(row[-1])) for row in rows], title="Referees")
 
 
 @referee.command("end")
 def end_referee(
-    context: typer.Context, grant_id: Annotated[str, typer.Argument(metavar="ID", help="As list shows it.")]
+    context: typer.Context,
+    grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven referee list` shows it.")],
 ) -> None:
-    """End an address, at once."""
+    """End an address at once."""
     with open_site(context) as site:
         if all(grant.id != grant_id for grant in site.store.grants.list_grants(GRANT_KIND)):
             raise NotFoundError(f"there is no referee {grant_id!r:.40}", remedy="hven referee list shows them")
         ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
-    print(f"the address for {ended_grant.object} is none any more")
+    print(f"the address for {ended_grant.object} is no longer valid")
 
 
 def audit(
     context: typer.Context,
     object_name: Annotated[
-        str | None, typer.Option("--object", metavar="NAME", help="Of this collection, account ... alone.")
+        str | None, typer.Option("--object", metavar="NAME", help="Only of this collection, account ...")
     ] = None,
-    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="What this account did.")] = None,
-    max_lines: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Lines.")] = 50,
+    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only what this account did.")] = None,
+    max_lines: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Maximum number of lines.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show who changed rights, and who looked at locked files."""
     with open_site(context) as site:
-        lines = site.store.grants.list_audit_entries(object=object_name, by=account, row_limit=max_lines)
+        entries = site.store.grants.list_audit_entries(object=object_name, by=account, row_limit=max_lines)
     names = ["at", "by", "what", "object", "facts"]
     if as_json:
-        show_json([{name: getattr(audit_entry, name) for name in names} for audit_entry in lines])
+        show_json([{name: getattr(entry, name) for name in names} for entry in entries])
         return
-    rows = [
-        [
-            format_time(audit_entry.at),
-            audit_entry.by,
-            audit_entry.what,
-            audit_entry.object,
-            ", ".join(f"{name}={value}" for name, value in audit_entry.facts.items()),
-        ]
-        for audit_entry in lines
-    ]
+    rows = []
+    for entry in entries:
+        facts_text = ", ".join(f"{name}={value}" for name, value in entry.facts.items())
+        rows.append((format_time(entry.at), entry.by, entry.what, entry.object, facts_text))
     show_table(names, rows, title="Audit log")
 
 
 def _parse_end_time(text: str) -> float:
-    """Return when a date is over, or the moment that a text names."""
+    """Parse a moment, or a day, which stands for its end (UTC); return Unix time."""
     try:
         end_time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--until {text!r:.40} is no date", remedy="2027-01-31, or 2027-01-31T12:00") from None
     if end_time.tzinfo is None:
         end_time = end_time.replace(tzinfo=UTC)
-    end_time += timedelta(days=len(text) <= len("2027-01-31"))
+    is_day = len(text) <= len("2027-01-31")
+    if is_day:
+        end_time += timedelta(days=1)
     if end_time <= datetime.now(UTC):
-        raise UsageError(f"--until {text} is over", remedy="a day to come")
+        raise UsageError(f"--until {text} is in the past", remedy="give a day in the future")
     return end_time.timestamp()
 
 

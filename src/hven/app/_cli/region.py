@@ -1,11 +1,11 @@
-"""``hven region``: contours and regions of a file in the forms of the Virtual Observatory."""
+"""``hven region``: convert contours and regions of a file to formats of the Virtual Observatory."""
 
 from __future__ import annotations
 
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -15,13 +15,13 @@ from hven.model.errors import UserError
 from hven.model.sky import planetary_frames, region_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-MAX_SHOWN_FAULTS = 20  # faults told one by one
+MAX_SHOWN_FAULTS = 20  # faults that are printed one by one; the rest is counted
 
 
 class RegionFormat(enum.StrEnum):
-    """What is written."""
+    """Formats of the output."""
 
     polygon = "polygon"
     moc = "moc"
@@ -32,22 +32,26 @@ class RegionFormat(enum.StrEnum):
     crtf = "crtf"
 
 
+# output formats of a line for each row -> the names that `region_files` has for them
+TEXT_KINDS = {RegionFormat.stc: "stcs", RegionFormat.dali: "multishape", RegionFormat.polygon: "polygon"}
+
+
 class SolarLongitudes(enum.StrEnum):
-    """Where longitudes on the Sun begin, if a date tells the observer."""
+    """Zero of longitudes on the Sun, if a date gives the observer."""
 
     carrington = "carrington"
     stonyhurst = "stonyhurst"
 
 
 class VertexOrder(enum.StrEnum):
-    """From where corners run anticlockwise."""
+    """The side from which vertices run anticlockwise."""
 
     sky = "sky"
     body = "body"
 
 
 class ChainCodeDirections(enum.StrEnum):
-    """Tables of chain codes."""
+    """Tables of the directions of chain codes."""
 
     helio = "helio"
     freeman = "freeman"
@@ -58,35 +62,42 @@ def region(
         Path, typer.Argument(metavar="FILE", help="Table of contours or regions, label image, or file of regions.")
     ],
     *,
-    output_format: Annotated[RegionFormat, typer.Option("--to", help="What to write: a line for each row, or a file.")],
+    output_format: Annotated[
+        RegionFormat, typer.Option("--to", help="Format of the output: a line for each row, or a file.")
+    ],
     output_file: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write here instead; MOC as .fits or .json is of all rows."),
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write to this file; a MOC as .fits or .json covers all rows."
+        ),
     ] = None,
     chain: Annotated[str | None, typer.Option("--chain", metavar="NAME", help="Column of chain codes (CC).")] = None,
     x: Annotated[
-        str | None, typer.Option("--x", metavar="NAME", help="Their first pixel, or lists of pixels (CC_X_PIX).")
+        str | None,
+        typer.Option("--x", metavar="NAME", help="Column of their first pixel, or of lists of pixels, x (CC_X_PIX)."),
     ] = None,
-    y: Annotated[str | None, typer.Option("--y", metavar="NAME", help="The same upward (CC_Y_PIX).")] = None,
+    y: Annotated[str | None, typer.Option("--y", metavar="NAME", help="The same, y (CC_Y_PIX).")] = None,
     radius: Annotated[
         str | None,
-        typer.Option("--radius", metavar="R", help="Of the disc: NAME or number, pixels (R_SUN); 960arcsec."),
+        typer.Option("--radius", metavar="R", help="Radius of the disc: NAME or number, pixels (R_SUN); 960arcsec."),
     ] = None,
     centre: Annotated[
-        str | None, typer.Option("--centre", "--center", metavar="X,Y", help="Of the disc, pixels (CENTER_X,CENTER_Y).")
+        str | None,
+        typer.Option("--centre", "--center", metavar="X,Y", help="Centre of the disc, pixels (CENTER_X,CENTER_Y)."),
     ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", metavar="X,Y", help="Arcseconds per pixel (CDELT1,CDELT2).")
     ] = None,
     observation_date: Annotated[
-        str | None, typer.Option("--date", metavar="T", help="NAME or moment, of an observer at the Earth (DATE_OBS).")
+        str | None,
+        typer.Option("--date", metavar="T", help="NAME or moment of the observation, from the Earth (DATE_OBS)."),
     ] = None,
     observer: Annotated[
-        str | None, typer.Option("--observer", metavar="LON,LAT", help="Or the point of the sphere below it, degrees.")
+        str | None, typer.Option("--observer", metavar="LON,LAT", help="Or the point below the observer, degrees.")
     ] = None,
     rotation: Annotated[
         str | None,
-        typer.Option("--rotation", metavar="N", help="Carrington's, which the date must not contradict (C_ROTATION)."),
+        typer.Option("--rotation", metavar="N", help="Carrington rotation, which must match the date (C_ROTATION)."),
     ] = None,
     column: Annotated[
         str | None, typer.Option("--region", metavar="NAME", help="Column of regions as texts (s_region).")
@@ -95,21 +106,24 @@ def region(
         str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
     ] = None,
     longitudes: Annotated[
-        SolarLongitudes, typer.Option("--longitudes", help="On the Sun, if --date tells the observer.")
+        SolarLongitudes,
+        typer.Option("--longitudes", help="Zero of longitudes on the Sun, if --date gives the observer."),
     ] = SolarLongitudes.carrington,
-    origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="The number of an image's first pixel.")] = 0,
+    origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="Number of an image's first pixel.")] = 0,
     directions: Annotated[
         ChainCodeDirections, typer.Option("--directions", help="What the digits of chain codes mean.")
     ] = ChainCodeDirections.helio,
     frame: Annotated[
-        str | None, typer.Option("--frame", metavar="WORD", help="The frame that STC-S and GeoJSON name.")
+        str | None, typer.Option("--frame", metavar="WORD", help="Name of the frame in STC-S and GeoJSON.")
     ] = None,
     view: Annotated[
         VertexOrder | None,
-        typer.Option("--view", help="Corners anticlockwise from inside (sky) or outside (default: body for contours)."),
+        typer.Option(
+            "--view", help="Vertices run anticlockwise from inside (sky) or outside (default: body for contours)."
+        ),
     ] = None,
 ) -> None:
-    """Write contours and regions of a file in other forms."""
+    """Write contours and regions of a file in other formats."""
     contour_options = contour_tables.ContourOptions(
         chain=chain,
         x=x,
@@ -126,14 +140,16 @@ def region(
         origin=origin,
         freeman=directions is ChainCodeDirections.freeman,
     )
-    data = file.read_bytes()
-    if not data.strip():
+    content = file.read_bytes()
+    if not content.strip():
         raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
+    frame_problem = ""
     try:
-        region_format = region_files.detect_format(data, file.name)
-        if region_format:
-            read_regions = region_files.read_regions(data, file.name, make_valid=True)
+        if region_files.detect_format(content, file.name):
+            read_regions = region_files.read_regions(content, file.name, make_valid=True)
             is_on_body = "IAU" in (read_regions.frame or "")
+            if is_on_body:
+                frame_problem = _describe_unknown_frame(read_regions.frame or "")
         else:
             read_regions = contour_tables.read_contours(file, contour_options)
             is_on_body = read_regions.frame is None
@@ -150,8 +166,8 @@ def region(
         output_file.write_bytes(text)
     else:
         sys.stdout.buffer.write(text)
-    if region_format and is_on_body and (frame_problem := _describe_unknown_frame(read_regions.frame or "")):
-        print(f"hven: {file}: {frame_problem}: longitudes are taken to grow to the east", file=sys.stderr)
+    if frame_problem:
+        print(f"hven: {file}: {frame_problem}: longitudes are assumed to increase to the east", file=sys.stderr)
     _print_row_messages(file, sorted(read_regions.notes.items()), faults, len(read_regions.faults))
     if faults:
         raise typer.Exit(1)
@@ -160,7 +176,7 @@ def region(
 def _print_row_messages(
     file: Path, notes: Sequence[tuple[int, str]], faults: Sequence[tuple[int, str]], row_count: int
 ) -> None:
-    """Print which rows were changed and which have no region, the first of each, and how many there are."""
+    """Print which rows were changed and which have no region: the first of each, and how many there are."""
     for row, message in [*notes[:MAX_SHOWN_FAULTS], *faults[:MAX_SHOWN_FAULTS]]:
         print(f"hven: {file}: row {row + 1}: {message}", file=sys.stderr)
     if len(notes) > MAX_SHOWN_FAULTS:
@@ -173,7 +189,7 @@ def _print_row_messages(
 
 
 def _describe_unknown_frame(crs: str) -> str:
-    """Tell what is not known of the frame of a body."""
+    """Describe what is not known about the frame of a body; empty if it is known."""
     try:
         planetary_frames.parse_frame_code(crs)
     except ValueError as error:
@@ -189,39 +205,66 @@ def _write_regions(
     *,
     seen_from_outside: bool,
 ) -> tuple[bytes, list[tuple[int, str]]]:
-    """Write regions, and tell which have none, or none that this form can say."""
+    """Write regions, and return the rows that have none, or none that the format can express.
+
+    Raises
+    ------
+    ValueError
+        The frame of the regions does not fit the format.
+    """
     faults = [(row, fault) for row, fault in enumerate(read_regions.faults) if fault]
     regions = read_regions.regions
     extension = output_file.suffix.lower() if output_file else ""
     if output_format is RegionFormat.geojson:
-        names = [name if name is not None else row + 1 for row, name in enumerate(read_regions.names)]
-        facts = [
-            {"row": row + 1, **({"fault": fault} if fault else {})} for row, fault in enumerate(read_regions.faults)
-        ]
-        return region_files.to_geojson(regions, facts, ids=names, crs=frame or read_regions.frame).encode(), faults
-    empty_rows = {row for row, _ in faults} | set(np.flatnonzero(np.diff(regions.rows) == 0).tolist())
+        return _write_geojson(read_regions, frame).encode(), faults
+    rows_without_shapes = np.flatnonzero(np.diff(regions.rows) == 0).tolist()
+    empty_rows = {row for row, _ in faults}.union(rows_without_shapes)
     faults = [(row, read_regions.faults[row] or "there is no region") for row in sorted(empty_rows)]
     if output_format in {RegionFormat.ds9, RegionFormat.crtf}:
-        if (frame or read_regions.frame) != "ICRS":
+        region_frame = frame or read_regions.frame
+        if region_frame != "ICRS":
             raise ValueError(
                 f"files of {output_format.value} are in ICRS, and these regions in "
-                f"{frame or read_regions.frame or 'no frame that is known'}"
+                f"{region_frame or 'no frame that is known'}"
             )
         return region_files.write_region_file(regions, output_format.value).encode(), faults
+    if output_format is RegionFormat.moc and extension in {".fits", ".json"}:
+        (united_moc,), _ = contour_tables.merge_regions(read_regions).to_mocs()
+        return region_files.write_moc(united_moc, extension[1:]), faults
     if output_format is RegionFormat.moc:
-        if extension in {".fits", ".json"}:
-            (united_moc,), _ = contour_tables.merge_regions(read_regions).to_mocs()
-            return region_files.write_moc(united_moc, extension[1:]), faults
         mocs, _ = regions.to_mocs()
-        return "".join(f"{'' if row in empty_rows else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
-    kind = {RegionFormat.stc: "stcs", RegionFormat.dali: "multishape", RegionFormat.polygon: "polygon"}[output_format]
-    frame_name = read_regions.frame or ""
-    # a URN of GeoJSON's is no word of STC-S
+        return _join_lines("" if row in empty_rows else str(moc) for row, moc in enumerate(mocs)), faults
+    frame_word = ""
     if output_format is RegionFormat.stc:
-        frame_word = frame or (frame_name if frame_name.isalnum() else "")
-    else:
-        frame_word = ""
-    lines = region_files.write_region_texts(regions, kind, frame=frame_word, from_outside=seen_from_outside).to_pylist()
-    too_large_text = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
-    faults += [(row, too_large_text) for row, line in enumerate(lines) if line is None and row not in empty_rows]
-    return "".join(f"{line or ''}\n" for line in lines).encode(), sorted(faults)
+        frame_word = frame or _choose_stcs_frame(read_regions)
+    texts = region_files.write_region_texts(
+        regions, TEXT_KINDS[output_format], frame=frame_word, from_outside=seen_from_outside
+    )
+    lines = texts.to_pylist()
+    inexpressible = "it is more than one polygon without holes, of less than half a sphere: use --to dali or moc"
+    faults += [(row, inexpressible) for row, line in enumerate(lines) if line is None and row not in empty_rows]
+    return _join_lines(line or "" for line in lines), sorted(faults)
+
+
+def _write_geojson(read_regions: region_files.ParsedRegions, frame: str | None) -> str:
+    """Write regions as GeoJSON; features have the name of their row, or its number from 1."""
+    names: list[str | int] = []
+    properties: list[dict[str, Any]] = []
+    for row, (name, fault) in enumerate(zip(read_regions.names, read_regions.faults, strict=True), start=1):
+        names.append(row if name is None else name)
+        row_properties: dict[str, Any] = {"row": row}
+        if fault:
+            row_properties["fault"] = fault
+        properties.append(row_properties)
+    return region_files.to_geojson(read_regions.regions, properties, ids=names, crs=frame or read_regions.frame)
+
+
+def _choose_stcs_frame(read_regions: region_files.ParsedRegions) -> str:
+    """Return the frame as a word of STC-S; empty for a URN of GeoJSON, which is none."""
+    frame_name = read_regions.frame or ""
+    return frame_name if frame_name.isalnum() else ""
+
+
+def _join_lines(lines: Iterable[str]) -> bytes:
+    """Join lines, with an end of line behind each."""
+    return "".join(f"{line}\n" for line in lines).encode()

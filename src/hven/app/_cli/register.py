@@ -1,7 +1,8 @@
-"""``hven register``: say what registries need to know of this site, and check whether they would accept it."""
+"""``hven register``: describe the site to registries, and check whether they would accept it."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,35 +24,38 @@ if TYPE_CHECKING:
     from hven.model.resource import RegistryRecord
     from hven.site import Site
 
-TARGET_SAMPLES = 100  # samples that the list's keepers ask for to see that the server is well, about
+TARGET_SAMPLES = 100  # samples of the test request, about; maintainers of HAPI's list use it to monitor servers
 
 
 def register(
     context: typer.Context,
     *,
     name: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="With --check, --show: its records alone.")
+        str | None,
+        typer.Argument(metavar="COLLECTION", help="With --check or --show: only the records of this collection."),
     ] = None,
     check_records: Annotated[
-        bool, typer.Option("--check", help="What validators of registries would say of the records.")
+        bool, typer.Option("--check", help="Check the records as validators of registries do.")
     ] = False,
-    show_records: Annotated[bool, typer.Option("--show", help="The records as registries get them (ivo_vor).")] = False,
+    show_records: Annotated[
+        bool, typer.Option("--show", help="Show the records as registries get them (ivo_vor).")
+    ] = False,
     show_harvested: Annotated[
-        bool, typer.Option("--harvested", help="Which records a searchable registry (RegTAP) has already.")
+        bool, typer.Option("--harvested", help="Show which records a searchable registry (RegTAP) has already.")
     ] = False,
     registry_url: Annotated[
         str | None, typer.Option("--at", metavar="URL", help="With --harvested: its TAP service.")
     ] = None,
     write_settings: Annotated[
-        bool, typer.Option("--write", help="Ask for what hven.toml lacks, and write it there.")
+        bool, typer.Option("--write", help="Ask for settings that hven.toml lacks, and write them there.")
     ] = False,
     show_hapi: Annotated[
-        bool, typer.Option("--hapi", help="The entry for HAPI's list of servers, abouts.json.")
+        bool, typer.Option("--hapi", help="Show the entry for HAPI's list of servers, abouts.json.")
     ] = False,
-    as_line: Annotated[bool, typer.Option("--line", help="The line for all_.txt instead.")] = False,
+    as_line: Annotated[bool, typer.Option("--line", help="Show the line for all_.txt instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Lead the site into registries; say what they would refuse."""
+    """Guide the site into registries; report what they would refuse."""
     options = {
         "--check": check_records,
         "--show": show_records,
@@ -62,7 +66,7 @@ def register(
     chosen_options = [option for option, is_chosen in options.items() if is_chosen]
     _check_options(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
-        raise UsageError("a collection is named for --check and --show", remedy=f"hven register {name} --check")
+        raise UsageError("a collection goes only with --check or --show", remedy=f"hven register {name} --check")
     if show_hapi:
         with open_site(context) as site:
             entry = _build_hapi_entry(site)
@@ -76,11 +80,9 @@ def register(
                 faults = registry_validation.check_records(service_context, records_by_collection)
         if name is not None:
             records_by_collection = {name: records_by_collection[name]}
-        records = [record for collection_records in records_by_collection.values() for record in collection_records]
+            faults = [fault for fault in faults if str(fault.place.file).endswith(f"/{name}.yaml")]
+        records = list(itertools.chain.from_iterable(records_by_collection.values()))
         if check_records:
-            if name is not None:
-                descriptor_end = f"/{name}.yaml"
-                faults = [fault for fault in faults if str(fault.place.file).endswith(descriptor_end)]
             _show_faults(faults, len(records), as_json=as_json)
         else:
             print("\n".join(map(registry_validation.format_record, records)))
@@ -95,10 +97,16 @@ def register(
 
 
 def _check_options(chosen_options: Sequence[str], needed_options: Mapping[str, str | bool | None]) -> None:
-    """Refuse options that exclude each other, and options whose needed option is not given."""
+    """Refuse options that exclude each other, and options without the option that they belong to.
+
+    Raises
+    ------
+    UsageError
+        The options do not go together.
+    """
     if len(chosen_options) > 1:
         raise UsageError(
-            f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
+            f"{' and '.join(chosen_options)} exclude each other", remedy=f"hven register {chosen_options[0]}"
         )
     for option, needed_option in needed_options.items():
         if needed_option and needed_option not in chosen_options:
@@ -106,7 +114,7 @@ def _check_options(chosen_options: Sequence[str], needed_options: Mapping[str, s
 
 
 def _create_service_context(site: Site) -> ServiceContext:
-    """Return what anonymous readers see of a site, with all its services."""
+    """Create the context of a site with what anonymous users see, and with all services."""
     return replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
 
 
@@ -116,94 +124,113 @@ def _draft_records(service_context: ServiceContext, name: str | None) -> Mapping
     Raises
     ------
     NotFoundError
-        The collection that is named has none.
+        The collection that the user names has no record.
     """
     records = registry_validation.draft_records(service_context)
     if name is not None and name not in records:
         remedy = (
-            "hven status and `hven check` tell: is it published, public, without faults, and not "
+            "look at hven status and `hven check`: is it published, public, without faults, and not "
             "`registry: {publish: false}`?"
         )
-        raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
+        raise NotFoundError(f"there are no registry records of {name}", remedy=remedy)
     return records
 
 
 def _show_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
-    """Show what validators would say; exit code 1 if they would refuse something."""
-    errors = sum(fault.severity == "error" for fault in faults)
+    """Print what validators would report; exit code 1 if they would refuse a record."""
+    error_count = sum(fault.severity == "error" for fault in faults)
     if as_json:
-        show_json(
-            [
-                {
-                    "file": fault.place.file,
-                    "line": fault.place.line,
-                    "severity": fault.severity,
-                    "message": fault.message,
-                    "remedy": fault.remedy,
-                }
-                for fault in faults
-            ]
-        )
+        show_json([_fault_to_json(fault) for fault in faults])
     else:
         for fault in faults:
-            print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        print(
-            f"{record_count} record{'s' * (record_count != 1)}: {errors} error{'s' * (errors != 1)}, "
-            f"{len(faults) - errors} warning{'s' * (len(faults) - errors != 1)}"
-        )
-    if errors:
+            prefix = "" if fault.severity == "error" else "warning: "
+            print(f"{prefix}{fault}")
+        record_text = _format_count(record_count, "record")
+        warning_text = _format_count(len(faults) - error_count, "warning")
+        print(f"{record_text}: {_format_count(error_count, 'error')}, {warning_text}")
+    if error_count:
         raise typer.Exit(1)
+
+
+def _fault_to_json(fault: Fault) -> dict[str, Any]:
+    return {
+        "file": fault.place.file,
+        "line": fault.place.line,
+        "severity": fault.severity,
+        "message": fault.message,
+        "remedy": fault.remedy,
+    }
+
+
+def _format_count(number: int, word: str) -> str:
+    if number == 1:
+        return f"1 {word}"
+    return f"{number} {word}s"
 
 
 def _print_hapi_entry(entry: dict[str, Any], *, as_line: bool) -> None:
     if as_line:
-        print(", ".join(str(entry[key]) for key in ("x_url", "title", "id", "contact", "contactID") if key in entry))
+        keys = ("x_url", "title", "id", "contact", "contactID")
+        print(", ".join(str(entry[key]) for key in keys if key in entry))
     else:
         show_json(entry)
     print(
-        "send it to https://github.com/hapi-server/servers; judge the server before with `hven lint`", file=sys.stderr
+        "send it to https://github.com/hapi-server/servers; validate the server before with `hven lint`",
+        file=sys.stderr,
     )
 
 
 def _build_hapi_entry(site: Site) -> dict[str, Any]:
-    """Describe the server as its own /about does, with a request that it must answer.
+    """Describe the server as its own /about does, with a test request that it must be able to answer.
 
     Raises
     ------
     UserError
-        Nobody would find it there, or nothing.
+        The site has no public address, no contact, or no public data set with samples.
     """
     settings = site.settings
     if not settings.public_url:
-        raise UserError("the site does not say under which address others find it", remedy="public_url in hven.toml")
-    service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
-    published_state = site.get_published_state()
-    for data_set in series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state).values():
-        span = series.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
-        if span.start is not None and span.stop is not None and data_set.parameters:
-            sample_span = min(
-                (span.stop - span.start) * TARGET_SAMPLES // max(span.row_count, 1) + 1, span.stop - span.start
-            )
-            times = (series.format_instant(moment) for moment in (span.stop - sample_span, span.stop))
-            query = dict(
-                zip(
-                    ("dataset", "start", "stop", "parameters"),
-                    (data_set.id, *times, data_set.parameters[0].name),
-                    strict=True,
-                )
-            )
-            break
-    else:
-        raise UserError("nobody who has not logged in sees a data set with samples", remedy="series: in a descriptor")
+        raise UserError("the public address of the site is not set", remedy="public_url in hven.toml")
+    test_query = _build_hapi_test_query(site)
     contact = settings.contact_name or settings.contact_email
     if not contact:
-        raise UserError("the site does not say whom to ask", remedy="contact_name and contact_email in hven.toml")
-    return {
+        raise UserError("the contact of the site is not set", remedy="contact_name and contact_email in hven.toml")
+    entry: dict[str, Any] = {
         "x_url": f"{str(settings.public_url).rstrip('/')}/hapi",
         "id": settings.authority or settings.name,
         "title": settings.title or settings.name,
         "contact": contact,
-        **({"contactID": settings.contact_email} if settings.contact_email else {}),
-        **({"description": settings.description} if settings.description else {}),
-        "dataTest": {"name": "Last samples", "query": query},
     }
+    if settings.contact_email:
+        entry["contactID"] = settings.contact_email
+    if settings.description:
+        entry["description"] = settings.description
+    entry["dataTest"] = {"name": "Last samples", "query": test_query}
+    return entry
+
+
+def _build_hapi_test_query(site: Site) -> dict[str, str]:
+    """Build a request for about the last hundred samples of the first public data set.
+
+    Raises
+    ------
+    UserError
+        There is no public data set with samples.
+    """
+    service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    published_state = site.get_published_state()
+    data_sets = series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state)
+    for data_set in data_sets.values():
+        extent = series.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
+        if extent.start is None or extent.stop is None or not data_set.parameters:
+            continue
+        total_span = extent.stop - extent.start
+        sample_span = total_span * TARGET_SAMPLES // max(extent.row_count, 1) + 1
+        start = extent.stop - min(sample_span, total_span)
+        return {
+            "dataset": data_set.id,
+            "start": series.format_instant(start),
+            "stop": series.format_instant(extent.stop),
+            "parameters": data_set.parameters[0].name,
+        }
+    raise UserError("there is no public data set with samples", remedy="series: in a descriptor")

@@ -1,4 +1,4 @@
-"""ADQL asked of a TAP service elsewhere: the answer has the shape that one of our own has."""
+"""Run ADQL at a TAP service elsewhere; the result has the interface of a result of this site."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from hven.model.errors import UserError
 from hven.sources import http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from hven.formats import InfoElement, TableMetadata, TableStream
     from hven.model.deadlines import Deadline
     from hven.model.table import Column
+    from hven.sources.http_client import HttpAnswer
 
-QUERY_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES = 120.0, 2 * 1024**3
+QUERY_TIMEOUT_SECONDS = 120.0
+MAX_RESPONSE_BYTES = 2 * 1024**3
 MAX_REDIRECTS = 5
+REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+METHOD_KEEPING_STATUSES = {307, 308}  # redirects that keep POST and its form; the others become GET
 
 
 @dataclass(slots=True, kw_only=True)
 class RemoteResult:
-    """An answer from elsewhere, as a `QueryResult`: iterate `iterate_batches` once, then ask `build_status`."""
+    """The result of a remote query. Like a `QueryResult`, it is iterated once before `build_status` is called."""
 
     table_stream: TableStream
     row_count: int = 0
@@ -42,18 +46,15 @@ class RemoteResult:
 
     @property
     def overflow(self) -> bool:
-        """True if the service cut the answer; known after the last batch."""
-        return any(
-            info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW"
-            for info in self.table_stream.metadata.infos
-        )
+        """Whether the service cut the result; known after the last batch."""
+        infos = self.table_stream.metadata.infos
+        return any(info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in infos)
 
     def build_metadata(self, infos: tuple[InfoElement, ...]) -> TableMetadata:
-        """Describe it as the service does, for a format that writes the status itself."""
+        """Return the metadata of the service, for a format that writes the status itself."""
         remote_metadata = self.table_stream.metadata
-        remote_infos = tuple(
-            info for info in remote_metadata.infos if info.name.upper() not in {"QUERY_STATUS", "QUERY"}
-        )
+        replaced_names = {"QUERY_STATUS", "QUERY"}
+        remote_infos = tuple(info for info in remote_metadata.infos if info.name.upper() not in replaced_names)
         return replace(remote_metadata, infos=(*infos, *remote_infos), includes_query_status=True)
 
     def build_status(self) -> ResultStatus:
@@ -64,59 +65,59 @@ class RemoteResult:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.table_stream.batches.close() if isinstance(self.table_stream.batches, Generator) else None
+        batches = self.table_stream.batches
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
-    """Ask ``URL/sync`` and read the VOTable that it gives.
+    """Send a query to ``URL/sync``, and read the VOTable of the answer.
 
     Raises
     ------
     UserError
-        It cannot be reached, it is no TAP service, or it refuses the query: with its own words.
+        The service cannot be reached, is not a TAP service, or refuses the query. The message is that of the service.
     """
-    form = [
-        ("REQUEST", "doQuery"),
-        ("LANG", "ADQL"),
-        ("QUERY", adql),
-        ("FORMAT", "votable"),
-        *([("MAXREC", str(maxrec))] if maxrec is not None else []),
-    ]
+    form = [("REQUEST", "doQuery"), ("LANG", "ADQL"), ("QUERY", adql), ("FORMAT", "votable")]
+    if maxrec is not None:
+        form.append(("MAXREC", str(maxrec)))
     address = url.rstrip("/").removesuffix("/sync") + "/sync"
-    # whoever types an address may ask it, also in the house's own network
-    response = http_client.send_request_once(
-        "POST",
+    response = _send_form("POST", address, form)
+    for _ in range(MAX_REDIRECTS):
+        if response.status not in REDIRECT_STATUSES or not response.location:
+            break
+        if response.status in METHOD_KEEPING_STATUSES:
+            response = _send_form("POST", response.location, form)
+        else:
+            response = _send_form("GET", response.location, ())
+    try:
+        table_stream = read_votable(io.BytesIO(response.body))
+    except UserError as error:
+        raise _build_response_error(address, response, error) from None
+    columns = tuple(table_stream.metadata.columns)
+    return RemoteResult(table_stream=table_stream, columns=columns)
+
+
+def _send_form(method: str, address: str, form: Sequence[tuple[str, str]]) -> HttpAnswer:
+    # allow_private: the user typed the address, so it may be inside the institute's network
+    return http_client.send_request_once(
+        method,
         address,
         form_fields=form,
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
         byte_limit=MAX_RESPONSE_BYTES,
         allow_private=True,
     )
-    for _ in range(MAX_REDIRECTS):
-        if response.status not in {301, 302, 303, 307, 308} or not response.location:
-            break
-        keep_method = response.status in {307, 308}
-        form_fields = form if keep_method else ()
-        response = http_client.send_request_once(
-            "POST" if keep_method else "GET",
-            response.location,
-            form_fields=form_fields,
-            timeout_seconds=QUERY_TIMEOUT_SECONDS,
-            byte_limit=MAX_RESPONSE_BYTES,
-            allow_private=True,
-        )
-    try:
-        table_stream = read_votable(io.BytesIO(response.body))
-    except UserError as error:
-        if response.status == 200:
-            raise UserError(f"{address}: {error.message}", remedy=error.remedy) from None
-        if b"VOTABLE" in response.body[:4000]:
-            message = error.message
-        else:
-            message = f"HTTP {response.status}"
-        raise UserError(
-            f"{address}: {message}",
-            remedy="is this the address of a TAP service, without /sync?" if response.status == 404 else "",
-        ) from None
-    columns = tuple(table_stream.metadata.columns)
-    return RemoteResult(table_stream=table_stream, columns=columns)
+
+
+def _build_response_error(address: str, response: HttpAnswer, error: UserError) -> UserError:
+    """Build the error for an answer without a readable table, from the words of the service or its status."""
+    if response.status == 200:
+        return UserError(f"{address}: {error.message}", remedy=error.remedy)
+    message = f"HTTP {response.status}"
+    if b"VOTABLE" in response.body[:4000]:
+        message = error.message
+    remedy = ""
+    if response.status == 404:
+        remedy = "is this the address of a TAP service, without /sync?"
+    return UserError(f"{address}: {message}", remedy=remedy)

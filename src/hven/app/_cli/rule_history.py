@@ -1,7 +1,4 @@
-"""``hven history NAME --rules`` and the lines of ``hven status``.
-
-How many rows break the rules that have a flag, run by run.
-"""
+"""How many rows break the rules that have a flag, run by run, for ``hven history NAME --rules`` and ``hven status``."""
 
 from __future__ import annotations
 
@@ -19,72 +16,72 @@ if TYPE_CHECKING:
 
 
 def show_trend(name: str, runs: Sequence[IngestRun], max_runs: int, *, as_json: bool) -> None:
-    """Show the last runs that counted flags, the newest first, and the groups of the newest one.
+    """Show the last runs that counted flags, newest first, and the groups of the newest run.
 
     Raises
     ------
     NotFoundError
-        No run counted any.
+        No run has counted flags.
     """
     run_qualities = [(run, _read_run_quality(run)) for run in runs]
     run_qualities = [(run, tables) for run, tables in run_qualities if tables][:max_runs]
     if not run_qualities:
         raise NotFoundError(
             f"no run of {name} has counted flags",
-            remedy="say flags: under the table, flag: 0 beside a rule, and ingest",
+            remedy="write flags: under the table, flag: 0 beside a rule, and ingest",
         )
     if as_json:
-        show_json(
-            [
-                {
-                    "run": run.id,
-                    "kind": run.kind,
-                    "started": run.started,
-                    "dry_run": bool(run.summary.get("dry_run")),
-                    "tables": {table: quality.to_json() for table, quality in tables.items()},
-                }
-                for run, tables in run_qualities
-            ]
-        )
+        show_json([_run_quality_to_json(run, tables) for run, tables in run_qualities])
         return
-    for number, table in enumerate(dict.fromkeys(table for _, tables in run_qualities for table in tables)):
+    table_names: dict[str, None] = {}
+    for _, tables in run_qualities:
+        table_names |= dict.fromkeys(tables)
+    for number, table_name in enumerate(table_names):
         if number:
             print()
-        _show_table(table, [(run, tables[table]) for run, tables in run_qualities if table in tables])
+        table_runs = [(run, tables[table_name]) for run, tables in run_qualities if table_name in tables]
+        _show_table(table_name, table_runs)
+
+
+def _run_quality_to_json(run: IngestRun, tables: Mapping[str, FlagStatistics]) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "kind": run.kind,
+        "started": run.started,
+        "dry_run": bool(run.summary.get("dry_run")),
+        "tables": {table: quality.to_json() for table, quality in tables.items()},
+    }
 
 
 def _read_run_quality(run: IngestRun) -> dict[str, FlagStatistics]:
-    quality_by_table = {
-        name: quality_from_json(table.get("quality")) for name, table in run.summary.get("tables", {}).items()
-    }
-    return {name: quality for name, quality in quality_by_table.items() if quality is not None}
+    quality_by_table = {}
+    for name, table_summary in run.summary.get("tables", {}).items():
+        quality = quality_from_json(table_summary.get("quality"))
+        if quality is not None:
+            quality_by_table[name] = quality
+    return quality_by_table
 
 
 def _show_table(table: str, run_qualities: Sequence[tuple[IngestRun, FlagStatistics]]) -> None:
+    rules: dict[str, None] = {}
+    for _, quality in run_qualities:
+        rules |= dict.fromkeys(quality.rules)
+    run_rows = []
+    for run, quality in run_qualities:
+        rule_counts = [quality.rules.get(rule) for rule in rules]
+        run_rows.append(
+            [format_time(run.started), _format_run_kind(run), quality.rows, quality.clean_share_text, *rule_counts]
+        )
+    show_table(["started", "run", "rows", "no flag", *rules], run_rows, title=f"{table}: rows that break each rule")
     newest = run_qualities[0][1]
-    rules = list(dict.fromkeys(rule for _, quality in run_qualities for rule in quality.rules))
-    show_table(
-        ["started", "run", "rows", "no flag", *rules],
-        [
-            [
-                format_time(run.started),
-                _format_run_kind(run),
-                run_quality.rows,
-                run_quality.clean_share_text,
-                *(run_quality.rules.get(rule) for rule in rules),
-            ]
-            for run, run_quality in run_qualities
-        ],
-        title=f"{table}: rows that break each rule",
-    )
     if newest.by:
         print()
-        groups = [*newest.groups, *([newest.others] if newest.others is not None else [])]
-        show_table(
-            [*newest.by, "rows", "no flag", *newest.rules],
-            [_build_group_row(group, newest, is_other=group is newest.others) for group in groups],
-            title=f"{table}: now, by {', '.join(newest.by)}",
-        )
+        group_rows = [_build_group_row(group, newest, list(group.of)) for group in newest.groups]
+        if newest.others is not None:
+            other_values = ["others", *[""] * (len(newest.by) - 1)]
+            group_rows.append(_build_group_row(newest.others, newest, other_values))
+        headings = [*newest.by, "rows", "no flag", *newest.rules]
+        show_table(headings, group_rows, title=f"{table}: now, by {', '.join(newest.by)}")
 
 
 def _format_run_kind(run: IngestRun) -> str:
@@ -93,13 +90,9 @@ def _format_run_kind(run: IngestRun) -> str:
     return run.kind
 
 
-def _build_group_row(group: QualityGroup, quality: FlagStatistics, *, is_other: bool) -> list[Any]:
-    if is_other:
-        group_values = ["others", *[""] * (len(quality.by) - 1)]
-    else:
-        group_values = ["NULL" if value is None else value for value in group.of]
+def _build_group_row(group: QualityGroup, quality: FlagStatistics, group_values: Sequence[Any]) -> list[Any]:
     return [
-        *group_values,
+        *("NULL" if value is None else value for value in group_values),
         group.rows,
         format_percent(group.rows - group.flagged, group.rows),
         *(group.rules.get(rule, 0) for rule in quality.rules),
@@ -107,15 +100,17 @@ def _build_group_row(group: QualityGroup, quality: FlagStatistics, *, is_other: 
 
 
 def read_published_quality(records: Mapping[str, SnapshotRecord]) -> dict[str, FlagStatistics]:
-    """Read the quality of each published table that has one."""
-    quality_by_table = {
-        name: quality_from_json(record.provenance.get("quality")) for name, record in sorted(records.items())
-    }
-    return {name: quality for name, quality in quality_by_table.items() if quality is not None}
+    """Read the statistics of flags of each published table that has them."""
+    quality_by_table = {}
+    for name, record in sorted(records.items()):
+        quality = quality_from_json(record.provenance.get("quality"))
+        if quality is not None:
+            quality_by_table[name] = quality
+    return quality_by_table
 
 
 def format_quality_lines(quality_by_table: Mapping[str, FlagStatistics]) -> Iterable[str]:
-    """Write a line for each table."""
+    """Format a line for each table."""
     return (f"quality: {name}: {quality.format_text()}" for name, quality in quality_by_table.items())
 
 

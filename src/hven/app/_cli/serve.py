@@ -1,4 +1,4 @@
-"""``hven serve`` and ``work``: the site's processes, until somebody stops them."""
+"""``hven serve`` and ``hven work``: run the processes of the site until they are stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from hven.app import _server as server  # before whatever loads Arrow: it says which allocator that takes
+from hven.app import _server as server  # first: it chooses the allocator of Arrow, before Arrow is imported
 
 # isort: split
 from hven.app._cli.context import load_site_settings
@@ -29,43 +29,42 @@ from hven.site.outdated_addresses import find_outdated_addresses
 def serve(
     context: typer.Context,
     port: Annotated[
-        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: of hven.toml, 8080).")
+        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: port of hven.toml, 8080).")
     ] = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")
+        str | None, typer.Option("--host", help="Address to listen at (default: host of hven.toml, 127.0.0.1).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: workers of hven.toml, 2).")
     ] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
     site_settings = load_site_settings(context)
     for plugin_fault in plugins.find_plugin_faults():
         raise plugin_fault
-    declared_types.load_all_job_types(
-        site_settings
-    )  # their faults are told here, not by a process that nobody looks at
+    # faults of job types are reported here, where the operator sees them, and not by a background process
+    declared_types.load_all_job_types(site_settings)
     for fault in [
         *find_unavailable_sections(site_settings),
         *find_outdated_addresses(site_settings, host=host, port=port),
         *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:
         print(f"warning: {fault}", file=sys.stderr)
-    # as the server's processes load them
-    directory = site_settings.directory.resolve()
+    # the same values as in the server's processes, which load the settings again
     site_settings = replace(
         site_settings,
-        directory=directory,
+        directory=site_settings.directory.resolve(),
         host=host or site_settings.host,
         port=port or site_settings.port,
     )
     listen_address = _resolve_free_address(site_settings.host, site_settings.port)
-    # the server's processes read the settings by themselves: addresses in ivoa.obscore are those of this server as well
-    environment = {"HVEN_HOST": host, "HVEN_PORT": port and str(port)}
-    os.environ |= {name: value for name, value in environment.items() if value}
-    server.serve_site(
-        site_settings, host=listen_address, port=site_settings.port, workers=workers or site_settings.workers
-    )
+    # The server's processes read these variables, so that addresses in ivoa.obscore are those of this server.
+    if host:
+        os.environ["HVEN_HOST"] = host
+    if port:
+        os.environ["HVEN_PORT"] = str(port)
+    worker_count = workers or site_settings.workers
+    server.serve_site(site_settings, host=listen_address, port=site_settings.port, workers=worker_count)
 
 
 def work(
@@ -76,16 +75,17 @@ def work(
 ) -> None:
     """Run asynchronous jobs, and the schedule, until Ctrl-C.
 
-    Beside a server, or on another machine that shares the site's directory and store.
+    It runs beside a server, or on another machine that shares the site's directory and store.
     """
     site_settings = load_site_settings(context)
     logging.config.dictConfig(LOGGING_CONFIG)
     plugins.load_plugin("engines", site_settings.engine)
-    number = workers or max(site_settings.job_workers, 1)
-    logging.getLogger("hven").info("running the jobs of %s with up to %s workers", site_settings.directory, number)
+    worker_limit = workers or max(site_settings.job_workers, 1)
+    log = logging.getLogger("hven")
+    log.info("running the jobs of %s with up to %s workers", site_settings.directory, worker_limit)
     side_processes = processes.start_side_processes(site_settings, with_jobs=False)
     try:
-        job_supervisor.run_job_supervisor(site_settings, worker_limit=number)
+        job_supervisor.run_job_supervisor(site_settings, worker_limit=worker_limit)
     finally:
         for side_process in side_processes:
             side_process.stop()
@@ -94,19 +94,19 @@ def work(
 def _resolve_free_address(host: str, port: int) -> str:
     """Resolve a host to its address, and check that no other program listens there.
 
-    The workers share their port; without this check they would share it with another program.
+    The workers share their port, and without this check they would share it with another program.
 
     Raises
     ------
     UsageError
-        There is no such address on this machine, or it is taken.
+        This machine has no such address, or the port is in use.
     """
     try:
-        family, socket_type, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, socket_type, protocol, _, address = addresses[0]
         with socket.socket(family, socket_type, protocol) as test_socket:
-            test_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
+            # connections in TIME_WAIT do not occupy the address
+            test_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             test_socket.bind(address)
     except socket.gaierror:
         raise UsageError(
@@ -115,10 +115,12 @@ def _resolve_free_address(host: str, port: int) -> str:
         ) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"somebody listens at {host}:{port} already", remedy="stop it, or say --port N") from None
+            raise UsageError(
+                f"another program listens at {host}:{port} already", remedy="stop it, or say --port N"
+            ) from None
         if error.errno == errno.EACCES:
             raise UsageError(
-                f"port {port} is only for root", remedy="take one from 1024 on, behind a reverse proxy"
+                f"port {port} is only for root", remedy="take a port from 1024 on, behind a reverse proxy"
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(

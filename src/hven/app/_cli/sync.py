@@ -1,9 +1,9 @@
-"""``hven sync`` and ``hven diff``: what changed in a source, and what changed between two snapshots."""
+"""``hven sync`` and ``hven diff``: apply changes of a source, and compare two states of a collection."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from hven.jobs.run_results import run_and_record
 from hven.services.pyramid_building import build_missing_pyramids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.ingest import IngestReport
     from hven.ingest.sync import TableChange
@@ -32,7 +32,7 @@ def sync(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
     accept_large_changes: Annotated[
-        bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
+        bool, typer.Option("--accept", help="Publish even if more rows are removed or changed than the guards allow.")
     ] = False,
     unless_held: Annotated[
         bool,
@@ -45,9 +45,11 @@ def sync(
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
-        if unless_held and (reason := sync_package.find_sync_conflict(site, name)) is not None:
-            print(reason, file=sys.stderr)
-            return
+        if unless_held:
+            conflict = sync_package.find_sync_conflict(site, name)
+            if conflict is not None:
+                print(conflict, file=sys.stderr)
+                return
 
         def run_sync() -> IngestReport:
             return sync_package.sync_collection(
@@ -64,7 +66,6 @@ def sync(
             report = run_sync()
         else:
             report = run_and_record(site, name, run_sync)
-        if not dry_run:
             build_missing_pyramids(site, name)
     if as_json:
         show_json(report.to_json())
@@ -84,7 +85,7 @@ def diff(
         ),
     ],
     new_state: Annotated[
-        str | None, typer.Argument(metavar="STATE", help="The other one; default: what is published.")
+        str | None, typer.Argument(metavar="STATE", help="The other state; default: what is published.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -100,11 +101,12 @@ def diff(
 
 
 def show_changes(changes: Sequence[TableChange]) -> None:
-    """Show a few rows of each kind: key, column, before, after."""
-    from rich import box  # noqa: PLC0415  (a tenth of a second, for people alone)
-    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
-    from rich.table import Table  # noqa: PLC0415  (a tenth of a second, for people alone)
-    from rich.text import Text  # noqa: PLC0415  (a tenth of a second, for people alone)
+    """Show a few changed rows of each table: key, column, value before, value after."""
+    # imported here: rich takes a tenth of a second, and few runs show changes
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for change in changes:
@@ -114,30 +116,34 @@ def show_changes(changes: Sequence[TableChange]) -> None:
         for heading in ("", "key", "column", "before", "after"):
             table.add_column(heading, overflow="fold")
         for sample in change.samples:
-            kind = sample["change"]
-            style = _CHANGE_STYLES[kind]
-            key = ", ".join(f"{value}" for value in sample["key"].values()) or "-"
-            if kind == "changed":
-                for number, (column, before) in enumerate(sample["before"].items()):
-                    if not number:
-                        key_cells = ("changed", key)
-                    else:
-                        key_cells = ("", "")
-                    cells = (*key_cells, column, _format_cell(before), _format_cell(sample["after"][column]))
-                    table.add_row(*(Text(cell, style=style) for cell in cells))
-            else:
-                row = ", ".join(
-                    f"{column} {_format_cell(value)}"
-                    for column, value in list(sample["row"].items())[:_MAX_ROW_COLUMNS]
-                    if column not in sample["key"]
-                )
-                cells = (kind, key, "", row if kind == "removed" else "", row if kind == "added" else "")
+            style = _CHANGE_STYLES[sample["change"]]
+            for cells in _list_sample_rows(sample):
                 table.add_row(*(Text(cell, style=style) for cell in cells))
         console.print(table)
 
 
+def _list_sample_rows(sample: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the table rows of a changed row: one for each changed column, or a single one if it is new or removed."""
+    kind: str = sample["change"]
+    key = ", ".join(str(value) for value in sample["key"].values()) or "-"
+    if kind == "changed":
+        key_cells = (kind, key)
+        for column, old_value in sample["before"].items():
+            yield (*key_cells, column, _format_cell(old_value), _format_cell(sample["after"][column]))
+            key_cells = ("", "")
+        return
+    shown_columns = list(sample["row"].items())[:_MAX_ROW_COLUMNS]
+    row_text = ", ".join(
+        f"{column} {_format_cell(value)}" for column, value in shown_columns if column not in sample["key"]
+    )
+    if kind == "removed":
+        yield kind, key, "", row_text, ""
+    else:
+        yield kind, key, "", "", row_text
+
+
 _CHANGE_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
-_MAX_ROW_COLUMNS = 6  # columns of a row that is shown as a whole
+_MAX_ROW_COLUMNS = 6  # columns that are shown of a new or removed row
 
 
 def _format_cell(value: object) -> str:

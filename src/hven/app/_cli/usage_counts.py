@@ -1,10 +1,10 @@
-"""``hven report``: what was used."""
+"""``hven report``: report how the site was used."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from hven.services import usage_reports
 from hven.services.face import ServiceContext, load_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 
+if TYPE_CHECKING:
+    from hven.site import Site
+
 GROUPING_KEYS = ("collection", "table", "service", "month", "access")
 REPORT_FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
 
@@ -21,14 +24,16 @@ REPORT_FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
 def report(
     context: typer.Context,
     *,
-    collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="That one alone.")] = None,
+    collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="Only this collection.")] = None,
     first_month: Annotated[
-        str | None, typer.Option("--from", metavar="MONTH", help="First month: 2026-03; else January.")
+        str | None, typer.Option("--from", metavar="MONTH", help="First month, such as 2026-03 (default: January).")
     ] = None,
-    last_month: Annotated[str | None, typer.Option("--to", metavar="MONTH", help="Last month; else this one.")] = None,
+    last_month: Annotated[
+        str | None, typer.Option("--to", metavar="MONTH", help="Last month (default: this one).")
+    ] = None,
     grouping: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="WHAT", help=f"Lines by {', '.join(GROUPING_KEYS)}; several times."),
+        typer.Option("--by", metavar="WHAT", help=f"Group lines by {', '.join(GROUPING_KEYS)}; repeat it for several."),
     ] = None,
     format_name: Annotated[
         str,
@@ -37,7 +42,7 @@ def report(
         ),
     ] = "text",
     include_private: Annotated[
-        bool, typer.Option("--private", help="With dsr: collections that not everybody sees, too.")
+        bool, typer.Option("--private", help="With dsr: include collections that are not public.")
     ] = False,
 ) -> None:
     """Report what was used, by collection and month."""
@@ -45,32 +50,44 @@ def report(
         raise UsageError(f"there is no format {format_name!r:.40}", remedy=f"--format {', '.join(REPORT_FORMATS)}")
     for key in grouping or ():
         if key not in GROUPING_KEYS:
-            raise UsageError(f"lines cannot be made by {key!r:.40}", remedy=f"--by {', '.join(GROUPING_KEYS)}")
+            raise UsageError(f"lines cannot be grouped by {key!r:.40}", remedy=f"--by {', '.join(GROUPING_KEYS)}")
     if include_private and not format_name.startswith("dsr"):
         raise UsageError("--private belongs to --format dsr: other reports have all", remedy="leave it out")
     with open_site(context) as site:
         names = None
         if collection is not None:
-            counted_collections = {key.collection for key in site.store.uses.sum_months()}
-            known_collections = counted_collections | set(site.get_published_state().resources)
-            if collection not in known_collections:
-                raise NotFoundError(
-                    f"there is no collection {collection!r:.80}, and none was counted",
-                    remedy=suggest_spelling(collection, sorted(known_collections)) or "hven report lists them",
-                )
+            _check_collection(site, collection)
             names = {collection}
         if format_name.startswith("dsr") and not include_private:
-            public_collections = {
-                schema.name for schema in site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL).schemas
-            } & set(site.get_published_state().resources)
+            public_collections = _list_public_collections(site)
             names = public_collections if names is None else names & public_collections
         service_context = replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
-        _print_report(
-            usage_reports.read_report(service_context, first_month, last_month, collections=names),
-            service_context,
-            grouping or ["collection", "access"],
-            format_name,
+        usage_report = usage_reports.read_report(service_context, first_month, last_month, collections=names)
+        _print_report(usage_report, service_context, grouping or ["collection", "access"], format_name)
+
+
+def _check_collection(site: Site, collection: str) -> None:
+    """Check that a collection is published, or was used when it was.
+
+    Raises
+    ------
+    NotFoundError
+        It is neither.
+    """
+    counted_collections = {key.collection for key in site.store.uses.sum_months()}
+    known_collections = counted_collections.union(site.get_published_state().resources)
+    if collection not in known_collections:
+        suggestion = suggest_spelling(collection, sorted(known_collections))
+        raise NotFoundError(
+            f"there is no collection {collection!r:.80}, and no use of one was counted",
+            remedy=suggestion or "hven report lists them",
         )
+
+
+def _list_public_collections(site: Site) -> set[str]:
+    published_state = site.get_published_state()
+    public_schemas = {schema.name for schema in published_state.get_catalogue(ANONYMOUS_PRINCIPAL).schemas}
+    return public_schemas.intersection(published_state.resources)
 
 
 def _print_report(
@@ -85,27 +102,27 @@ def _print_report(
     elif format_name == "dsr-tsv":
         sys.stdout.write(usage_reports.write_counter_table(usage_report, service_context))
     else:
-        keys = list(
-            dict.fromkeys(
-                [*(["collection"] if "table" in grouping and "collection" not in grouping else []), *grouping]
-            )
-        )
-        rows = [
-            (
-                *(part or "(site)" for part in key),
-                sums["investigations"],
-                sums["requests"],
-                sums["unique_requests"],
-                sums["files"],
-                sums["rows"],
-                format_size(sums["bytes"]),
-            )
-            for key, sums in usage_report.sum_by(*keys).items()
-        ]
-        headings = [*keys, "looked at", "taken", "sessions", "files", "rows", "bytes"]
-        if {"table", "service"} & set(keys):  # who took what in an hour is known of collections as a whole
-            headings.pop(len(keys) + 2)
-            rows = [(*row[: len(keys) + 2], *row[len(keys) + 3 :]) for row in rows]
-        show_table(headings, rows, title=f"{usage_report.since} to {usage_report.until}")
+        _show_usage(usage_report, grouping)
     for note in usage_report.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def _show_usage(usage_report: usage_reports.UsageReport, grouping: list[str]) -> None:
+    """Show the sums of each group as a table."""
+    keys = list(dict.fromkeys(grouping))
+    if "table" in keys and "collection" not in keys:
+        keys.insert(0, "collection")
+    figures_by_heading = {
+        "looked at": "investigations",
+        "taken": "requests",
+        "sessions": "unique_requests",
+        "files": "files",
+        "rows": "rows",
+    }
+    if "table" in keys or "service" in keys:  # sessions are counted only for collections as a whole
+        del figures_by_heading["sessions"]
+    rows = []
+    for group, sums in usage_report.sum_by(*keys).items():
+        figures = [sums[figure] for figure in figures_by_heading.values()]
+        rows.append([*(part or "(site)" for part in group), *figures, format_size(sums["bytes"])])
+    show_table([*keys, *figures_by_heading, "bytes"], rows, title=f"{usage_report.since} to {usage_report.until}")

@@ -1,6 +1,6 @@
-"""``hven``: one verb is loaded, with what it needs, when it is asked for.
+"""Build the command ``hven``. A verb is imported, with what it needs, only when it is run.
 
-Of the others only what ``--help`` says of them is read.
+Of the other verbs, only their help text is read from the source.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hven import __version__
 
-# verb -> the file beside this one, in the order of `hven --help`; "" is where those stand that engines bring
+if TYPE_CHECKING:
+    from collections.abc import Callable
+# verb -> its module in this package, in the order of `hven --help`; "" is the place of the engines' verbs
 VERB_MODULES = {
     "init": "init",
     "new": "curate",
@@ -62,8 +64,8 @@ VERB_GROUPS = {
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION_OPTION = "--version"
-# A function of the module itself and its docstring. To parse the modules of all verbs took a third of `hven --help`. In
-# its head there is no empty line, and the last line ends with a colon
+# A function at the top level of a module, with its docstring. The head of the function has no empty line, and its last
+# line ends with a colon. Parsing the modules of all verbs took a third of the time of `hven --help`.
 _DOCSTRING_PATTERN = re.compile(r'^def (\w+)(?:.+\n)*?.*:(?:  #.*)?\n    (r?"""(?:.|\n)*?""")', re.MULTILINE)
 
 
@@ -76,7 +78,7 @@ def _show_version(is_requested: bool) -> None:
 def read_options(
     context: typer.Context,
     site: Annotated[
-        str | None, typer.Option("--site", metavar="DIR", help="The site's directory (default: the one we are in).")
+        str | None, typer.Option("--site", metavar="DIR", help="Directory of the site (default: the current one).")
     ] = None,
     _version: Annotated[
         bool, typer.Option(VERSION_OPTION, callback=_show_version, is_eager=True, help="Show the version.")
@@ -87,64 +89,82 @@ def read_options(
 
 
 def build_command(verb: str | None = None) -> typer.Typer:
-    """Build the command with this verb; if there is none of that name, with what `--help` says of all. None.
+    """Build the command with one verb.
 
-    All verbs as they are.
+    If there is no verb of that name, the command has the help texts of all verbs. None loads all verbs.
     """
-    context_settings = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Describe a collection once, and it is served.",
-        context_settings=context_settings,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(read_options)
     if verb == VERSION_OPTION:
         return app
-    package_prefix = f"{__package__}."
-    places = {name: f"{package_prefix}{file}:{name}" for name, file in VERB_MODULES.items()} | {
-        name: f"{package_prefix}{VERB_GROUPS[name][0]}:{name}" for name in VERB_GROUPS
-    }
+    places = _list_own_places()
     if not verb or verb not in places:
-        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
-
-        engine_places = engine_verbs.list_verbs()
-        places = {
-            verb_name: verb_place
-            for name, place in places.items()
-            for verb_name, verb_place in ({name: place} if name else engine_places).items()
-        }
-    for name, place in {verb: places[verb]}.items() if verb in places else places.items():
+        places = _insert_engine_places(places)
+    if verb in places:
+        places = {verb: places[verb]}
+    for name, place in places.items():
         is_loaded = verb in {None, name}
         if name in VERB_GROUPS:
-            app.add_typer(resolve_name(place) if is_loaded else typer.Typer(), name=name, help=VERB_GROUPS[name][1])
-        elif not is_loaded:
-            app.command(name, help=_read_help(place))(lambda: None)
+            group = resolve_name(place) if is_loaded else typer.Typer()
+            app.add_typer(group, name=name, help=VERB_GROUPS[name][1])
+        elif is_loaded:
+            app.command(name)(_load_verb(place))
         else:
-            app.command(name)(
-                resolve_name(place)
-                if place.startswith(package_prefix)
-                else engine_verbs.build_command(engine_verbs.load_function(place))
-            )
+            app.command(name, help=_read_help(place))(lambda: None)
     return app
 
 
+def _list_own_places() -> dict[str, str]:
+    """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
+    modules = VERB_MODULES | {name: module for name, (module, _) in VERB_GROUPS.items()}
+    return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
+
+
+def _insert_engine_places(places: dict[str, str]) -> dict[str, str]:
+    """Replace the mark "" by the engines' verbs."""
+    from hven.app._cli import engine_verbs  # noqa: PLC0415  (finding the engines takes time)
+
+    complete_places = {}
+    for name, place in places.items():
+        if name:
+            complete_places[name] = place
+        else:
+            complete_places |= engine_verbs.list_verbs()
+    return complete_places
+
+
+def _load_verb(place: str) -> Callable[..., None]:
+    """Load the function of a verb; one of an engine becomes a command."""
+    if place.startswith(f"{__package__}."):
+        return resolve_name(place)  # type: ignore[no-any-return]
+    from hven.app._cli import engine_verbs  # noqa: PLC0415  (finding the engines takes time)
+
+    return engine_verbs.build_command(engine_verbs.load_function(place))
+
+
 def _read_help(function_place: str) -> str | None:
-    """Read what a verb says of itself, without loading what it needs."""
+    """Read the docstring of a verb from its source, without importing the module."""
     module, _, name = function_place.partition(":")
     text = _read_source(module)
-    for function_name, quoted in _DOCSTRING_PATTERN.findall(text):
+    for function_name, docstring_literal in _DOCSTRING_PATTERN.findall(text):
         if function_name == name:
-            return inspect.cleandoc(ast.literal_eval(quoted))
-    functions = [
-        node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)
-    ]  # an engine of others may write it otherwise
-    return next((ast.get_docstring(node) for node in functions if node.name == name), None)
+            return inspect.cleandoc(ast.literal_eval(docstring_literal))
+    # an engine of somebody else may be written in another style
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return ast.get_docstring(node)
+    return None
 
 
 @cache
 def _read_source(module: str) -> str:
     module_spec = find_spec(module)
-    return Path(str(module_spec and module_spec.origin)).read_text(encoding="utf-8")
+    source_file = None if module_spec is None else module_spec.origin
+    return Path(str(source_file)).read_text(encoding="utf-8")

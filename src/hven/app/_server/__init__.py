@@ -1,4 +1,4 @@
-"""The ASGI application: mounts the faces, logs, aliases, CORS; and the processes that run it."""
+"""The ASGI application of a site, and the processes that run it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import contextlib
 import ctypes
 import os
 
-# Arrow reads this once, when it is loaded. Its own allocator keeps what many threads once used: after a rush of dumps
-# 3.0 of 3.2 GB stayed with the server's processes, with the system's 0.5 GB
+# Arrow reads this variable once, when it is imported. Arrow's own allocator keeps memory that many threads once used:
+# after many large downloads, the server's processes kept 3.0 of 3.2 GB, and 0.5 GB with the system's allocator.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-# glibc gives every thread an arena of its own, and each keeps what its thread once used
+# glibc gives each thread an arena of its own, and each arena keeps memory that its thread once used.
 with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
 

@@ -1,6 +1,6 @@
-"""Old addresses answered by our faces, without a redirect.
+"""Answer requests at old addresses by the present faces, without a redirect.
 
-Those of the site (``[[alias]]``), and those of its tables (``endpoints``).
+Old addresses of the site are in hven.toml (``[[alias]]``), and those of its tables in descriptors (``endpoints``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from hven.site import PublishedState
 
 Pairs = list[tuple[str, str]]
-CONDITION_PLACEHOLDER = "{where}"  # in an alias's query
-COMPRESSION_SUFFIX = (
-    ";compress=rice"  # what scripts on SITools2 write behind the address of a file, which is given as it is
-)
+CONDITION_PLACEHOLDER = "{where}"  # stands in the query of an alias for its conditions
+# Scripts for SITools2 write this behind the address of a file. The file is sent as it is.
+COMPRESSION_SUFFIX = ";compress=rice"
 
 
 class OldAddress:
-    """One old address. `hven.services.read_params` finds it in the request's scope, for the names in a body."""
+    """An old address of the site.
+
+    `hven.services.read_params` finds it in the request's scope, and renames the parameters of a body with it.
+    """
 
     def __init__(self, alias: AddressAlias) -> None:
         self.target = alias.to
@@ -42,52 +44,42 @@ class OldAddress:
         return [(self._new_names.get(name.upper(), name), value) for name, value in parameters]
 
     def rewrite_query(self, query: bytes, *, is_post: bool) -> bytes:
-        """Rewrite a query string: names, and the fixed values that the reader does not give otherwise."""
+        """Rewrite a query string: rename parameters, and add fixed values that the request does not have."""
         if not self._new_names and not self._fixed_values and self._query is None:
             return query
-        qsl = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
-        renamed = self.rename_parameters(qsl)
-        given_names = {name.upper() for name, _ in renamed}
-        if not is_post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
-            renamed = self._apply_query(
-                [
-                    *renamed,
-                    *((name, value) for name, value in self._fixed_values.items() if name.upper() not in given_names),
-                ]
-            )
-        return urlencode(renamed).encode()
+        old_parameters = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+        parameters = self.rename_parameters(old_parameters)
+        if not is_post:  # the parameters of a body are not known yet, and a fixed value could contradict them
+            parameters = self.add_fixed_values(parameters)
+        return urlencode(parameters).encode()
 
     def add_fixed_values(self, parameters: Pairs) -> Pairs:
-        """Add the fixed values to all the parameters of a POST, which have their present names already."""
+        """Add the fixed values to parameters that have their present names already."""
         given_names = {name.upper() for name, _ in parameters}
-        return self._apply_query(
-            [
-                *parameters,
-                *((name, value) for name, value in self._fixed_values.items() if name.upper() not in given_names),
-            ]
-        )
+        fixed_parameters = [
+            (name, value) for name, value in self._fixed_values.items() if name.upper() not in given_names
+        ]
+        return self._apply_query([*parameters, *fixed_parameters])
 
     def _apply_query(self, parameters: Pairs) -> Pairs:
-        """Put the old parameters into the alias's query as conditions.
+        """Insert the old parameters as conditions into the query of the alias.
 
-        Their values are text literals of it, whatever is in them.
+        Their values become text literals, whatever they contain.
         """
         if self._query is None:
             return parameters
-        conditions = [
-            _fill_condition(self._conditions[name.upper()], value)
-            for name, value in parameters
-            if name.upper() in self._conditions and value.strip()
-        ]
-        where = " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
-        if CONDITION_PLACEHOLDER in self._query:
-            text = self._query
-        else:
-            text = f"{self._query} WHERE {CONDITION_PLACEHOLDER}"
-        remaining = [
-            (name, value) for name, value in parameters if name.upper() not in {*self._conditions, "QUERY", "LANG"}
-        ]
-        return [*remaining, ("LANG", "ADQL"), ("QUERY", text.replace(CONDITION_PLACEHOLDER, where))]
+        conditions = []
+        for name, value in parameters:
+            condition = self._conditions.get(name.upper())
+            if condition is not None and value.strip():
+                conditions.append(f"({_fill_condition(condition, value)})")
+        text = self._query
+        if CONDITION_PLACEHOLDER not in text:
+            text = f"{text} WHERE {CONDITION_PLACEHOLDER}"
+        text = text.replace(CONDITION_PLACEHOLDER, " AND ".join(conditions) or "1 = 1")
+        replaced_names = {*self._conditions, "QUERY", "LANG"}
+        remaining = [(name, value) for name, value in parameters if name.upper() not in replaced_names]
+        return [*remaining, ("LANG", "ADQL"), ("QUERY", text)]
 
 
 def _fill_condition(condition: str, value: str) -> str:
@@ -96,20 +88,21 @@ def _fill_condition(condition: str, value: str) -> str:
 
 
 class AliasRewriter:
-    """Rewrites path and query string before the routes see them; the root path is taken off first."""
+    """Rewrite path and query string before requests are routed. The root path of the site is removed first."""
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.root_path.rstrip("/")
-        self._exact_aliases = {
-            alias.path.rstrip("/") or "/": OldAddress(alias)
-            for alias in settings.alias
-            if not alias.path.endswith("/*")
-        }
-        below = {alias.path[:-1]: OldAddress(alias) for alias in settings.alias if alias.path.endswith("/*")}
-        self._prefix_aliases = sorted(below.items(), key=lambda pair: -len(pair[0]))
+        self._exact_aliases: dict[str, OldAddress] = {}
+        aliases_by_prefix: dict[str, OldAddress] = {}
+        for alias in settings.alias:
+            if alias.path.endswith("/*"):
+                aliases_by_prefix[alias.path[:-1]] = OldAddress(alias)
+            else:
+                self._exact_aliases[alias.path.rstrip("/") or "/"] = OldAddress(alias)
+        self._prefix_aliases = sorted(aliases_by_prefix.items(), key=lambda prefix_and_alias: -len(prefix_and_alias[0]))
 
     def rewrite_request(self, scope: Scope) -> Scope:
-        """Return the request under its present address."""
+        """Return the request with its present address."""
         path = scope["path"]
         if self._root and (path == self._root or path.startswith(self._root + "/")):
             path = path[len(self._root) :] or "/"
@@ -117,76 +110,87 @@ class AliasRewriter:
         if path.endswith(COMPRESSION_SUFFIX):
             path = path.removesuffix(COMPRESSION_SUFFIX)
             scope = {**scope, "path": path, "raw_path": quote(path).encode()}
-        if self._exact_aliases:
-            alias = self._exact_aliases.get(path.rstrip("/") or "/")
-        else:
-            alias = None
-        target = "" if alias is None else alias.target
-        if alias is None and self._prefix_aliases:
-            alias, target = self._find_prefix_alias(path)
-        if alias is None:
+        alias_and_target = self._find_alias(path)
+        if alias_and_target is None:
             return scope
-        target, _, target_query = target.partition("?")
+        alias, target = alias_and_target
+        target_path, _, target_query = target.partition("?")
         query = alias.rewrite_query(scope["query_string"], is_post=scope["method"] == "POST")
-        query = b"&".join(part for part in (target_query.encode(), query) if part)
-        return {**scope, "path": target, "raw_path": quote(target).encode(), "query_string": query, "hven.alias": alias}
+        if target_query and query:
+            query = target_query.encode() + b"&" + query
+        else:
+            query = query or target_query.encode()
+        return {
+            **scope,
+            "path": target_path,
+            "raw_path": quote(target_path).encode(),
+            "query_string": query,
+            "hven.alias": alias,
+        }
 
-    def _find_prefix_alias(self, path: str) -> tuple[OldAddress | None, str]:
-        """Find the alias of all that is below an old path, and what answers this one."""
-        if path.startswith("/ftp:/"):  # a whole address behind ours; proxies make one slash of two
+    def _find_alias(self, path: str) -> tuple[OldAddress, str] | None:
+        """Return the alias of a path, and its present address; None if the path is not an old one."""
+        if self._exact_aliases:
+            exact_alias = self._exact_aliases.get(path.rstrip("/") or "/")
+            if exact_alias is not None:
+                return exact_alias, exact_alias.target
+        if path.startswith("/ftp:/"):  # a whole address stands behind ours; proxies turn two slashes into one
             path = f"ftp://{path[6:].lstrip('/')}"
         for prefix, alias in self._prefix_aliases:
             if path.startswith(prefix):
                 remaining_path = path[len(prefix) :]
-                return alias, alias.target.removesuffix("*") + (
-                    quote(remaining_path, safe="") if "?" in alias.target else remaining_path
-                )
-        return None, ""
+                if "?" in alias.target:  # the path becomes a value in the query string
+                    remaining_path = quote(remaining_path, safe="")
+                return alias, alias.target.removesuffix("*") + remaining_path
+        return None
 
 
 class OldTableAddressRewriter:
-    """Old addresses of tables, as descriptors say them.
+    """Rewrite old addresses of tables, which their descriptors declare.
 
-    They are looked for where no face has such a path, so that none can take ours.
-
-    Those of tables that a reader may not know of are no addresses for them.
+    They are looked up only where no face has the path, so that they cannot take a path of Hven. Users who may not know
+    of a table do not find its old addresses.
     """
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._version = ""
-        self._exact_paths: dict[str, tuple[Table, str]] = {}  # old path -> table, ours
-        self._prefix_paths: list[tuple[str, tuple[Table, str]]] = []  # what old paths begin with; the longest first
+        self._exact_paths: dict[str, tuple[Table, str]] = {}  # old path -> table, present path
+        self._prefix_paths: list[tuple[str, tuple[Table, str]]] = []  # the same for prefixes, the longest first
 
     def rewrite_request(self, scope: Scope) -> Scope | None:
-        """Return the request under its present address; None: nobody has named its path."""
+        """Return the request with its present address; None if no table declares its path."""
         published_state = self._context.site.get_published_state()
         if published_state.version != self._version:
             self._read_endpoints(published_state)
-        path: str = scope["path"]
-        table_and_path = self._exact_paths.get(path.rstrip("/") or "/")
-        remaining_path = ""
-        if table_and_path is None:
-            prefix, table_and_path = next(
-                (prefix_path for prefix_path in self._prefix_paths if path.startswith(prefix_path[0])), ("", None)
-            )
-            remaining_path = f"/{path[len(prefix) :]}"
+        table_and_path = self._find_table(scope["path"])
         if table_and_path is None:
             return None
         table, target_path = table_and_path
-        parts = [Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]
-        if not published_state.get_catalogue(
-            self._context.identify_principal(Request(scope)), self._context.policies
-        ).find(parts):
+        principal = self._context.identify_principal(Request(scope))
+        catalogue = published_state.get_catalogue(principal, self._context.policies)
+        if not catalogue.find([Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]):
             return None
-        return {**scope, "path": target_path + remaining_path, "raw_path": quote(target_path + remaining_path).encode()}
+        return {**scope, "path": target_path, "raw_path": quote(target_path).encode()}
+
+    def _find_table(self, path: str) -> tuple[Table, str] | None:
+        """Return the table that declares an old path, and the present path."""
+        table_and_path = self._exact_paths.get(path.rstrip("/") or "/")
+        if table_and_path is not None:
+            return table_and_path
+        for prefix, (table, target_path) in self._prefix_paths:
+            if path.startswith(prefix):
+                return table, f"{target_path}/{path[len(prefix) :]}"
+        return None
 
     def _read_endpoints(self, published_state: PublishedState) -> None:
         exact_paths: dict[str, tuple[Table, str]] = {}
         prefix_paths: dict[str, tuple[Table, str]] = {}
         for item in published_state.tables_by_name.values():
             table = item.table
-            for endpoint in table.endpoints if item.release is None and table.is_served_by("endpoints") else ():
+            if item.release is not None or not table.is_served_by("endpoints"):
+                continue
+            for endpoint in table.endpoints:
                 table_and_path = table, f"/endpoints/{table.qualified_name}/{endpoint.name}"
                 for path in endpoint.paths:
                     if endpoint.kind != "page":
@@ -194,5 +198,5 @@ class OldTableAddressRewriter:
                     if endpoint.kind != "query":
                         prefix_paths.setdefault(path.rstrip("/") + "/", table_and_path)
         self._exact_paths = exact_paths
-        self._prefix_paths = sorted(prefix_paths.items(), key=lambda pair: -len(pair[0]))
+        self._prefix_paths = sorted(prefix_paths.items(), key=lambda prefix_and_path: -len(prefix_and_path[0]))
         self._version = published_state.version

@@ -1,4 +1,4 @@
-"""create(site): every face under one application; the last net for errors that no face has caught."""
+"""Build the ASGI application of a site: all faces, and answers to errors that no face has caught."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hven.site import find_groups_and_aliases
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, add_service_policies
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     from hven.site.auth import AccessPolicy, Principal
 
 
-# faces that ask for a table's leave (`services`); the others are about the site
-# faces of people and of accounts, and the one registry: a portal's pages show its collections by themselves
-# (`_pages.brand`)
+# Faces that are the same for all portals: those of users and accounts, and the registry. The pages of a portal select
+# its collections by themselves (`_pages.brand`).
 SITE_FACES = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
+# Faces that a table can switch off with `services`; the others are about the site.
 SELECTABLE_FACES = (*TAP_COMPANION_SERVICES, "cone", "hats", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
 def find_identified_principal(request: Request) -> Principal:
-    """Return the reader whom an identity provider has found before any face was asked."""
+    """Return the user whom an identity provider has identified before the request came to a face."""
     principal: Principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
     return principal
 
@@ -67,22 +67,22 @@ def create_application(
     Parameters
     ----------
     policies
-        What readers may see.
+        Access policies: what users may see.
     reader
-        Says who asks.
+        Identifies the user of a request.
 
     Returns
     -------
     ASGIApp
-        To be run by `hven.app._server.serve_site`, or by any ASGI server.
+        An application for `hven.app._server.serve_site`, or for any ASGI server.
     """
     return ReloadingApplication(site, policies, reader)
 
 
 class ReloadingApplication:
-    """The application as the settings are now.
+    """The application with the present settings.
 
-    It is made anew, in some milliseconds, when the site has taken up others.
+    It is built again, in some milliseconds, after the site has loaded new settings.
     """
 
     def __init__(self, site: Site, policies: Sequence[AccessPolicy], identify: Callable[[Request], Principal]) -> None:
@@ -100,7 +100,7 @@ class ReloadingApplication:
         return _build_application(self._site, self._policies, self._identify, self._started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the faces."""
+        """Pass a request to the faces."""
         if self._site.settings is not self._settings:
             self._settings = self._site.settings
             self._application = self._build()
@@ -116,7 +116,7 @@ def _build_application(
 
     @contextlib.asynccontextmanager
     async def run_lifespan(_: Starlette) -> AsyncIterator[None]:
-        site.get_published_state()  # the first reader need not wait for it
+        site.get_published_state()  # loaded now, so that the first request does not wait for it
         _send_heartbeat(asyncio.get_running_loop())
         yield
         site.close()
@@ -133,55 +133,59 @@ def _build_application(
 
 
 class _PortalDispatcher:
-    """The faces for all collections, and those of data once more for each portal, when somebody first comes to it.
+    """Route requests to the faces of the portal that they came to.
 
-    What they remember is each one's own.
+    A portal with its own collections has its own faces of data, which are built with the first request. So their caches
+    are separate, too.
     """
 
     def __init__(
         self, context: ServiceContext, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]
     ) -> None:
         self._context = context
-        self._default_routes = {
-            name: face.build_all_routes(_limit_face(context, name)) for name, face in context.faces.items()
-        }
+        self._default_routes = _build_face_routes(context, context.faces)
         self._default_application = _build_router_application(self._default_routes, context, lifespan=lifespan)
         self._portal_applications: dict[str, ASGIApp] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the faces of the portal that it came to."""
+        """Pass a request to the faces of its portal."""
         portal_application = self._find_portal_application(scope.get(PORTAL_SCOPE_KEY))
         await portal_application(scope, receive, send)
 
     def _find_portal_application(self, portal: Portal | None) -> ASGIApp:
         if portal is None or not portal.collections:
             return self._default_application
-        if portal.name not in self._portal_applications:
-            collections = frozenset(portal.collections)
-            service_context = replace(self._context, collections=collections)
-            portal_routes = {
-                name: face.build_all_routes(_limit_face(service_context, name))
-                for name, face in service_context.faces.items()
-                if name not in SITE_FACES
-            }
-            self._portal_applications[portal.name] = _build_router_application(
-                self._default_routes | portal_routes, service_context
-            )
-        return self._portal_applications[portal.name]
+        application = self._portal_applications.get(portal.name)
+        if application is None:
+            service_context = replace(self._context, collections=frozenset(portal.collections))
+            data_faces = [name for name in service_context.faces if name not in SITE_FACES]
+            portal_routes = _build_face_routes(service_context, data_faces)
+            application = _build_router_application(self._default_routes | portal_routes, service_context)
+            self._portal_applications[portal.name] = application
+        return application
+
+
+def _build_face_routes(service_context: ServiceContext, face_names: Iterable[str]) -> dict[str, Sequence[BaseRoute]]:
+    """Build the routes of faces, by the name of the face."""
+    return {
+        name: service_context.faces[name].build_all_routes(_limit_face(service_context, name)) for name in face_names
+    }
 
 
 def _build_router_application(
     faces: Mapping[str, Sequence[BaseRoute]], service_context: ServiceContext, **options: Any
 ) -> ASGIApp:
-    """Route what all faces answer."""
+    """Build an application that routes requests to faces."""
     routes: list[BaseRoute] = []
     face_by_route: dict[int, str] = {}
-    for name, face_route_list in faces.items():
-        face_routes = [
-            own_route for route in face_route_list for own_route in (route, _add_slash(route)) if own_route is not None
-        ]
-        routes += face_routes
-        face_by_route |= dict.fromkeys(map(id, face_routes), name)
+    for name, face_routes in faces.items():
+        for route in face_routes:
+            own_routes = [route]
+            slash_route = _add_slash(route)
+            if slash_route is not None:
+                own_routes.append(slash_route)
+            routes += own_routes
+            face_by_route |= dict.fromkeys(map(id, own_routes), name)
 
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -190,53 +194,57 @@ def _build_router_application(
         return await _answer_http_error(request, error)
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
-    named = OldTableAddressRewriter(_limit_face(service_context, "endpoints")).rewrite_request
+    address_rewriter = OldTableAddressRewriter(_limit_face(service_context, "endpoints"))
     app.router = CachingRouter(
-        routes=routes, redirect_slashes=False, rewrite_request=named, faces=face_by_route, **options
+        routes=routes,
+        redirect_slashes=False,
+        rewrite_request=address_rewriter.rewrite_request,
+        faces=face_by_route,
+        **options,
     )
     return app
 
 
 def _limit_face(service_context: ServiceContext, face: str) -> ServiceContext:
-    """Limit a face to the tables that it is to answer for."""
+    """Restrict the context of a face to the tables that it serves."""
     service = face if face in SELECTABLE_FACES else ""
-    collections = frozenset() if face in SITE_FACES else service_context.collections
-    policies = (
-        add_service_policies(tuple(service_context.policies), service, collections)
-        if service or collections
-        else service_context.policies
-    )
+    collections = service_context.collections
+    if face in SITE_FACES:
+        collections = frozenset()
+    policies = service_context.policies
+    if service or collections:
+        policies = add_service_policies(tuple(policies), service, collections)
     return replace(service_context, policies=policies)
 
 
 def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
-    """Send signs of life from now on: a loop that something holds up sends none."""
+    """Send a heartbeat now, and again at intervals; a blocked event loop sends none."""
     child_processes.send_heartbeat()
     connection_balancing.report_connections()
     loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
 
 
 def _add_slash(route: BaseRoute) -> Route | None:
-    """Return the same route with a slash at its end.
+    """Return the same route with a slash at the end of its path; None if the path cannot have one.
 
-    Some clients write ``/tap/sync/``, and a redirect would lose what they post.
+    Some clients request ``/tap/sync/``, and a redirect would lose the body of a POST.
     """
     if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
         return None
-    return Route(f"{route.path}/", route.endpoint, methods=sorted(route.methods) if route.methods is not None else None)
+    methods = None if route.methods is None else sorted(route.methods)
+    return Route(f"{route.path}/", route.endpoint, methods=methods)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
-    """Answer a method that a route does not know."""
+    """Answer a method that a route does not support."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if request.method == "OPTIONS" and error.status_code == 405 and error.headers is not None:
         # RFC 9110 section 9.3.7
         headers = {"allow": f"{error.headers['Allow']}, OPTIONS"}
         return Response(None, 204, headers=headers)
-    text = f"{error.detail}: {request.method} {request.url.path}"
-    return PlainTextResponse(
-        f"{text} [request {services.get_request_id(request)}]\n", error.status_code, headers=error.headers
-    )
+    request_id = services.get_request_id(request)
+    text = f"{error.detail}: {request.method} {request.url.path} [request {request_id}]\n"
+    return PlainTextResponse(text, error.status_code, headers=error.headers)
 
 
 async def _answer_unexpected_error(request: Request, error: Exception) -> Response:

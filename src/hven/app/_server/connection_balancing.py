@@ -1,9 +1,8 @@
-"""Connections that are asked on, even among the workers.
+"""Balance the connections that have requests among the workers.
 
-A busy one that holds more than its share closes some, and their clients open others.
-
-Workers take connections from one queue, and whoever wakes first takes all that wait there: of 32 that a proxy opens at
-once, all may be one worker's for as long as they are kept, and the others have nothing to do.
+A busy worker that holds more than its share closes some connections, and their clients open new ones. Workers take
+connections from one queue, and the first one that wakes up takes all that wait there. Of 32 connections that a proxy
+opens at once, one worker may get all for as long as they are kept open, and the others are idle.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# share of its time that a worker's loop computes, from which it is worth new connections: on a machine with much else
-# to do it gets no great one
+# Share of its time for which a worker's event loop computes, from which closing connections is worth it. On a machine
+# with many other programs, the loop gets only a small share.
 MIN_BUSY_SHARE = 0.1
-MAX_SILENCE_SECONDS = 2.5  # seconds without a word of a worker, after which none is left to it
-MIN_EXCESS_CONNECTIONS = 2  # connections over its share, and a part of it, that a worker may have
-MIN_EXCESS_SHARE = 0.25
+MAX_SILENCE_SECONDS = 2.5  # a worker without a report for this time gets no share
+MIN_EXCESS_CONNECTIONS = 2  # a worker closes connections if it has this number more than its share,
+MIN_EXCESS_SHARE = 0.25  # and this part of its share more
 
 
 class ConnectionShares:
-    """What workers tell each other: on how many connections each was asked lately, and when it said so.
+    """Reports of all workers in shared memory: each has a number of active connections, and the time of the report.
 
     Parameters
     ----------
     workers
-        How many there are.
+        Number of workers.
     get_time, get_cpu_time
-        Seconds that only grow: now, and the processor time of this thread.
+        Monotonic clocks (s): the time, and the processor time of this thread.
     """
 
     def __init__(
@@ -48,12 +47,12 @@ class ConnectionShares:
         self._reports = (ctypes.c_double * (2 * workers)).from_buffer(mmap.mmap(-1, 16 * workers))
 
     def create_worker_share(self, worker: int) -> ConnectionShare:
-        """Return the share of a worker."""
+        """Create the share of a worker."""
         return ConnectionShare(self._reports, worker, self._workers, self._get_time, self._get_cpu_time)
 
 
 class ConnectionShare:
-    """The connections of one worker. Only for its event loop."""
+    """The connections of one worker. It is used only by the worker's event loop."""
 
     def __init__(
         self,
@@ -73,12 +72,12 @@ class ConnectionShare:
         self._last_beat = get_time(), get_cpu_time()
 
     def set_as_process_share(self) -> None:
-        """Set this share as the process's own."""
+        """Make this share the one of the process."""
         global _process_share  # noqa: PLW0603  (a process is one worker)
         _process_share = self
 
     def should_close(self, client: object) -> bool:
-        """Note that a connection is asked on, and return whether it should be closed behind the answer."""
+        """Count a request on a connection, and return whether to close the connection after the answer."""
         if not self._excess:
             self._active_clients[client] = None
             return False
@@ -87,35 +86,45 @@ class ConnectionShare:
         return True
 
     def report_and_rebalance(self) -> None:
-        """Tell the others, and look at what they have; about once a second."""
-        (since, spent), current = self._last_beat, (self._get_time(), self._get_cpu_time())
-        self._last_beat, own_count = current, len(self._active_clients)
-        busy_share = (current[1] - spent) / max(current[0] - since, 1e-3)
-        self._reports[2 * self._worker : 2 * self._worker + 2] = [float(own_count), current[0]]
+        """Report the number of active connections, and compare it with that of the others.
+
+        The event loop calls this about once a second.
+        """
+        last_time, last_cpu_time = self._last_beat
+        time_now, cpu_time_now = self._last_beat = self._get_time(), self._get_cpu_time()
+        busy_share = (cpu_time_now - last_cpu_time) / max(time_now - last_time, 1e-3)
+        own_count = len(self._active_clients)
         self._active_clients.clear()
-        counts = [
-            self._reports[at]
-            for at in range(0, 2 * self._workers, 2)
-            if current[0] - self._reports[at + 1] < MAX_SILENCE_SECONDS
-        ]
-        share = math.ceil(sum(counts) / len(counts))
+        own_slot = 2 * self._worker
+        self._reports[own_slot : own_slot + 2] = [float(own_count), time_now]
+        share = math.ceil(self._compute_mean_connections(time_now))
         excess = own_count - share
-        if busy_share > MIN_BUSY_SHARE and excess >= max(MIN_EXCESS_CONNECTIONS, share * MIN_EXCESS_SHARE):
+        min_excess = max(MIN_EXCESS_CONNECTIONS, share * MIN_EXCESS_SHARE)
+        if busy_share > MIN_BUSY_SHARE and excess >= min_excess:
             self._excess = excess
         else:
             self._excess = 0
+
+    def _compute_mean_connections(self, time_now: float) -> float:
+        """Return the mean number of active connections of the workers that reported lately, including this one."""
+        counts = []
+        for slot in range(0, 2 * self._workers, 2):
+            count, report_time = self._reports[slot : slot + 2]
+            if time_now - report_time < MAX_SILENCE_SECONDS:
+                counts.append(count)
+        return sum(counts) / len(counts)
 
 
 _process_share: ConnectionShare | None = None
 
 
 def should_close_connection(client: object) -> bool:
-    """Return whether the connection of a client should be closed behind the answer that it gets now."""
+    """Return whether the connection of a client should be closed after the present answer."""
     return _process_share is not None and client is not None and _process_share.should_close(client)
 
 
 def report_connections() -> None:
-    """Tell the other workers of this one."""
+    """Report the connections of this worker to the others."""
     if _process_share is not None:
         _process_share.report_and_rebalance()
 

@@ -1,9 +1,9 @@
-"""Who asks: identity providers look at each request before any face does; bad credentials get no further.
+"""Identify the user of each request before any face gets it; refuse invalid credentials.
 
-Answers say how one may log in, and as whom one is.
+Answers tell how to log in, and as whom the user is logged in.
 
-What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser
-send a request that changes something (`hven.site.auth.session`).
+Browsers add cookies and remembered passwords by themselves. These are ignored if a page of another site makes the
+browser send a request that changes something (`hven.site.auth.session`).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven")
 PRINCIPAL_SCOPE_KEY = "hven.reader"
-CREDENTIAL_CACHE_SECONDS = 0.5  # seconds after which it is looked again whether credentials hold
-MAX_CACHED_CREDENTIALS = 4096  # of those that are remembered
-SESSION_OVER_SCOPE_KEY = "hven.over"  # its cookie is of a session that is over
-PASSWORD_STANDARD_ID = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (a way to log in)
+CREDENTIAL_CACHE_SECONDS = 0.5  # time for which verified credentials are cached
+MAX_CACHED_CREDENTIALS = 4096
+SESSION_OVER_SCOPE_KEY = "hven.over"  # set if the cookie of a request is of a session that is over
+PASSWORD_STANDARD_ID = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (the name of a login method)
 CAPABILITIES_SUFFIX = "/capabilities"
-# what a site that is closed shows all the same, so that one can see that it is there, and log in
-QUERY_PATHS = (
-    "/tap/sync",
-    "/tap/async",
-)  # what a token that may only read changes, besides the addresses of faces that ask
-IMPERSONATION_EXIT_PATHS = ("/access/as", "/logout")  # the ways back of who sees the site as somebody else
+# Paths that a read-only token may post to, besides those of faces with queries.
+SYNC_QUERY_PATH = "/tap/sync"
+ASYNC_QUERY_PATH = "/tap/async"
+QUERY_PATHS = (SYNC_QUERY_PATH, ASYNC_QUERY_PATH)
+IMPERSONATION_EXIT_PATHS = ("/access/as", "/logout")  # paths that end the view of the site as another user
+# Paths that a site that requires a login shows to everybody, so that users see that it exists, and log in.
 PUBLIC_PATHS = (
     "/login",
     "/referee/",
@@ -66,44 +66,46 @@ PUBLIC_PATHS = (
     "/tap/availability",
     *IMPERSONATION_EXIT_PATHS,
 )
-REFEREE_PREFIX = "/referee/"  # behind it a secret
-ROW_DOWNLOAD_SUFFIXES = ("/take", "/script", "/download")  # rows of a table, by POST where many are marked
-SIGNATURE_SCOPE_KEY = "hven.signed"  # what an address was signed with
+REFEREE_PREFIX = "/referee/"  # a secret follows
+ROW_DOWNLOAD_SUFFIXES = ("/take", "/script", "/download")  # downloads of rows; POST if many rows are selected
+SIGNATURE_SCOPE_KEY = "hven.signed"  # the signature of a signed address
 
 
 class Identification:
-    """Puts the reader into the request's scope, or answers 401."""
+    """Identify users by their requests, and refuse what they may not do."""
 
     def __init__(self, store: StateStore, settings: Settings, people: People | None = None) -> None:
         self._store = store
         self._settings = settings
         self._people = people
-        # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a
-        # logout holds at once
+        # Principals of credentials that were verified a moment ago, so that no thread is needed to verify them again.
+        # Sessions are not cached: a logout takes effect at once.
         self._principals: dict[bytes, tuple[Principal, float]] = {}
-        self._key = secrets.token_bytes(32)  # memory holds keyed digests, of which nobody can guess a password
+        self._key = secrets.token_bytes(32)  # the cache has keyed digests, from which nobody can guess a password
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
         if settings.public_url:
-            self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
+            scheme, _, host_and_path = settings.public_url.lower().partition("://")
+            host = host_and_path.partition("/")[0]
+            self._origins.add(f"{scheme}://{host}")
         self._providers = [
             plugins.load_plugin("identity", name).open_provider(store, settings)
             for name in plugins.list_plugins("identity")
         ]
-        asked = (face.path.partition("{")[0] for face in load_faces().values() if face.build_query is not None)
-        self._query_paths = (*QUERY_PATHS, *asked)
+        query_faces = [face for face in load_faces().values() if face.build_query is not None]
+        self._query_paths = (*QUERY_PATHS, *(face.path.partition("{")[0] for face in query_faces))
         self._proxy_header = (settings.login.proxy_header or "").lower().encode()
         self._proxies = [ipaddress.ip_network(network) for network in settings.login.proxies]
         open_schemes = settings.login.schemes
-        self._refused_schemes = {
-            name
-            for name, scheme_names in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
-            if not scheme_names & {*open_schemes}
-        }
+        self._refused_schemes: set[str] = set()
+        if "Basic" not in open_schemes:
+            self._refused_schemes.add("basic")
+        if "Bearer" not in open_schemes and "ivoa_bearer" not in open_schemes:
+            self._refused_schemes.add("bearer")
 
     async def identify_or_refuse(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> Response | None:
-        """Find out who sends a request, and return a refusal if its credentials do not hold.
+        """Identify the user of a request, and return a refusal if the credentials are not valid.
 
-        Without credentials it costs nothing.
+        A request without credentials costs nothing.
         """
         if self._has_credentials(scope, headers_by_name):
             try:
@@ -127,7 +129,7 @@ class Identification:
         Raises
         ------
         UnauthenticatedError
-            The credentials are refused, or their session is over.
+            The credentials are not valid, or their session is over.
         """
         trusted_headers = self._select_trusted_headers(scope)
         proxy_account = ""
@@ -135,15 +137,10 @@ class Identification:
             proxy_account = self._read_proxy_account(scope, trusted_headers)
         principal = await self._verify_credentials(scope, trusted_headers, proxy_account)
         is_session_over = principal is not None and principal.is_anonymous
-        principal = invitations.add_invitation_groups(
-            None if is_session_over else principal, trusted_headers, self._store
-        )
-        if principal is None and is_session_over:
-            scope[SESSION_OVER_SCOPE_KEY] = True
-            # a page says that nobody is logged in; what a program gets would pass for all that it may see
-            if not _is_page_request(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
-                raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
-        elif principal is not None:
+        if is_session_over:
+            principal = None
+        principal = invitations.add_invitation_groups(principal, trusted_headers, self._store)
+        if principal is not None:
             may_impersonate = principal.name is not None and SIGNATURE_SCOPE_KEY not in scope
             if may_impersonate and impersonation.IMPERSONATION_COOKIE in trusted_headers.get("cookie", ""):
                 identity_sources = self._store, self._settings, self._people
@@ -151,11 +148,33 @@ class Identification:
                     impersonation.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
                 )
             scope[PRINCIPAL_SCOPE_KEY] = principal
+        elif is_session_over:
+            scope[SESSION_OVER_SCOPE_KEY] = True
+            # A page shows that nobody is logged in. A program would take a public answer for a complete one.
+            is_login_path = scope["path"].rstrip("/").endswith(("/login", "/logout"))
+            if not is_login_path and not _is_page_request(scope):
+                raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
 
     async def _verify_credentials(self, scope: Scope, trusted_headers: Headers, proxy_account: str) -> Principal | None:
-        """Return whose credentials a request has; those of the last seconds are remembered by a keyed digest."""
+        """Verify the credentials of a request, and return whose they are.
+
+        Parameters
+        ----------
+        scope
+            The request.
+        trusted_headers
+            The headers that may have credentials.
+        proxy_account
+            The account that a trusted proxy names; empty if there is none.
+
+        Raises
+        ------
+        UnauthenticatedError
+            The credentials are not valid, or the site does not accept this kind.
+        """
         credentials = proxy_account or trusted_headers.get("authorization", "")
-        if not proxy_account and credentials.partition(" ")[0].lower() in self._refused_schemes:
+        scheme = credentials.partition(" ")[0].lower()
+        if not proxy_account and scheme in self._refused_schemes:
             raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
         account = get_claimed_account(credentials)
         if SIGNATURE_SCOPE_KEY in scope:
@@ -163,22 +182,18 @@ class Identification:
             return await services.verify_proof(
                 HTTPConnection(scope), self._store, account, identify_by_signature, verify_token=identify_by_signature
             )
-        # what a proxy says is never found by what a reader sends
-        credential_bytes = credentials.encode("latin-1", "replace")
-        digest_context = b"proxy" if proxy_account else b"header"
-        digest = hashlib.blake2b(credential_bytes, key=self._key, digest_size=32, person=digest_context).digest()
-        principal, until = None, 0.0
-        if credentials:
-            principal, until = self._principals.get(digest, (None, 0.0))
-        if time.monotonic() < until:
-            return principal
+        digest = self._compute_digest(credentials, is_proxy=bool(proxy_account))
+        if credentials and digest in self._principals:
+            cached_principal, expiry_time = self._principals[digest]
+            if time.monotonic() < expiry_time:
+                return cached_principal
         is_basic = credentials[:6].lower() == "basic "
         if proxy_account:
             check_credentials = partial(self._get_or_create_account, proxy_account)
         else:
             check_credentials = partial(self._identify_by_providers, trusted_headers)
         verify_token = check_credentials
-        if is_basic:  # only Basic may have a password
+        if is_basic:  # only Basic credentials can have a password
             verify_token = partial(self._identify_by_token, trusted_headers)
         principal = await services.verify_proof(
             HTTPConnection(scope),
@@ -194,67 +209,64 @@ class Identification:
             self._principals[digest] = principal, time.monotonic() + CREDENTIAL_CACHE_SECONDS
         return principal
 
-    def refuse_access(self, scope: Scope) -> Response | None:
-        """Refuse a request, under its present address, to who may not come in at all, or may only read.
+    def _compute_digest(self, credentials: str, *, is_proxy: bool) -> bytes:
+        """Return the keyed digest of credentials; a client cannot send any that have the digest of a proxy's."""
+        digest_context = b"proxy" if is_proxy else b"header"
+        credential_bytes = credentials.encode("latin-1", "replace")
+        return hashlib.blake2b(credential_bytes, key=self._key, digest_size=32, person=digest_context).digest()
 
-        Browsers are shown the way.
+    def refuse_access(self, scope: Scope) -> Response | None:
+        """Return a refusal if the user may not see the site, or may only read and the request changes something.
+
+        The request has its present address. A browser is redirected to the login page.
         """
         path = scope["path"]
-        principal = scope.get(PRINCIPAL_SCOPE_KEY)
-        if (
-            principal is not None
-            and principal.impersonator
-            and scope["method"] not in SAFE_METHODS
-            and not self._is_harmless_post(scope["method"], path)
-        ):
-            return _build_error_response(
-                scope,
-                ForbiddenError("who sees this site as somebody else changes nothing", remedy="be yourself again first"),
+        is_safe = scope["method"] in SAFE_METHODS
+        principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
+        is_impersonated = principal is not None and bool(principal.impersonator)
+        if is_impersonated and not is_safe and not self._is_harmless_post(scope["method"], path):
+            error: HvenError = ForbiddenError(
+                "nothing can be changed while the site is shown as another user sees it", remedy="end that view first"
             )
-        if principal is not None and not (principal.impersonator and principal.is_anonymous):
-            if (
-                TOKEN_SCOPE_GROUPS["read"] not in principal.groups
-                or scope["method"] in SAFE_METHODS
-                or path.startswith(self._query_paths)
-            ):
+            return _build_error_response(scope, error)
+        if principal is not None and not (is_impersonated and principal.is_anonymous):
+            is_read_only = TOKEN_SCOPE_GROUPS["read"] in principal.groups
+            if not is_read_only or is_safe or path.startswith(self._query_paths):
                 return None
-            return _build_error_response(
-                scope, ForbiddenError("this token may only read", remedy="a token with the scope all may change things")
-            )
+            error = ForbiddenError("this token may only read", remedy="a token with the scope all may change things")
+            return _build_error_response(scope, error)
         if not self._settings.login.required or path.startswith(PUBLIC_PATHS) or _is_capabilities_path(path):
             return None
-        request = HTTPConnection(scope)
         if _is_page_request(scope):
-            return_path = quote(
-                f"{self._settings.root_path}{path}?{scope['query_string'].decode('latin-1')}".rstrip("?")
-            )
-            headers = {
-                "location": f"{services.get_base_url(request, self._settings)}/login?next={return_path}",
-                "cache-control": "no-store",
-            }
-            return Response(None, 303, headers)
-        return _build_error_response(
-            scope,
-            UnauthenticatedError(
-                "only who has an account sees this site", remedy="send credentials, or log in at /login"
-            ),
+            return self._redirect_to_login(scope)
+        error = UnauthenticatedError(
+            "only users with an account see this site", remedy="send credentials, or log in at /login"
         )
+        return _build_error_response(scope, error)
+
+    def _redirect_to_login(self, scope: Scope) -> Response:
+        query = scope["query_string"].decode("latin-1")
+        return_address = f"{self._settings.root_path}{scope['path']}?{query}".rstrip("?")
+        base_url = services.get_base_url(HTTPConnection(scope), self._settings)
+        headers = {"location": f"{base_url}/login?next={quote(return_address)}", "cache-control": "no-store"}
+        return Response(None, 303, headers)
 
     def _is_harmless_post(self, method: str, path: str) -> bool:
-        """Return whether a request that is none to read changes nothing all the same, or leads back to oneself."""
-        is_query = path.startswith((*self._query_paths, *IMPERSONATION_EXIT_PATHS)) and not path.startswith(
-            QUERY_PATHS[1]
-        )
-        return method == "POST" and (
-            is_query or (path.startswith("/collections/") and path.endswith(ROW_DOWNLOAD_SUFFIXES))
-        )
+        """Return whether a request that is not a safe one changes nothing nevertheless, or ends an impersonation."""
+        if method != "POST":
+            return False
+        if path.startswith("/collections/") and path.endswith(ROW_DOWNLOAD_SUFFIXES):
+            return True
+        if path.startswith(ASYNC_QUERY_PATH):
+            return False
+        return path.startswith((*self._query_paths, *IMPERSONATION_EXIT_PATHS))
 
     async def add_identity_headers(
         self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
-        """Add to an answer how one may log in (AuthVO), or as whom one is.
+        """Add headers to an answer: how to log in (AuthVO), or as whom the user is logged in.
 
-        What is told to one reader is not for shared caches.
+        An answer for one user must not be kept by shared caches.
         """
         principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
         if principal is not None:
@@ -263,77 +275,88 @@ class Identification:
             expired_cookie = build_session_cookie(HTTPConnection(scope), self._settings, None)
             headers = [*headers, (b"set-cookie", expired_cookie.encode())]
         if status == 401:
-            wants_challenge = all(name != b"www-authenticate" for name, _ in headers)
+            needs_challenge = all(name != b"www-authenticate" for name, _ in headers)
+        elif status in {200, 304} and _is_capabilities_path(scope["path"]):
+            needs_challenge = await self._has_accounts()
         else:
-            wants_challenge = (
-                status in {200, 304} and _is_capabilities_path(scope["path"]) and await self._has_accounts()
-            )
-        if not wants_challenge:
+            needs_challenge = False
+        if not needs_challenge:
             return headers
-        url = f"{services.get_base_url(HTTPConnection(scope), self._settings)}/login"
-        challenge_parameters = {
-            "Basic": 'realm="hven", charset="UTF-8"',
-            "Bearer": 'realm="hven"',
-        }
-        signing = f'standard_id="{PASSWORD_STANDARD_ID}", access_url="{url}"'
-        return [
-            *headers,
-            *(
-                (b"www-authenticate", f"{scheme} {challenge_parameters.get(scheme, signing)}".encode())
-                for scheme in self._settings.login.schemes
-            ),
-        ]
+        return [*headers, *self._build_challenges(scope)]
+
+    def _build_challenges(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Build a header for each way to log in."""
+        login_url = f"{services.get_base_url(HTTPConnection(scope), self._settings)}/login"
+        vo_parameters = f'standard_id="{PASSWORD_STANDARD_ID}", access_url="{login_url}"'
+        parameters_by_scheme = {"Basic": 'realm="hven", charset="UTF-8"', "Bearer": 'realm="hven"'}
+        challenges = []
+        for scheme in self._settings.login.schemes:
+            parameters = parameters_by_scheme.get(scheme, vo_parameters)
+            challenges.append((b"www-authenticate", f"{scheme} {parameters}".encode()))
+        return challenges
 
     async def _has_accounts(self) -> bool:
-        """Return whether anybody can log in at all."""
+        """Return whether the site has any account; True if the store does not answer."""
         try:
             return await anyio.to_thread.run_sync(self._store.users.has_account)
         except StorageError:
             return True
 
     def _select_trusted_headers(self, scope: Scope) -> Headers:
-        """Return the headers that may prove something."""
+        """Return the headers that may have credentials.
+
+        In a request of a foreign page, these are not the headers that a browser adds by itself.
+        """
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
-        # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under
-        # our name is lost anyway
-        if is_cross_site_change(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
-            raw = [
-                (name, value)
-                for name, value in scope["headers"]
-                if name != self._proxy_header and not _is_ambient_credential(name, value)
-            ]
-            return Headers(raw=raw)
-        return headers
+        # A proxy may have ended https. The host identifies the site, and pages served by plain http under the same name
+        # are not safe anyway.
+        own_origins = self._origins | {f"https://{host}", f"http://{host}"}
+        if not is_cross_site_change(scope["method"], headers, own_origins):
+            return headers
+        trusted_pairs = []
+        for name, value in scope["headers"]:
+            if name != self._proxy_header and not _is_ambient_credential(name, value):
+                trusted_pairs.append((name, value))
+        return Headers(raw=trusted_pairs)
 
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
         path = scope["path"].removeprefix(self._settings.root_path.rstrip("/"))
-        query = scope["query_string"]
-        return self._load_principal(
-            signed_addresses.verify_signed_address(
-                self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNATURE_SCOPE_KEY]
-            )
+        query = scope["query_string"].decode("latin-1")
+        account = signed_addresses.verify_signed_address(
+            self._store, scope["method"], path, query, scope[SIGNATURE_SCOPE_KEY]
         )
+        return self._load_principal(account)
 
     def _read_proxy_account(self, scope: Scope, headers: Headers) -> str:
-        """Return whom a proxy before us names; empty: nobody. From others it is refused.
+        """Return the account that a trusted proxy names; empty if it names none.
 
-        Who sends it would else be somebody, or see a part for all.
+        Others could use the header to be any user, so it is refused if they send it.
+
+        Raises
+        ------
+        UnauthenticatedError
+            The header is not from a trusted proxy, or there are several.
         """
-        values = [value.strip() for name, value in scope["headers"] if name == self._proxy_header]
+        header_name = self._proxy_header.decode()
+        header_count = sum(name == self._proxy_header for name, _ in scope["headers"])
+        client = scope.get("client") or ("",)
         try:
-            address: Address | None = ipaddress.ip_address((scope.get("client") or ("",))[0])
-        except ValueError:  # a socket of this machine has none
+            address: Address | None = ipaddress.ip_address(client[0])
+        except ValueError:  # a client of a Unix socket has no address
             address = None
         if isinstance(address, ipaddress.IPv6Address):
             address = address.ipv4_mapped or address
-        if len(values) != 1 or address is None or not any(address in network for network in self._proxies):
-            log.warning("%s, sent by %s, is not believed: see login.proxies", self._proxy_header.decode(), address)
-            raise UnauthenticatedError("only the site's proxy says who is logged in there", remedy="ask by its address")
-        return headers.get(self._proxy_header.decode(), "").strip().lower()
+        is_proxy = address is not None and any(address in network for network in self._proxies)
+        if header_count != 1 or not is_proxy:
+            log.warning("%s, sent by %s, is ignored: see login.proxies", header_name, address)
+            raise UnauthenticatedError(
+                "only the site's proxy can tell who is logged in", remedy="use the address of the proxy"
+            )
+        return headers.get(header_name, "").strip().lower()
 
     def _get_or_create_account(self, name: str) -> Principal | None:
-        """Return the reader whom a proxy names, with an account from the first time on."""
+        """Return the principal of an account that a proxy names; the account is created with the first request."""
         if not self._store.users.has_account(name):
             self._store.users.add_account(name)
         return self._load_principal(name)
@@ -343,31 +366,36 @@ class Identification:
         return add_known_groups(principal, self._settings, self._store.grants, self._people)
 
     def _identify_by_providers(self, headers: Headers) -> Principal | None:
-        principals = (provider.identify(headers) for provider in self._providers)
-        principal = next((candidate for candidate in principals if candidate is not None), None)
-        if principal is None:
-            return None
-        return add_known_groups(principal, self._settings, self._store.grants, self._people)
+        for provider in self._providers:
+            principal = provider.identify(headers)
+            if principal is not None:
+                return add_known_groups(principal, self._settings, self._store.grants, self._people)
+        return None
 
     def _identify_by_token(self, headers: Headers) -> Principal | None:
-        """Identify who shows a token or a session of an account here, without a look at passwords."""
-        accounts = (provider for provider in self._providers if isinstance(provider, LocalIdentityProvider))
-        principals = (provider.identify_by_token(headers) for provider in accounts)
-        principal = next((provider for provider in principals if provider is not None), None)
-        if principal is None:
-            raise UnauthenticatedError(
-                "these credentials are no token that holds here", remedy="send the account's token"
-            )
-        return add_known_groups(principal, self._settings, self._store.grants, self._people)
+        """Identify an account by its token or session, without checking passwords.
+
+        Raises
+        ------
+        UnauthenticatedError
+            The credentials are not a valid token.
+        """
+        for provider in self._providers:
+            if not isinstance(provider, LocalIdentityProvider):
+                continue
+            principal = provider.identify_by_token(headers)
+            if principal is not None:
+                return add_known_groups(principal, self._settings, self._store.grants, self._people)
+        raise UnauthenticatedError("these credentials are not a valid token", remedy="send the account's token")
 
 
 def _is_capabilities_path(path: str) -> bool:
-    """Return whether this is where a service says what it can; a file may be called so, too."""
+    """Return whether a path is that of a service's capabilities. A file of a collection may have the same name."""
     return path.endswith(CAPABILITIES_SUFFIX) and not path.startswith("/collections/")
 
 
 def _is_page_request(scope: Scope) -> bool:
-    """Return whether a browser asks for a page."""
+    """Return whether a browser requests a page."""
     return scope["method"] in SAFE_METHODS and "text/html" in Headers(scope=scope).get("accept", "")
 
 
@@ -379,7 +407,7 @@ def _build_error_response(scope: Scope, error: HvenError) -> Response:
 
 
 def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
-    """Name the reader in an answer, once: a login says itself who one is from now on."""
+    """Add the user's name, and forbid shared caches to keep the answer. A login sets its own name."""
     headers_by_name = dict(headers)
     cache_control = headers_by_name.get(b"cache-control", b"private")
     headers = [header for header in headers if header[0] != b"cache-control"]
@@ -401,21 +429,19 @@ def is_anonymous_referee(scope: Scope) -> bool:
 
 
 def _find_requester(scope: Scope) -> str:
-    """Name whose queries are counted together: an account's, else an address's."""
+    """Return the name under which queries are counted: that of the account, else that of the client's network."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
     if principal is not None:
-        name = principal.impersonator or principal.name
-    else:
-        name = None
-    if name:
-        return f"account {name}"
+        account = principal.impersonator or principal.name
+        if account:
+            return f"account {account}"
     return services.find_client_network(HTTPConnection(scope))
 
 
 def _is_ambient_credential(name: bytes, value: bytes) -> bool:
-    """Return whether browsers add a header by themselves to requests to a site that they know.
+    """Return whether a header has credentials that browsers add by themselves.
 
-    They do so with cookies and Basic credentials, whichever page sends the request, and not with bearer tokens.
+    They add cookies and Basic credentials, whichever page sends the request, and no bearer tokens.
     """
     if name == b"cookie":
         return True

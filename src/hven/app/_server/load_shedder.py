@@ -1,10 +1,10 @@
 """Shed load: when the event loop is busy without a pause, refuse requests that waited too long.
 
-Requests of the client that asks most are refused first.
+Requests of the client with the most requests are refused first.
 
-An event loop is a queue: what arrives while it is busy is handled in its next round. A long queue does no harm if it
-becomes empty now and then. A standing queue makes every client wait, and clients that gave up would be answered all the
-same (controlled delay, as CoDel).
+An event loop is a queue: requests that arrive while it is busy are handled in its next round. A long queue does no harm
+if it becomes empty now and then. A standing queue makes every client wait, and answers clients that have given up
+(controlled delay, as in CoDel).
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope, Send
 
-MIN_STANDING_SECONDS = 1.0  # seconds without a pause ..
-MIN_STANDING_REQUESTS = 32  # .. and requests meanwhile, after which the queue stands
-MIN_IDLE_SECONDS = 0.002  # seconds; a loop tells its time in milliseconds
-PROBE_SECONDS = 0.1  # between two looks whether the loop is late
-MAX_PROBE_DELAY_SECONDS = (
-    0.1  # that a look may be late: with more, other programs have the processor, or the loop has too much to do
-)
-MAX_WAIT_SECONDS = 0.025  # seconds that a request may have waited in its round while the queue stands ..
-MAX_GREEDY_WAIT_SECONDS = 0.005  # .. and one of an address that has sent more than half of all since
-RETRY_AFTER_SECONDS = b"2"  # seconds
-OVERLOAD_MESSAGE = b"the service is asked more than it can answer at the moment; try again in a few seconds\n"
-ALWAYS_SERVED_PATH = "/health/live"  # costs no more than to refuse
+# The queue stands after this time without a pause, with at least this number of requests in it.
+MIN_STANDING_SECONDS = 1.0
+MIN_STANDING_REQUESTS = 32
+MIN_IDLE_SECONDS = 0.002  # length of a pause; the clock of an event loop has milliseconds
+PROBE_SECONDS = 0.1  # time between two probes of the loop
+# A later probe means that other programs have the processor, or that the loop has too much to do.
+MAX_PROBE_DELAY_SECONDS = 0.1
+# Time that a request may have waited in its round while the queue stands. The shorter one is for a client that has sent
+# more than half of all requests since the queue began to stand.
+MAX_WAIT_SECONDS = 0.025
+MAX_GREEDY_WAIT_SECONDS = 0.005
+RETRY_AFTER_SECONDS = b"2"
+OVERLOAD_MESSAGE = b"the service gets more requests than it can answer at the moment; try again in a few seconds\n"
+ALWAYS_SERVED_PATH = "/health/live"  # its answer costs no more than a refusal
 
 
 def _get_round_start() -> float:
-    """Return the moment at which the loop began its round: uvloop looks at the clock once in each."""
+    """Return the time at which the present round of the loop began: uvloop reads the clock once in each round."""
     return asyncio.get_running_loop().time()
 
 
 class LoadShedder:
-    """What the edge asks of each request first.
+    """Decide for each request whether the event loop is too busy for it.
 
     Parameters
     ----------
     get_time, get_round_start
-        Seconds that only grow: now, and when the loop began its round.
+        Monotonic clocks (s): the time, and the beginning of the loop's present round.
     """
 
     def __init__(
@@ -56,20 +58,20 @@ class LoadShedder:
     ) -> None:
         self._get_time = get_time
         self._get_round_start = get_round_start
-        self._last_busy = 0.0  # when the loop was last seen busy
-        self._last_idle = 0.0  # when it last was not, before that
-        self._requests_since_idle = 0  # requests since then
-        self._requests_by_client: Counter[str] = Counter()  # by address, while the queue stands
-        self._next_probe: float | None = None  # when the next look at the loop should be
-        self._probe_delay = 0.0  # seconds by which the last one was late
+        self._last_busy = 0.0  # when the loop was last busy
+        self._last_idle = 0.0  # when the last pause ended
+        self._requests_since_idle = 0
+        self._requests_by_client: Counter[str] = Counter()  # by network, while the queue stands
+        self._next_probe: float | None = None  # when the next probe is due
+        self._probe_delay = 0.0  # delay of the last probe (s)
 
     def start_probing(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look from now on, several times a second, whether the loop is late.
+        """Probe several times a second, from now on, whether the loop is late.
 
         Parameters
         ----------
         loop
-            That of this worker.
+            The event loop of this worker.
         """
         if self._next_probe is None:
             self.record_probe()
@@ -80,7 +82,7 @@ class LoadShedder:
         loop.call_later(PROBE_SECONDS, self._probe, loop)
 
     def record_probe(self) -> None:
-        """Note that the loop has come to a look, late or in time."""
+        """Record the delay of a probe that runs now."""
         now = self._get_time()
         if self._next_probe is None:
             self._probe_delay = 0.0
@@ -90,15 +92,15 @@ class LoadShedder:
 
     @property
     def is_late(self) -> bool:
-        """Whether the loop is behind: what looks like a pause is none then, for the loop was kept from running."""
+        """Whether the loop is behind. A gap between requests is then not a pause: the loop was kept from running."""
         return self._probe_delay > MAX_PROBE_DELAY_SECONDS
 
     def record_busy(self) -> None:
-        """Note that the loop has just done something."""
+        """Record that the loop has just done something."""
         self._last_busy = self._get_time()
 
     async def send_overload(self, send: Send) -> None:
-        """Ask a reader to come again."""
+        """Answer that the service is overloaded, and when to try again."""
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(OVERLOAD_MESSAGE)),
@@ -116,19 +118,20 @@ class LoadShedder:
             self._requests_by_client.clear()
         self._requests_since_idle += 1
         now = self._last_busy = self._get_time()
-        if (
-            now - self._last_idle < MIN_STANDING_SECONDS
-            or self._requests_since_idle < MIN_STANDING_REQUESTS
-            or scope["path"] == ALWAYS_SERVED_PATH
-        ):
+        is_queue_short = now - self._last_idle < MIN_STANDING_SECONDS
+        if is_queue_short or self._requests_since_idle < MIN_STANDING_REQUESTS or scope["path"] == ALWAYS_SERVED_PATH:
             return False
-        client_network = services.find_client_network(HTTPConnection(scope))
+        max_wait_seconds = MAX_WAIT_SECONDS
+        if self._is_greedy(services.find_client_network(HTTPConnection(scope))):
+            max_wait_seconds = MAX_GREEDY_WAIT_SECONDS
+        return now - round_start > max_wait_seconds
+
+    def _is_greedy(self, client_network: str) -> bool:
+        """Count a request, and return whether its client has sent more than half of all while the queue stands."""
         self._requests_by_client[client_network] += 1
-        is_greedy = (
-            self._requests_by_client[client_network] * 2 > self._requests_by_client.total()
-            and len(self._requests_by_client) > 1
-        )
-        return now - round_start > (MAX_GREEDY_WAIT_SECONDS if is_greedy else MAX_WAIT_SECONDS)
+        if len(self._requests_by_client) == 1:
+            return False
+        return self._requests_by_client[client_network] * 2 > self._requests_by_client.total()
 
 
 __all__ = ["LoadShedder"]

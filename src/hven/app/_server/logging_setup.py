@@ -1,4 +1,4 @@
-"""Where log lines go: the access log in gulps, so that no request waits for the terminal, the pipe or the disk."""
+"""Configure logging. Lines of the access log are buffered, so that no request waits for a terminal, pipe or disk."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import TextIO
 
-FLUSH_DELAY_SECONDS = 0.1  # seconds that a line waits for others
-MAX_BUFFERED_LINES = 500  # lines that wait at most
+FLUSH_DELAY_SECONDS = 0.1  # time that a line waits for others
+MAX_BUFFERED_LINES = 500  # with this number of lines, the buffer is written at once
 
 
 class BufferedHandler(logging.StreamHandler["TextIO"]):
-    """A stream handler that gathers the lines of an event loop's tenth of a second into one write."""
+    """A stream handler that writes the lines of a tenth of a second at once."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, and see to it that it is written soon: at once if there is no event loop here."""
+        """Add a line to the buffer, and schedule its writing."""
         self._lines.append(self.format(record))
-        waiting = len(self._lines)
-        if waiting == 1:
+        line_count = len(self._lines)
+        if line_count == 1:
             try:
                 asyncio.get_running_loop().call_later(FLUSH_DELAY_SECONDS, self.flush)
             except RuntimeError:
                 self.flush()
-        elif waiting >= MAX_BUFFERED_LINES:
+        elif line_count >= MAX_BUFFERED_LINES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; called when the process ends too."""
+        """Write the buffered lines. This is also called when the process ends."""
         lines = self._lines
         self._lines = []
         if lines:
@@ -42,11 +42,10 @@ class BufferedHandler(logging.StreamHandler["TextIO"]):
 
 
 def reduce_log_records() -> None:
-    """Omit where in the code, in which thread and process a line was made.
+    """Omit from log records the place in the code, the thread and the process.
 
-    Ours do not say it, and it is half the price.
-
-    For a process that serves and does nothing else (the logging howto, "Optimization").
+    Hven's formats do not show them, and they take half of the time of a record. This is for processes that only serve
+    (see "Optimization" in Python's logging how-to).
     """
     logging._srcfile = None  # noqa: SLF001  (documented there)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -71,7 +70,7 @@ LOGGING_CONFIG: dict[str, Any] = {
         "hven": {"handlers": ["plain"], "level": "INFO", "propagate": False},
         "hven.access": {"handlers": ["gathering"], "level": "INFO", "propagate": False},
         "_granian": {"handlers": ["plain"], "level": "WARNING", "propagate": False},
-        # an answer that breaks off must be an exception to granian; our own log has said why, with the request's id
+        # An answer that breaks off must be an exception to granian. The log "hven" has the reason and the request's id.
         "_granian.utils": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["plain"], "level": "WARNING"},

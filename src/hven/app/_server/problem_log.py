@@ -1,4 +1,4 @@
-"""The log of what is wrong with a site: each problem is written when it begins, and when it is over."""
+"""Log the problems of a site: each when it begins, and when it is over."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = logging.getLogger("hven")
 
 
 class ProblemLog:
-    """Compares the problems of each picture with those of the one before.
+    """Compare the problems of each published state with those of the state before.
 
     Parameters
     ----------
     redact
-        Takes secrets out of a text.
+        Removes secrets from a text.
     """
 
     def __init__(self, redact: Callable[[str], str]) -> None:
@@ -27,12 +27,12 @@ class ProblemLog:
         self._open_problems: frozenset[str] = frozenset()
 
     def log_changes(self, published_state: PublishedState) -> None:
-        """Log what is new and what is over.
+        """Log problems that are new, and those that are over.
 
         Parameters
         ----------
         published_state
-            The picture of now.
+            The current state.
         """
         current_problems = frozenset(published_state.problems)
         for problem in published_state.problems:

@@ -1,4 +1,4 @@
-"""Several worker processes behind one address, with a graceful stop (granian)."""
+"""Run the processes of a server: workers behind one address (granian), jobs and the scheduler, with a graceful stop."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven")
 
-RESPAWN_CHECK_SECONDS = 0.5  # seconds between two looks whether the keeper of the jobs lives
-GRACE_SECONDS = 8  # seconds that running answers, jobs and runs get to end
-# seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
+RESPAWN_CHECK_SECONDS = 0.5  # time between two checks whether a side process runs
+GRACE_SECONDS = 8  # time that running answers, jobs and runs get to end
+# Side processes without a heartbeat for this time, on a quiet machine, are killed; they may wait for a database.
 MAX_SILENCE_SECONDS = 60.0
 SITE_DIRECTORY_VARIABLE = "HVEN_SITE_DIRECTORY"
-M_ARENA_MAX, MAX_ARENAS = -8, 4  # <malloc.h>; pools that threads share
-M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1024**2  # what is bigger goes back to the machine at once
-# seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for
-# moments too short to take it, and with Python's 5 ms a thread of a big answer, or one that connects, waited for
-# seconds; the loop has it back sooner, too
+M_ARENA_MAX, MAX_ARENAS = -8, 4  # <malloc.h>: memory pools that threads share
+M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1024**2  # larger blocks are returned to the system at once
+# Time after which a thread that waits for the interpreter's lock requests it. A busy event loop releases the lock for
+# moments that are too short to take it. With Python's 5 ms, a thread that writes a large answer, or one that connects,
+# waited for seconds. The loop gets the lock back sooner, too.
 SWITCH_INTERVAL_SECONDS = 0.0002
-MEMORY_EXIT_CODE = 4  # exit code of a worker that holds too much memory
-SITE_ERROR_EXIT_CODE = 3  # exit code of a worker whose site cannot be opened
+MEMORY_EXIT_CODE = 4  # exit code of a worker that uses too much memory
+SITE_ERROR_EXIT_CODE = 3  # exit code of a worker that cannot open its site
 
 
 def create_worker_application() -> ASGIApp:
-    """Build the application in a worker process; the site's directory comes by the environment.
+    """Build the application in a worker process; an environment variable has the site's directory.
 
     Raises
     ------
     SystemExit
-        The site cannot be opened any more; the log says why.
+        The site cannot be opened any more; the log has the reason.
     """
     logging.config.dictConfig(LOGGING_CONFIG)
     reduce_log_records()
@@ -75,41 +75,41 @@ def create_worker_application() -> ASGIApp:
     memory_watchdog.end_process = _end_for_memory
     try:
         settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
-        mark_state_required(
-            settings.var_directory, settings.store
-        )  # the server has found it, whatever became of it since
+        # the server has opened the state: if it is missing now, that is an error
+        mark_state_required(settings.var_directory, settings.store)
         site = Site(settings, watch_for_changes=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.request_verification()
         site.engines.embedded_engine.delegate_long_queries()
         worker_application = create_application(site)
     except HvenError as error:
-        log.error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
+        log.error("%s", error)  # noqa: TRY400  (the message tells the operator all: no traceback)
         raise SystemExit(SITE_ERROR_EXIT_CODE) from None
     gc.collect()
-    # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
+    # These objects last as long as the worker. Frozen, they do not lengthen the collector's rounds, which hold the
+    # interpreter's lock.
     gc.freeze()
     return worker_application
 
 
 def _end_for_memory(held_bytes: int) -> None:
-    """End this worker, for its queries took more than they may and more than ending them gave back.
+    """End this worker because its queries use too much memory, and cancelling them did not free enough.
 
-    The server begins another at once.
+    The server starts another worker at once.
     """
-    log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held_bytes >> 20)
+    log.error("a worker uses %d MiB, more than its queries may use, and is restarted", held_bytes >> 20)
     os._exit(MEMORY_EXIT_CODE)
 
 
 def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until stopped by SIGINT or SIGTERM; running answers get eight seconds to end.
+    """Serve a site until SIGINT or SIGTERM; running answers get eight seconds to end.
 
     Raises
     ------
     StorageError
         The system state cannot be opened.
     """
-    # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
+    # opened here before the workers do, so that a fault is reported once and at once, and an upgrade is made once
     store = StateStore(settings.var_directory, settings.store).mark_state_required()
     logging.config.dictConfig(LOGGING_CONFIG)
     for server_process in list_server_processes(settings)[:1]:
@@ -120,12 +120,15 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     try:
         _preload_modules(settings, store)
     finally:
-        store.close()  # no fork may have its connections
+        store.close()  # forks must not share its connections
     side_processes = start_side_processes(settings)
 
-    def stop_side_processes() -> None:  # all at once, for each may take a while
+    def stop_side_processes() -> None:  # all at once, because each may take a while
         for side_process in side_processes:
             side_process.request_stop()
+
+    def log_address() -> None:
+        log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
 
     server = WorkerServer(
         "hven.app._server.processes:create_worker_application",
@@ -143,27 +146,25 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         workers_kill_timeout=GRACE_SECONDS,
         websockets=False,
         on_stop=stop_side_processes,
-        on_listening=lambda: log.info(
-            "serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers
-        ),
+        on_listening=log_address,
     )
     try:
         server.serve()
     finally:
         stop_side_processes()
-        for other in side_processes:
-            other.stop()
+        for side_process in side_processes:
+            side_process.stop()
 
 
 class SideProcess:
-    """A process beside the servers: a fork of this one, forked again if it dies.
+    """A process beside the workers: a fork of this process, which is forked again if it dies.
 
     Parameters
     ----------
     name
-        What it is, for the log.
+        Name of the process in the log.
     run_process
-        What it does until SIGTERM; given the id of this process, whose end is its end too.
+        Runs until SIGTERM. It gets the id of this process, with which it must end, too.
     """
 
     def __init__(self, name: str, run_process: Callable[[int], None]) -> None:
@@ -189,14 +190,11 @@ class SideProcess:
         while not self._is_stopping.is_set():
             try:
                 exited_pid = os.waitpid(self._pid, os.WNOHANG)[0]
-            except ChildProcessError:  # `stop` has seen it end
+            except ChildProcessError:  # `stop` has waited for its end
                 return
-            if not exited_pid and self._pulse.get_silent_seconds() > MAX_SILENCE_SECONDS * compute_load_factor():
-                log.error(
-                    "%s has given no sign of life for %.0f s and is killed",
-                    self._name,
-                    self._pulse.get_silent_seconds(),
-                )
+            silent_seconds = self._pulse.get_silent_seconds()
+            if not exited_pid and silent_seconds > MAX_SILENCE_SECONDS * compute_load_factor():
+                log.error("%s has sent no heartbeat for %.0f s and is killed", self._name, silent_seconds)
                 child_processes.send_signal(self._pid, signal.SIGKILL)
             if exited_pid and not self._is_stopping.wait(RESPAWN_CHECK_SECONDS):
                 log.warning("%s died and is started again", self._name)
@@ -204,12 +202,12 @@ class SideProcess:
             self._is_stopping.wait(RESPAWN_CHECK_SECONDS)
 
     def request_stop(self) -> None:
-        """Ask it to end."""
+        """Tell the process to end."""
         self._is_stopping.set()
         child_processes.send_signal(self._pid, signal.SIGTERM)
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has handed over what it did; one that does not end is killed."""
+        """Tell the process to end, and wait until it has; kill it if it does not end in time."""
         self.request_stop()
         end = time.monotonic() + GRACE_SECONDS + 1.0
         with contextlib.suppress(ChildProcessError):
@@ -220,49 +218,48 @@ class SideProcess:
 
 
 def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SideProcess]:
-    """Begin what a site needs beside its servers: the keeper of the jobs, and the scheduler."""
-    _limit_allocator()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
+    """Start the side processes of a site: the job supervisor and the scheduler."""
+    # The forks run jobs and syncs, and returned memory of staged rows too late (386 MB instead of 173 MB).
+    _limit_allocator()
+
+    def run_jobs(parent_pid: int) -> None:
+        job_supervisor.run_job_supervisor(settings, worker_limit=settings.job_workers, parent_pid=parent_pid)
+
+    def run_schedule(parent_pid: int) -> None:
+        scheduler.run_scheduler(settings, parent_pid=parent_pid)
+
     side_processes = []
     if with_jobs and settings.job_workers:
-        side_processes.append(
-            SideProcess(
-                "the keeper of the jobs",
-                lambda me: job_supervisor.run_job_supervisor(
-                    settings, worker_limit=settings.job_workers, parent_pid=me
-                ),
-            )
-        )
+        side_processes.append(SideProcess("the job supervisor", run_jobs))
     if settings.schedule.runs:
-        side_processes.append(SideProcess("the scheduler", lambda me: scheduler.run_scheduler(settings, parent_pid=me)))
+        side_processes.append(SideProcess("the scheduler", run_schedule))
     return side_processes
 
 
 def _limit_allocator() -> None:
-    """Limit threads to a few of the C library's pools: each keeps what its threads once used.
+    """Limit the C library's memory pools: each keeps memory that its threads once used.
 
-    See also the room's door.
+    See also `hven.app._server`.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    else:
-        mallopt = None
-    if mallopt is not None:  # glibc has it, musl has not
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc has it, musl does not
         mallopt(M_ARENA_MAX, MAX_ARENAS)
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 def _preload_modules(settings: Settings, store: StateStore | None = None) -> None:
-    """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
+    """Import what every worker needs. Workers are forks, so this is done once, and they share its memory."""
     engine = plugins.load_plugin("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    preload_descriptors(
-        settings, None if store is None else store.descriptors
-    )  # the workers tell what is wrong with them
+    descriptor_store = None if store is None else store.descriptors
+    preload_descriptors(settings, descriptor_store)  # the workers report their faults
     for group in ("engines", "jobs"):
         for name in plugins.list_plugins(group):
             plugins.load_plugin(group, name)
     face.load_faces()
     formats.load_formats()
     gc.collect()
-    gc.freeze()  # the collector's marks would unshare the pages
+    gc.freeze()  # otherwise the collector would write into objects, and pages of memory would not be shared any more

@@ -46,12 +46,13 @@ EXPOSED_HEADERS = (
     b"Hven-Overflow, Hven-Warning, Last-Modified, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
-CLIENT_CLOSED_STATUS = 499  # what the log says of readers who left before an answer began
+MAX_HEADER_BYTES = 500  # bytes of a request header that usage counts look at
+CLIENT_CLOSED_STATUS = 499  # logged if the client closed the connection before the answer began
 
 
 @dataclass(slots=True, kw_only=True)
 class _Exchange:
-    """A request and what is known of its answer so far.
+    """A request, and what is known of its answer so far.
 
     Attributes
     ----------
@@ -76,12 +77,12 @@ class _Exchange:
     cookies: tuple[bytes, ...] = ()
 
     def find_content_length(self) -> int:
-        """Return the length that the head of the answer says (bytes)."""
+        """Return the content length in the headers of the answer (bytes), 0 if there is none."""
         return next((int(value) for name, value in self.response_headers if name == b"content-length"), 0)
 
 
 def _choose_request_id(given_id: bytes | None) -> str:
-    """Take the id that a client gives, or draw one: an id must be rare, not secret."""
+    """Return the id that a client sends, or a random one. An id must be rare, not secret."""
     if given_id and given_id.replace(b"-", b"").isalnum():
         return given_id.decode("ascii")[:64]
     return f"{random.getrandbits(48):012x}"
@@ -90,15 +91,17 @@ def _choose_request_id(given_id: bytes | None) -> str:
 def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
+    is_client_logged = client and not is_anonymous_referee(scope)
+    path_before_secret = "".join(scope["path"].partition(REFEREE_PREFIX)[:2])
     logged_query = scope["query_string"]
-    if "/login" in scope["path"]:  # there are codes of providers in it
+    if "/login" in scope["path"]:  # it has codes of identity providers
         logged_query = b""
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "id": exchange.request_id,
-        "client": client[0] if client and not is_anonymous_referee(scope) else None,
+        "client": client[0] if is_client_logged else None,
         "method": scope["method"],
-        "path": "".join(scope["path"].partition(REFEREE_PREFIX)[:2]),
+        "path": path_before_secret,
         "query": logged_query[:2000].decode("utf-8", "replace"),
         "status": exchange.status or CLIENT_CLOSED_STATUS,
         "bytes": exchange.sent_bytes,
@@ -110,9 +113,10 @@ def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
 
 
 class RequestMiddleware:
-    """Layer around all faces. The log line is JSON.
+    """The middleware around all faces.
 
-    Time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off.
+    A line of the access log is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if the
+    answer broke off.
     """
 
     def __init__(
@@ -169,7 +173,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 message["headers"] = await self._build_headers(scope, exchange, message, origin)
             elif message["type"] == "http.response.pathsend":
-                # the server itself sends the file: all of it, as the head said
+                # the server sends the file by itself, as long as the headers say
                 exchange.sent_bytes += exchange.find_content_length()
                 exchange.is_complete = True
             else:
@@ -185,8 +189,8 @@ class RequestMiddleware:
             else:
                 await self._answer_request(scope, receive, send_message, exchange, headers_by_name)
         except Exception as error:
-            # an answer that broke off: the server cuts the connection of an application that fails, so that nobody
-            # takes the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
+            # If the answer broke off, the exception makes the server cut the connection, so that the client does not
+            # take the answer for complete. After a complete answer nothing is left to do: the faces have logged it.
             exchange.is_broken = not exchange.is_complete
             if not exchange.status:
                 log_service_error(error, exchange.request_id)
@@ -211,7 +215,7 @@ class RequestMiddleware:
         exchange: _Exchange,
         headers_by_name: Mapping[bytes, bytes],
     ) -> None:
-        """Let the application answer, or refuse what the sender may not do."""
+        """Let the application answer, or refuse what the user may not do."""
         refusal = await self._identification.identify_or_refuse(scope, headers_by_name)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -222,9 +226,9 @@ class RequestMiddleware:
         await answer(rewritten_scope, receive, send)
 
     def _prepare_scope(self, scope: Scope) -> bool:
-        """Give the request its limits, and move its signature out of the address; return whether it has one."""
+        """Set the limits of a request, and move its signature out of the address; return whether it has one."""
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
-        # before anything looks at the address: what signs it is nobody's business, and in no log
+        # first of all, so that no log and no face sees the signature
         scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
         if signature is not None:
             scope[SIGNATURE_SCOPE_KEY] = signature
@@ -234,7 +238,7 @@ class RequestMiddleware:
     async def _build_headers(
         self, scope: Scope, exchange: _Exchange, message: Message, origin: bytes | None
     ) -> list[tuple[bytes, bytes]]:
-        """Note the head of an answer, and return it with the headers that every answer has."""
+        """Record the status and headers of an answer, and return them with the headers that every answer has."""
         exchange.status = message["status"]
         response_headers = list(message["headers"])
         response_headers = await self._identification.add_identity_headers(scope, exchange.status, response_headers)
@@ -254,11 +258,9 @@ class RequestMiddleware:
     def _record_usage(
         tally: UsageCounter, scope: Scope, exchange: _Exchange, headers_by_name: Mapping[bytes, bytes]
     ) -> None:
-        agent, fetch_destination = (
-            headers_by_name.get(header_name, b"")[:500].decode("latin-1")
-            for header_name in (b"user-agent", b"sec-fetch-dest")
-        )
-        target = scope["path"] + "?" + scope["query_string"].decode("latin-1")
+        agent = headers_by_name.get(b"user-agent", b"")
+        fetch_destination = headers_by_name.get(b"sec-fetch-dest", b"")
+        target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
         answered_request = AnsweredRequest(
             exchange.usage,
             time.time(),
@@ -268,8 +270,8 @@ class RequestMiddleware:
             exchange.status,
             exchange.sent_bytes,
             current_requester.get(),
-            agent,
-            fetch_destination,
+            agent[:MAX_HEADER_BYTES].decode("latin-1"),
+            fetch_destination[:MAX_HEADER_BYTES].decode("latin-1"),
         )
         tally.record_request(answered_request)
 

@@ -1,9 +1,9 @@
-"""Routes whose paths are fixed are found at once.
+"""A router that finds routes with fixed paths at once.
 
-The faces have some sixty, and to try one after the other takes as long as a row by its key.
+The faces have about sixty routes, and trying them one after the other takes as long as reading a row by its key.
 
-Each page has a twin in JSON, at its address with ``.json`` behind it: where a face has no such address of its own, the
-page is asked with ``Accept: application/json``.
+Each page has a JSON version at its address with ``.json`` behind it. Where a face has no such route, the router asks
+for the page with ``Accept: application/json``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 JSON_SUFFIX = ".json"
-MAX_SEGMENT_BYTES = 255  # bytes between two slashes
-MAX_CACHED_PATHS = 1_000  # old paths whose routes are remembered
+MAX_SEGMENT_BYTES = 255  # bytes between two slashes: the limit of file names
+MAX_CACHED_PATHS = 1_000  # old paths whose routes are cached
 
 
 class CachingRouter(Router):
-    """A router that remembers which route a method and a path without parameters led to.
+    """A router that caches the first matching route of a method and path, for routes without path parameters.
 
-    The first one that fits, as ever.
-
-    `rewrite_request` gives a request that no route fits its present address; None: it has none. `faces` tells whose a
-    route is, by its identity.
+    Parameters
+    ----------
+    rewrite_request
+        Gives a request that matches no route its present address; None if it has none.
+    faces
+        Identity of a route -> name of its face.
     """
 
     def __init__(
@@ -51,61 +53,87 @@ class CachingRouter(Router):
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope.get("path", "")
-        if "\0" in path or (
-            4 * len(path) > MAX_SEGMENT_BYTES
-            and any(len(part.encode("utf-8", "replace")) > MAX_SEGMENT_BYTES for part in path.split("/"))
-        ):
-            # no file's name can be so
+        if _is_impossible_path(path):
             raise HTTPException(404)
-        key = scope.get("method", ""), path
-        alias_route = self._alias_routes.get(key)
-        if scope["type"] == "http" and alias_route is None:
-            route = self._find_route(scope)
-        else:
-            route = None
-        if route is None and scope["type"] == "http" and (rewritten_scope := self._rewrite_request(scope)) is not None:
-            is_match = alias_route is not None and alias_route.matches(rewritten_scope)[0] is Match.FULL
-            scope = rewritten_scope
-            route = alias_route if is_match else self._find_route(rewritten_scope)
-            if route is not None and len(self._alias_routes) < MAX_CACHED_PATHS:
-                self._alias_routes[key] = route
-        if route is None and scope["type"] == "http":
-            page_scope = _build_page_scope(scope)
-            if page_scope is not None and (route := self._find_route(page_scope)) is not None:
-                scope = page_scope
-        if route is None:  # the lifespan; no such path; not with this method
+        route = None
+        if scope["type"] == "http":
+            route, scope = self._resolve_route(scope)
+        if route is None:  # a lifespan message, an unknown path, or a method that the route does not have
             await super().app(scope, receive, send)
             return
         scope.setdefault("router", self)
         scope["route"] = route
         scope.update(route.matches(scope)[1])
-        use = CURRENT_USAGE.get()
-        if use is not None:
-            use.face = self._faces.get(id(route), "")
-            use.path = route.path if isinstance(route, Route) else ""
-            use.params = scope.get("path_params", {})
+        usage = CURRENT_USAGE.get()
+        if usage is not None:
+            usage.face = self._faces.get(id(route), "")
+            usage.path = route.path if isinstance(route, Route) else ""
+            usage.params = scope.get("path_params", {})
         await route.handle(scope, receive, send)
 
-    def _find_route(self, scope: Scope) -> BaseRoute | None:
+    def _resolve_route(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:
+        """Return the route of a request, and the request under the address that the route has.
+
+        The address itself comes first, then the present one of an old address, and then the page of a JSON version.
+        """
         key = scope["method"], scope["path"]
-        matching_route = self._cached_routes.get(key)
-        if matching_route is None:
-            matching_route = next((route for route in self.routes if route.matches(scope)[0] is Match.FULL), None)
-            if (
-                isinstance(matching_route, Route) and matching_route.methods and not matching_route.param_convertors
-            ):  # so there are not many
-                self._cached_routes[key] = matching_route
-        return matching_route
+        alias_route = self._alias_routes.get(key)
+        if alias_route is None:
+            route = self._find_route(scope)
+            if route is not None:
+                return route, scope
+        rewritten_scope = self._rewrite_request(scope)
+        if rewritten_scope is not None:
+            scope = rewritten_scope
+            route = alias_route
+            if route is None or route.matches(scope)[0] is not Match.FULL:
+                route = self._find_route(scope)
+            if route is not None:
+                if len(self._alias_routes) < MAX_CACHED_PATHS:
+                    self._alias_routes[key] = route
+                return route, scope
+        page_scope = _build_page_scope(scope)
+        if page_scope is not None:
+            route = self._find_route(page_scope)
+            if route is not None:
+                return route, page_scope
+        return None, scope
+
+    def _find_route(self, scope: Scope) -> BaseRoute | None:
+        """Return the first route that matches a request."""
+        key = scope["method"], scope["path"]
+        cached_route = self._cached_routes.get(key)
+        if cached_route is not None:
+            return cached_route
+        for route in self.routes:
+            if route.matches(scope)[0] is Match.FULL:
+                # only routes without parameters are cached, so that the cache stays small
+                if isinstance(route, Route) and route.methods and not route.param_convertors:
+                    self._cached_routes[key] = route
+                return route
+        return None
+
+
+def _is_impossible_path(path: str) -> bool:
+    """Return whether no file or page can have a path: it has a NUL, or a part that is longer than a file name."""
+    if "\0" in path:
+        return True
+    if 4 * len(path) <= MAX_SEGMENT_BYTES:  # UTF-8 has at most four bytes a character
+        return False
+    return any(len(part.encode("utf-8", "replace")) > MAX_SEGMENT_BYTES for part in path.split("/"))
 
 
 def _build_page_scope(scope: Scope) -> Scope | None:
-    """Return the request for the page whose JSON twin is asked for; None: it is no such request."""
+    """Return the request for the page whose JSON version is requested; None for other requests."""
     path: str = scope["path"]
-    if scope["method"] not in {"GET", "HEAD"} or not path.endswith(JSON_SUFFIX) or path.endswith("/" + JSON_SUFFIX):
+    if scope["method"] not in {"GET", "HEAD"}:
+        return None
+    if not path.endswith(JSON_SUFFIX) or path.endswith(f"/{JSON_SUFFIX}"):
         return None
     page = path.removesuffix(JSON_SUFFIX)
     headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
-    return {**scope, "path": page, "raw_path": page.encode(), "headers": [*headers, (b"accept", b"application/json")]}
+    headers.append((b"accept", b"application/json"))
+    return {**scope, "path": page, "raw_path": page.encode(), "headers": headers}
 
 
 __all__ = ["CachingRouter"]
