@@ -148,4 +148,4 @@ def test_what_is_no_hapi_server_is_not_judged() -> None:
     with serve(world) as url:
         report = validate_service(url)
     assert not report.is_judged
-    assert "no JSON object" in report.reason
+    assert "not a JSON object" in report.reason

@@ -54,7 +54,7 @@ def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[s
     ("status", "media", "body", "words"),
     [
         (404, "text/html", b"<html>no</html>", "answers 404"),
-        (200, "text/html", b"<!DOCTYPE html><html><body>Welcome<br></body></html>", "it is a page of HTML"),
+        (200, "text/html", b"<!DOCTYPE html><html><body>Welcome<br></body></html>", "it is an HTML page"),
         (200, "application/json", b'{"error": "no"}', "it is JSON"),
         (200, "text/xml", b"", "it is empty"),
         (200, "text/plain", b"moved to another place", "it is text"),

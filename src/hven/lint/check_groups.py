@@ -1,4 +1,4 @@
-"""A group of checks: made together, because they need the same answers of the service."""
+"""Groups of checks. The checks of a group run together, because they need the same answers of the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """Checks that are made together, of services of one `protocol`: `run` may tell its own `checks` only."""
+    """Checks that run together, for services of one `protocol`. `run` may only report findings of its own `checks`."""
 
     name: str
     title: str

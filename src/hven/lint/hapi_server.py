@@ -1,4 +1,4 @@
-"""A HAPI server that is judged, as a stranger finds it: what it says of itself, its data sets, its answers."""
+"""A HAPI server that is validated: its capabilities, and requests to its endpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.lint.findings import TableCoverage
     from hven.sources.http_client import HttpAnswer
 
-HAPI_2_NAMES = {"dataset": "id", "start": "time.min", "stop": "time.max"}  # names of HAPI 2
+HAPI_2_NAMES = {"dataset": "id", "start": "time.min", "stop": "time.max"}  # names of parameters in HAPI 1 and 2
 SECOND_NANOSECONDS = 1_000_000_000
 _TIME_PATTERN = re.compile(
     r"(\d{4})(?:-(?:(\d{3})|(\d\d)(?:-(\d\d))?))?(?:T(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d*))?)?)?)?Z?"
@@ -28,37 +28,44 @@ _UNIT_SECONDS = (31_536_000, 2_592_000, 604_800, 86_400, 3_600, 60, 1)
 
 
 class NotJsonError(UserError):
-    """An answer is no JSON object."""
+    """An answer is not a JSON object."""
 
 
 def parse_time(text: str) -> int:
-    """Read a time: nanoseconds since the year 1.
+    """Parse a time into nanoseconds since the year 1.
 
     Raises
     ------
     ValueError
-        It is none.
+        The text is not a time of HAPI.
     """
     match = _TIME_PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    year, day_of_year, month, day, hour, minute, second = (int(part) if part else None for part in match.groups()[:7])
-    date = dt.date(year or 0, month or 1, day or 1) + dt.timedelta(days=(day_of_year or 1) - 1)
-    if date.year != year or (hour or 0) > 24 or (minute or 0) > 59 or (second or 0) > 60:
+    numbers = [int(part or 0) for part in match.groups()[:7]]
+    year, day_of_year, month, day, hour, minute, second = numbers
+    date = dt.date(year, month or 1, day or 1)
+    if day_of_year:
+        date += dt.timedelta(days=day_of_year - 1)
+    if date.year != year or hour > 24 or minute > 59 or second > 60:
         raise ValueError(text)
-    seconds_of_day = (hour or 0) * 3600 + (minute or 0) * 60 + (second or 0)
-    return (date.toordinal() * 86_400 + seconds_of_day) * SECOND_NANOSECONDS + int((match[8] or "").ljust(9, "0")[:9])
+    seconds = date.toordinal() * 86_400 + hour * 3600 + minute * 60 + second
+    fraction_nanoseconds = int((match[8] or "").ljust(9, "0")[:9])
+    return seconds * SECOND_NANOSECONDS + fraction_nanoseconds
 
 
 def format_time(nanoseconds: int) -> str:
-    """Write such a time for a request."""
+    """Format nanoseconds since the year 1 for a request."""
     seconds, fraction = divmod(nanoseconds, SECOND_NANOSECONDS)
     day = dt.datetime.fromordinal(seconds // 86_400) + dt.timedelta(seconds=seconds % 86_400)
     return f"{day.isoformat()}.{fraction:09d}Z"
 
 
 def parse_duration(duration: str) -> float | None:
-    """Read a duration of ISO 8601, about; None: it is none."""
+    """Parse a duration of ISO 8601 into seconds; None if the text is not a duration.
+
+    A month counts 30 days, and a year 365.
+    """
     match = _DURATION_PATTERN.fullmatch(duration)
     if match is None:
         return None
@@ -66,42 +73,41 @@ def parse_duration(duration: str) -> float | None:
 
 
 def parse_document(answer: HttpAnswer) -> dict[str, Any]:
-    """Read a document.
+    """Parse an answer that should be a JSON object.
 
     Raises
     ------
     NotJsonError
-        It is no JSON object.
+        It is not a JSON object.
     """
     try:
         document = json.loads(answer.body)
     except ValueError as error:
-        raise NotJsonError(f"status {answer.status}, and no JSON: {error}") from error
+        raise NotJsonError(f"status {answer.status}, but not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise NotJsonError(f"status {answer.status}, and no JSON object")
+        raise NotJsonError(f"status {answer.status}, but not a JSON object")
     return document
 
 
 def find_hapi_code(answer: HttpAnswer) -> int | None:
-    """Find HAPI's own code in a document; None: there is none."""
+    """Return HAPI's status code in a document; None if there is none."""
     try:
         status = parse_document(answer).get("status")
     except NotJsonError:
         return None
-    if isinstance(status, dict):
-        code = status.get("code")
-    else:
-        code = None
+    if not isinstance(status, dict):
+        return None
+    code = status.get("code")
     return code if isinstance(code, int) else None
 
 
 class ExaminedHapiServer:
-    """Everything that checks may ask about.
+    """What the checks use of a HAPI server.
 
     Raises
     ------
     NotJudgeableError
-        There is no HAPI server.
+        There is no HAPI server at the address.
     """
 
     protocol = "hapi"
@@ -120,27 +126,25 @@ class ExaminedHapiServer:
             raise NotJudgeableError(f"{self.url}/capabilities: {error.message}", remedy=error.remedy) from error
         if not re.fullmatch(r"\d+\.\d+", self.version):
             raise NotJudgeableError(
-                f"{self.url}/capabilities does not say which HAPI it is", remedy="give the address that ends in /hapi"
+                f"{self.url}/capabilities has no version of HAPI", remedy="give the address that ends in /hapi"
             )
 
     @property
     def version_numbers(self) -> tuple[int, ...]:
-        """Its version, to compare."""
+        """The version of HAPI as numbers, for comparisons."""
         return tuple(map(int, self.version.split(".")))
 
     def request_endpoint(self, endpoint: str, **params: str) -> HttpAnswer:
-        """Ask an endpoint, with the names of the server's version."""
+        """Request an endpoint, with the parameter names of the server's version."""
+        names = {}
         if self.version[:2] in {"1.", "2."}:
             names = HAPI_2_NAMES
-        else:
-            names = {}
-        return self.client.send_get(
-            f"{self.url}/{endpoint}", [(names.get(name, name), param_value) for name, param_value in params.items()]
-        )
+        renamed_params = [(names.get(name, name), text) for name, text in params.items()]
+        return self.client.send_get(f"{self.url}/{endpoint}", renamed_params)
 
     @cached_property
     def output_formats(self) -> list[str]:
-        """The formats of data that it declares."""
+        """The output formats that the server declares."""
         declared_formats = parse_document(self.capabilities_answer).get("outputFormats")
         if isinstance(declared_formats, list):
             return [str(format_name) for format_name in declared_formats]

@@ -1,6 +1,6 @@
-"""Regions as services write them: STC-S, DALI's shapes as text or as arrays, MOC in ASCII.
+"""Parse regions as services write them: STC-S, DALI's shapes as text or arrays, and ASCII MOCs.
 
-An own reader, which says what is wrong.
+This parser is independent of that of the model, and reports what is wrong.
 """
 
 from __future__ import annotations
@@ -159,9 +159,9 @@ def to_unit_vector(lon: float, lat: float) -> Vector:
 
 
 def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
-    """Return whether a polygon runs clockwise seen from inside the sphere, or from outside.
+    """Return whether a polygon runs clockwise, seen from inside the sphere or from outside.
 
-    By the rule of the ingest's checks.
+    The rule is that of the checks of an ingest.
     """
     is_clockwise = footprints.is_clockwise(
         np.array([0, len(shape.numbers)]), np.array(shape.numbers), from_outside=seen_from_outside
@@ -184,15 +184,9 @@ def compute_separation(first_direction: tuple[float, float], second_direction: t
         first_vector[2] * second_vector[0] - first_vector[0] * second_vector[2],
         first_vector[0] * second_vector[1] - first_vector[1] * second_vector[0],
     )
-    return math.degrees(
-        math.atan2(
-            math.hypot(*cross),
-            sum(
-                first_component * second_component
-                for first_component, second_component in zip(first_vector, second_vector, strict=True)
-            ),
-        )
-    )
+    cross_length = math.hypot(*cross)
+    dot_product = sum(first * second for first, second in zip(first_vector, second_vector, strict=True))
+    return math.degrees(math.atan2(cross_length, dot_product))
 
 
 def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:

@@ -273,7 +273,7 @@ def _fetch_distinct_values(service: ExaminedTapService, row_sample: RowSample, n
 
 
 def require_filled(code: str, name: str) -> RowRule:
-    """Demand a column without NULL; an empty string is NULL in a VOTable."""
+    """Require a column without NULL; an empty string is NULL in a VOTable."""
     return RowRule(
         code=code,
         columns=(name,),
@@ -283,29 +283,30 @@ def require_filled(code: str, name: str) -> RowRule:
 
 
 def require_between(code: str, name: str, low: float, high: float) -> RowRule:
-    """Demand a number within limits, or NULL."""
+    """Require a number within limits, or NULL."""
 
     def is_out_of_range(row: Record) -> bool:
         value = row.get(name)
         return isinstance(value, int | float) and not low <= value <= high
 
-    where = f"{quote_column_name(name)} < {low:.12g}" + (
-        f" OR {quote_column_name(name)} > {high:.12g}" if high < UNBOUNDED_LIMIT else ""
-    )
-    return RowRule(code=code, columns=(name,), is_broken=is_out_of_range, broken_condition=where, is_numeric=True)
+    column = quote_column_name(name)
+    condition = f"{column} < {low:.12g}"
+    if high < UNBOUNDED_LIMIT:
+        condition += f" OR {column} > {high:.12g}"
+    return RowRule(code=code, columns=(name,), is_broken=is_out_of_range, broken_condition=condition, is_numeric=True)
 
 
 def require_order(code: str, low: str, high: str) -> RowRule:
-    """Demand two numbers (or two ISO times) in order."""
+    """Require two numbers, or two ISO times, in ascending order."""
 
     def is_out_of_order(row: Record) -> bool:
-        low_value, high_value = row.get(low), row.get(high)
-        return (
-            low_value is not None
-            and high_value is not None
-            and isinstance(low_value, str) == isinstance(high_value, str)
-            and low_value > high_value
-        )
+        low_value = row.get(low)
+        high_value = row.get(high)
+        if low_value is None or high_value is None:
+            return False
+        if isinstance(low_value, str) != isinstance(high_value, str):
+            return False
+        return bool(low_value > high_value)
 
     return RowRule(
         code=code,
@@ -316,47 +317,47 @@ def require_order(code: str, low: str, high: str) -> RowRule:
 
 
 def require_together(code: str, first_name: str, second_name: str) -> RowRule:
-    """Demand both filled or both NULL."""
-    first_quoted = quote_column_name(first_name)
-    second_quoted = quote_column_name(second_name)
-    where = (
-        f"({first_quoted} IS NULL AND {second_quoted} IS NOT NULL) OR ({first_quoted} IS NOT NULL AND "
-        f"{second_quoted} IS NULL)"
+    """Require that two columns have values in the same rows."""
+
+    def is_one_missing(row: Record) -> bool:
+        return (row.get(first_name) is None) != (row.get(second_name) is None)
+
+    first_column = quote_column_name(first_name)
+    second_column = quote_column_name(second_name)
+    condition = (
+        f"({first_column} IS NULL AND {second_column} IS NOT NULL) OR ({first_column} IS NOT NULL AND "
+        f"{second_column} IS NULL)"
     )
-    return RowRule(
-        code=code,
-        columns=(first_name, second_name),
-        is_broken=lambda row: (row.get(first_name) is None) != (row.get(second_name) is None),
-        broken_condition=where,
-    )
+    return RowRule(code=code, columns=(first_name, second_name), is_broken=is_one_missing, broken_condition=condition)
 
 
 def require_companion(code: str, name: str, companion_name: str) -> RowRule:
-    """Demand: where `name` has a value, `companion_name` has one too."""
-    where = f"{quote_column_name(name)} IS NOT NULL AND {quote_column_name(companion_name)} IS NULL"
+    """Require that `companion_name` has a value where `name` has one."""
+
+    def is_companion_missing(row: Record) -> bool:
+        return row.get(name) is not None and row.get(companion_name) is None
+
+    condition = f"{quote_column_name(name)} IS NOT NULL AND {quote_column_name(companion_name)} IS NULL"
     return RowRule(
-        code=code,
-        columns=(companion_name, name),
-        is_broken=lambda row: row.get(name) is not None and row.get(companion_name) is None,
-        broken_condition=where,
+        code=code, columns=(companion_name, name), is_broken=is_companion_missing, broken_condition=condition
     )
 
 
 def require_one_of(code: str, name: str, values: Collection[str]) -> RowRule:
-    """Demand one of some values, or NULL."""
-    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    """Require one of some values, or NULL."""
     allowed_values = frozenset(values)
-    where = f"{quote_column_name(name)} NOT IN ({listed})"
-    return RowRule(
-        code=code,
-        columns=(name,),
-        is_broken=lambda row: row.get(name) is not None and str(row[name]) not in allowed_values,
-        broken_condition=where,
-    )
+
+    def is_other_value(row: Record) -> bool:
+        value = row.get(name)
+        return value is not None and str(value) not in allowed_values
+
+    literals = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
+    condition = f"{quote_column_name(name)} NOT IN ({', '.join(literals)})"
+    return RowRule(code=code, columns=(name,), is_broken=is_other_value, broken_condition=condition)
 
 
 def require_list_items(code: str, name: str, values: Collection[str]) -> RowRule:
-    """Demand a list, separated by #, of some values; or NULL."""
+    """Require a list of some values with the separator #, or NULL."""
     allowed_values = frozenset(values)
 
     def has_unknown_item(row: Record) -> bool:
@@ -367,7 +368,7 @@ def require_list_items(code: str, name: str, values: Collection[str]) -> RowRule
 
 
 def require_pattern(code: str, name: str, pattern: str, *, distinct: bool = False) -> RowRule:
-    """Demand a text of a form, or NULL."""
+    """Require a text that matches a pattern, or NULL."""
     expression = re.compile(pattern)
 
     def is_mismatch(row: Record) -> bool:
@@ -378,13 +379,13 @@ def require_pattern(code: str, name: str, pattern: str, *, distinct: bool = Fals
 
 
 def require_value_check(code: str, name: str, fails: Callable[[Any], bool], *, distinct: bool = False) -> RowRule:
-    """Demand anything of one value that is not NULL."""
-    return RowRule(
-        code=code,
-        columns=(name,),
-        is_broken=lambda row: row.get(name) is not None and fails(row[name]),
-        is_by_distinct_value=distinct,
-    )
+    """Require that a value does not fail a check, or is NULL."""
+
+    def is_failing(row: Record) -> bool:
+        value = row.get(name)
+        return value is not None and fails(value)
+
+    return RowRule(code=code, columns=(name,), is_broken=is_failing, is_by_distinct_value=distinct)
 
 
 def check_unique(
@@ -392,23 +393,18 @@ def check_unique(
 ) -> None:
     """Report values that occur twice in a key column."""
     row_sample = fetch_sample(service, table)
-    if name not in {sample_field.name.lower() for sample_field in row_sample.fields}:
+    if name not in {field.name.lower() for field in row_sample.fields}:
         return
     if not row_sample.is_complete:
-        column = quote_column_name(name)
-        try:
-            duplicate_rows = service.run_query(
-                f"SELECT TOP 1 {column}, COUNT(*) AS n FROM {table.name} GROUP BY {column} HAVING COUNT(*) > 1", 1
-            ).rows
-        except UserError:
-            duplicate_rows = []
-        if duplicate_rows:
+        duplicate_row = _find_duplicate(service, table, name)
+        if duplicate_row is not None:
+            value, count = duplicate_row
             collector.add_finding(
                 code,
                 table=table.name,
                 column=name,
-                value=duplicate_rows[0][0],
-                count=int(duplicate_rows[0][1] or 2),
+                value=value,
+                count=int(count or 2),
                 row_count=row_sample.total_rows,
             )
             return
@@ -426,3 +422,17 @@ def check_unique(
                 sampled=not row_sample.is_complete,
             )
         seen_values.add(value)
+
+
+def _find_duplicate(service: ExaminedTapService, table: DeclaredTable, name: str) -> tuple[Any, Any] | None:
+    """Let the service find a value that occurs more than once, and return it with its count; None if there is none."""
+    column = quote_column_name(name)
+    query = f"SELECT TOP 1 {column}, COUNT(*) AS n FROM {table.name} GROUP BY {column} HAVING COUNT(*) > 1"
+    try:
+        rows = service.run_query(query, 1).rows
+    except UserError:
+        return None
+    if not rows:
+        return None
+    value, count = rows[0]
+    return value, count

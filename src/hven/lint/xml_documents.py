@@ -1,4 +1,4 @@
-"""XML of strangers: parsed without entities or network; and its shape, held against content models written as facts."""
+"""Parse XML of services without entities and network access, and compare it with content models."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ NAMESPACES = {
 
 
 class NotXmlError(ValueError):
-    """The text is no XML that may be read."""
+    """The text is not XML, or XML that is not safe to read."""
 
 
 def parse_xml(body: bytes) -> Any:
-    """Parse a document; no entities are unfolded and nothing is fetched.
+    """Parse a document. Entities are not expanded, and nothing is fetched.
 
     Raises
     ------
     NotXmlError
-        Not well-formed, a document type with entities, or nested too deeply.
+        The document is not well-formed, declares entities, or is nested too deeply.
     """
     if b"<!ENTITY" in body:
         raise NotXmlError("it declares entities, which no VO document needs")
@@ -83,18 +83,18 @@ def parse_xml(body: bytes) -> Any:
     except etree.XMLSyntaxError as error:
         raise NotXmlError(describe_non_xml(body) or f"it is not well-formed: {error.msg}") from error
     declared: Any = root.getroottree().docinfo.internalDTD
-    if declared is not None and any(True for _ in declared.iterentities()):  # in whatever encoding they were written
+    if declared is not None and any(True for _ in declared.iterentities()):  # finds them in any encoding
         raise NotXmlError("it declares entities, which no VO document needs")
     return root
 
 
 def describe_non_xml(body: bytes) -> str:
-    """Return what a text is that should have been XML."""
+    """Describe what a text is that should have been XML; empty if it looks like XML."""
     start = body.lstrip()[:200].lower()
     if not start:
         return "it is empty"
     if start.startswith((b"<!doctype html", b"<html")):
-        return "it is a page of HTML"
+        return "it is an HTML page"
     if start[:1] in {b"{", b"["}:
         return "it is JSON"
     if start.startswith(b"<"):
@@ -119,12 +119,12 @@ def get_namespace(element: Any) -> str:
 
 
 def find_children(element: Any, name: str) -> list[Any]:
-    """Return the direct children of that name, whatever their namespace."""
+    """Return the direct children with a name, in any namespace."""
     return [child for child in element if get_local_name(child) == name]
 
 
 def get_text(element: Any, name: str = "") -> str:
-    """Return the text of an element, or of its first child called `name`; empty if there is none."""
+    """Return the text of an element, or of its first child with a name; empty if there is none."""
     if name:
         named_children = find_children(element, name)
         if named_children:
@@ -134,7 +134,7 @@ def get_text(element: Any, name: str = "") -> str:
 
 
 def get_xsi_type(element: Any) -> str:
-    """Return the local part of xsi:type."""
+    """Return the local part of the attribute xsi:type."""
     return str(element.get(XSI_TYPE_ATTRIBUTE, "")).rpartition(":")[2]
 
 
@@ -142,21 +142,19 @@ def get_xsi_type(element: Any) -> str:
 def _compile_content_model(model: str) -> re.Pattern[str]:
     parts = []
     for word in model.split():
-        if word[-1] in "?*+":
-            name, mark = (word[:-1], word[-1])
-        else:
-            name, mark = (word, "")
-        parts.append(f"(?:{name} ){mark}")
+        name = word.rstrip("?*+")
+        occurrence = word.removeprefix(name)
+        parts.append(f"(?:{name} ){occurrence}")
     return re.compile("".join(parts))
 
 
 def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Compare an element and all below it with the content models.
+    """Compare an element and its descendants with the content models.
 
     Yields
     ------
-    place, what
-        Where, and in what the children differ.
+    place, fault
+        The element, and how its children differ from the model.
     """
     name = get_local_name(root)
     if depth > MAX_DEPTH:
@@ -164,30 +162,36 @@ def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         return
     if depth == 0 and name in NAMESPACES and get_namespace(root) != NAMESPACES[name]:
         yield name, f"its namespace is {get_namespace(root)!r}, not {NAMESPACES[name]!r}"
-    model = CONTENT_MODELS.get(f"{name} {get_xsi_type(root)}") or CONTENT_MODELS.get(name)
+    xsi_type = get_xsi_type(root)
+    typed_name = f"{name} {xsi_type}"
+    model = CONTENT_MODELS.get(typed_name) or CONTENT_MODELS.get(name)
     if model is None:
         return
-    names = [get_local_name(child) for child in root if isinstance(child.tag, str)]
-    # other types of capabilities and interfaces may add what they like behind
-    open_ended = bool(get_xsi_type(root)) and f"{name} {get_xsi_type(root)}" not in CONTENT_MODELS
+    children = [child for child in root if isinstance(child.tag, str)]
+    names = [get_local_name(child) for child in children]
+    # other types of capabilities and interfaces may add any elements at the end
+    is_open_ended = bool(xsi_type) and typed_name not in CONTENT_MODELS
     sequence = "".join(f"{child_name} " for child_name in names)
-    matched = _compile_content_model(model).match(sequence)
-    if matched is None or (matched.end() < len(sequence) and not open_ended):
-        known_names = {word.rstrip("?*+") for word in model.split()}
-        unknown_names = [child_name for child_name in names if child_name not in known_names]
-        missing_names = [
-            word.rstrip("+") for word in model.split() if word[-1] not in "?*" and word.rstrip("+") not in names
-        ]
-        element_title = get_text(root, "name")
-        if missing_names:
-            fault_text = f"<{missing_names[0]}> is missing"
-        elif unknown_names:
-            fault_text = f"<{unknown_names[0]}> does not belong there"
-        else:
-            fault_text = (
-                f"its children are out of order or too many: {' '.join(dict.fromkeys(names))}; the order is {model}"
-            )
-        yield f"<{name}>{f' {element_title}' if element_title else ''}", fault_text
-    for child in root:
-        if isinstance(child.tag, str):
-            yield from find_content_faults(child, depth + 1)
+    match = _compile_content_model(model).match(sequence)
+    if match is None or (match.end() < len(sequence) and not is_open_ended):
+        title = get_text(root, "name")
+        place = f"<{name}> {title}" if title else f"<{name}>"
+        yield place, _describe_model_mismatch(names, model)
+    for child in children:
+        yield from find_content_faults(child, depth + 1)
+
+
+def _describe_model_mismatch(names: list[str], model: str) -> str:
+    """Describe how the names of children differ from a content model."""
+    known_names = set()
+    for word in model.split():
+        name = word.rstrip("?*+")
+        known_names.add(name)
+        is_required = word[-1] not in "?*"
+        if is_required and name not in names:
+            return f"<{name}> is missing"
+    for name in names:
+        if name not in known_names:
+            return f"<{name}> does not belong there"
+    distinct_names = " ".join(dict.fromkeys(names))
+    return f"its children are out of order or too many: {distinct_names}; the order is {model}"

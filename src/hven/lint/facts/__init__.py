@@ -1,4 +1,4 @@
-"""Tables of facts of the standards, as files of our own making: EPNcore 2.0, ObsCore 1.1, its radio extension."""
+"""Facts of standards, from CSV files: the columns of EPNcore 2.0, of ObsCore 1.1, and of its radio extension."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class StandardColumn:
     Attributes
     ----------
     type
-        text, integer, double (or float), double! (nothing less), timestamp, region.
+        text, integer, double (or float), double! (not float), timestamp, region.
     unit, ucd
-        As the standard writes them; ``by-frame``, ``by-type``: they depend on values; alternatives are separated by
-        ``|``.
+        As the standard writes them. ``|`` separates alternatives. ``by-frame`` and ``by-type`` depend on values of the
+        row.
     is_list
-        It holds a list, separated by ``#``.
+        Whether the column holds a list with the separator ``#``.
     paired_column
-        The other end of its interval.
+        The column with the other end of its interval.
     """
 
     name: str
@@ -39,10 +39,11 @@ class StandardColumn:
 
 @lru_cache(maxsize=8)
 def load_standard_columns(name: str) -> dict[str, StandardColumn]:
-    """Read ``epncore``, ``obscore`` or ``obscore_radio``: name of a column -> what the standard says."""
+    """Load the columns of ``epncore``, ``obscore`` or ``obscore_radio`` by their names."""
     text = resources.files(__package__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
-    return {
-        row["name"]: StandardColumn(
+    columns = {}
+    for row in csv.DictReader(text.splitlines()):
+        columns[row["name"]] = StandardColumn(
             name=row["name"],
             type=row["type"],
             unit=row["unit"],
@@ -54,5 +55,4 @@ def load_standard_columns(name: str) -> dict[str, StandardColumn]:
             is_list=row.get("list") == "1",
             paired_column=row.get("pair") or "",
         )
-        for row in csv.DictReader(text.splitlines())
-    }
+    return columns

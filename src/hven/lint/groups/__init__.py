@@ -1,4 +1,4 @@
-"""The groups of checks, in the order they are made: each is a file beside this one with its table of checks."""
+"""The groups of checks, in the order in which they run. Each group is a module of this package."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Group cap: what the service says that it can is said as TAP, TAPRegExt and ADQL want it."""
+"""Group cap: the capabilities of the service follow TAP, TAPRegExt and ADQL."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from hven.lint.capabilities import TAPREGEXT_PREFIX, ServiceCapabilities
+from hven.lint.capabilities import TAPREGEXT_PREFIX, ServiceCapabilities, ServiceInterface
 from hven.lint.check_groups import CheckGroup
 from hven.lint.findings import FindingCollector, build_checks
 
@@ -33,7 +33,7 @@ CAPABILITY_CHECKS = build_checks(
         "cap.version",
         "warning",
         "TAP 1.1 sec. 2.4",
-        "the interface does not say version 1.1",
+        "the interface does not have version 1.1",
         'write version="1.1" if the service is TAP 1.1',
         "E_CPTV W_CPTV",
     ),
@@ -41,7 +41,7 @@ CAPABILITY_CHECKS = build_checks(
         "cap.address",
         "warning",
         "TAP 1.1 sec. 2.4",
-        "the declared address of TAP is not the one that was asked",
+        "the declared address of TAP is not the one that was validated",
         "declare the address that clients use",
         "W_CPUR",
     ),
@@ -49,15 +49,15 @@ CAPABILITY_CHECKS = build_checks(
         "cap.address-form",
         "error",
         "VOResource 1.1 accessURL",
-        "an address in the capabilities is no http(s) URL",
-        "write whole addresses",
+        "an address in the capabilities is not an http(s) URL",
+        "write complete addresses",
         "",
     ),
     (
         "cap.vosi-address",
         "warning",
         "TAP 1.1 sec. 2",
-        "a VOSI document is declared elsewhere than below the TAP address",
+        "a VOSI document is declared at an address that is not below that of TAP",
         "serve /capabilities, /tables and /examples beside /sync",
         "W_CPUL",
     ),
@@ -97,8 +97,8 @@ CAPABILITY_CHECKS = build_checks(
         "cap.geometry-name",
         "error",
         "ADQL 2.1 sec. 4.2",
-        "a geometry feature is no geometry function of ADQL",
-        "name functions of ADQL only",
+        "a geometry feature is not a geometry function of ADQL",
+        "name only functions of ADQL",
         "E_GEOX",
     ),
     (
@@ -113,8 +113,8 @@ CAPABILITY_CHECKS = build_checks(
         "cap.upload-missing",
         "error",
         "TAP 1.1 sec. 2.5",
-        "uploads are offered, but not both inline and by http",
-        "offer both",
+        "uploads are supported, but not both inline and by http",
+        "support both",
         "E_MUPM",
     ),
     (
@@ -122,7 +122,7 @@ CAPABILITY_CHECKS = build_checks(
         "error",
         "TAPRegExt 1.0 sec. 2.3",
         "no output format is declared",
-        "declare application/x-votable+xml at least",
+        "declare at least application/x-votable+xml",
         "E_NOOF",
     ),
     (
@@ -137,7 +137,7 @@ CAPABILITY_CHECKS = build_checks(
         "cap.media-type",
         "error",
         "TAPRegExt 1.0 sec. 2.3",
-        "an output format's media type is none",
+        "the media type of an output format is not valid",
         "write type/subtype",
         "E_BMIM",
     ),
@@ -153,11 +153,18 @@ CAPABILITY_CHECKS = build_checks(
         "cap.limit",
         "error",
         "TAPRegExt 1.0 sec. 2.5",
-        "a limit is no number, or the default is above the hard limit",
-        "write whole numbers, default <= hard",
+        "a limit is not a number, or the default is above the hard limit",
+        "write integers, default <= hard",
         "",
     ),
-    ("cap.data-model", "warning", "TAPRegExt 1.0 sec. 2.1", "a data model's identifier is none", "write ivo://...", ""),
+    (
+        "cap.data-model",
+        "warning",
+        "TAPRegExt 1.0 sec. 2.1",
+        "the identifier of a data model is not an IVOA identifier",
+        "write ivo://...",
+        "",
+    ),
     (
         "cap.security-method",
         "warning",
@@ -171,24 +178,23 @@ CAPABILITY_CHECKS = build_checks(
         "info",
         "IVOA Note SoftID 1.0",
         "answers have no Server header",
-        "say which software it is",
+        "name the software in it",
         "W_SVR0",
     ),
 )
+FUNCTION_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-udf"
+GEOMETRY_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-adqlgeo"
 FEATURE_TYPES = {
-    TAPREGEXT_PREFIX + f"features-{one}"
-    for one in (
-        "udf",
-        "adqlgeo",
-        "adql-string",
-        "adql-common-table",
-        "adql-sets",
-        "adql-type",
-        "adql-conditional",
-        "adql-unit",
-        "adql-offset",
-        "adql-bitwise",
-    )
+    FUNCTION_FEATURE_TYPE,
+    GEOMETRY_FEATURE_TYPE,
+    f"{TAPREGEXT_PREFIX}features-adql-string",
+    f"{TAPREGEXT_PREFIX}features-adql-common-table",
+    f"{TAPREGEXT_PREFIX}features-adql-sets",
+    f"{TAPREGEXT_PREFIX}features-adql-type",
+    f"{TAPREGEXT_PREFIX}features-adql-conditional",
+    f"{TAPREGEXT_PREFIX}features-adql-unit",
+    f"{TAPREGEXT_PREFIX}features-adql-offset",
+    f"{TAPREGEXT_PREFIX}features-adql-bitwise",
 }
 GEOMETRY_FUNCTIONS = {
     "AREA",
@@ -206,12 +212,19 @@ GEOMETRY_FUNCTIONS = {
     "REGION",
 }
 FUNCTION_SIGNATURE_PATTERN = re.compile(r"\s*[A-Za-z]\w*\s*\(.*\)\s*->\s*\S.*", re.DOTALL)
-UPLOAD_METHODS = {TAPREGEXT_PREFIX + f"upload-{one}" for one in ("inline", "http", "https", "ftp")}
-OUTPUT_FORMAT_IDS = {TAPREGEXT_PREFIX + f"output-votable-{one}" for one in ("td", "binary", "binary2")}
+UPLOAD_METHODS = {f"{TAPREGEXT_PREFIX}upload-{method}" for method in ("inline", "http", "https", "ftp")}
+REQUIRED_UPLOAD_METHODS = {f"{TAPREGEXT_PREFIX}upload-inline", f"{TAPREGEXT_PREFIX}upload-http"}
+OUTPUT_FORMAT_IDS = {f"{TAPREGEXT_PREFIX}output-votable-{encoding}" for encoding in ("td", "binary", "binary2")}
+URL_PATTERN = re.compile(r"https?://[^\s/]+\S*")
 MEDIA_TYPE_PATTERN = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;\s*[\w-]+\s*=\s*(\"[^\"]*\"|[^\s;\"]+)\s*)*")
 SECURITY_METHODS = {
-    f"ivo://ivoa.net/sso#{one}"
-    for one in ("basicaa", "tls-with-password", "tls-with-certificate", "cookie", "oauth", "saml2.0", "openid")
+    "ivo://ivoa.net/sso#basicaa",
+    "ivo://ivoa.net/sso#tls-with-password",
+    "ivo://ivoa.net/sso#tls-with-certificate",
+    "ivo://ivoa.net/sso#cookie",
+    "ivo://ivoa.net/sso#oauth",
+    "ivo://ivoa.net/sso#saml2.0",
+    "ivo://ivoa.net/sso#openid",
 }
 ADQL_VERSION_IDS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.net/std/adql#v2.1"}
 
@@ -227,14 +240,18 @@ def _check_capabilities(service: ExaminedTapService, collector: FindingCollector
         _check_limits(collector, capabilities)
     for _, interfaces in capabilities.standards:
         for interface in interfaces:
-            for url in interface.urls:
-                if not re.fullmatch(r"https?://[^\s/]+\S*", url):
-                    collector.add_finding("cap.address-form", value=url)
-            for method in interface.security:
-                if method and method.lower() not in SECURITY_METHODS:
-                    collector.add_finding("cap.security-method", value=method)
+            _check_interface(collector, interface)
     if not capabilities.answer.headers.get("server"):
         collector.add_finding("cap.server-header")
+
+
+def _check_interface(collector: FindingCollector, interface: ServiceInterface) -> None:
+    for url in interface.urls:
+        if not URL_PATTERN.fullmatch(url):
+            collector.add_finding("cap.address-form", value=url)
+    for method in interface.security:
+        if method and method.lower() not in SECURITY_METHODS:
+            collector.add_finding("cap.security-method", value=method)
 
 
 def _check_interfaces(
@@ -245,18 +262,21 @@ def _check_interfaces(
         collector.add_finding("cap.no-standard-interface")
         return
     if all(interface.version != "1.1" for interface in standard_interfaces):
-        collector.add_finding(
-            "cap.version",
-            f"it says {standard_interfaces[0].version or 'nothing'}",
-            value=standard_interfaces[0].version,
-        )
-    urls = [url.rstrip("/") for interface in standard_interfaces for url in interface.urls]
-    if service.url not in urls:
-        collector.add_finding("cap.address", f"{service.url} was asked", value=urls[0] if urls else "none")
+        version = standard_interfaces[0].version
+        collector.add_finding("cap.version", f"it has {version or 'none'}", value=version)
+    base_urls = []
+    for interface in standard_interfaces:
+        base_urls += [url.rstrip("/") for url in interface.urls]
+    if service.url not in base_urls:
+        declared_url = base_urls[0] if base_urls else "none"
+        collector.add_finding("cap.address", f"{service.url} was validated", value=declared_url)
+    if not base_urls:
+        return
     for name in ("capabilities", "tables"):
+        allowed_urls = [f"{base_url}/{name}" for base_url in base_urls]
         for interface in capabilities.find_interfaces(f"ivo://ivoa.net/std/vosi#{name}"):
             for url in interface.urls:
-                if urls and all(url.rstrip("/") != f"{base}/{name}" for base in urls):
+                if url.rstrip("/") not in allowed_urls:
                     collector.add_finding("cap.vosi-address", name, value=url)
 
 
@@ -266,27 +286,31 @@ def _check_languages(collector: FindingCollector, capabilities: ServiceCapabilit
         collector.add_finding("cap.no-adql")
     for language in adql:
         for version, ivoid in language.versions:
-            if ivoid.lower() != ADQL_VERSION_IDS.get(version, ivoid.lower()) or not version:
+            expected_ivoid = ADQL_VERSION_IDS.get(version, ivoid.lower())
+            if ivoid.lower() != expected_ivoid or not version:
                 collector.add_finding("cap.adql-version", f"version {version!r}", value=ivoid)
     for language in capabilities.languages:
         for kind, form in language.features:
-            feature_type = kind.lower()
-            if feature_type.startswith(TAPREGEXT_PREFIX) and feature_type not in FEATURE_TYPES:
-                collector.add_finding("cap.feature-type", value=kind)
-            elif feature_type == TAPREGEXT_PREFIX + "features-udf" and not FUNCTION_SIGNATURE_PATTERN.fullmatch(form):
-                collector.add_finding("cap.function-form", value=form)
-            elif (
-                feature_type == TAPREGEXT_PREFIX + "features-adqlgeo" and form.strip().upper() not in GEOMETRY_FUNCTIONS
-            ):
-                collector.add_finding("cap.geometry-name", value=form)
+            _check_feature(collector, kind, form)
+
+
+def _check_feature(collector: FindingCollector, kind: str, form: str) -> None:
+    """Check a language feature: its type and, for functions, its form."""
+    feature_type = kind.lower()
+    if feature_type.startswith(TAPREGEXT_PREFIX) and feature_type not in FEATURE_TYPES:
+        collector.add_finding("cap.feature-type", value=kind)
+    elif feature_type == FUNCTION_FEATURE_TYPE:
+        if not FUNCTION_SIGNATURE_PATTERN.fullmatch(form):
+            collector.add_finding("cap.function-form", value=form)
+    elif feature_type == GEOMETRY_FEATURE_TYPE and form.strip().upper() not in GEOMETRY_FUNCTIONS:
+        collector.add_finding("cap.geometry-name", value=form)
 
 
 def _check_outputs(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
-    if not capabilities.output_formats:
+    media_types = [mime.lower() for mime, _, _ in capabilities.output_formats]
+    if not media_types:
         collector.add_finding("cap.no-output")
-    elif not any(
-        "votable" in mime.lower() or mime.lower().startswith("text/xml") for mime, _, _ in capabilities.output_formats
-    ):
+    elif not any("votable" in media_type or media_type.startswith("text/xml") for media_type in media_types):
         collector.add_finding("cap.no-votable")
     for mime, _, ivoid in capabilities.output_formats:
         if not MEDIA_TYPE_PATTERN.fullmatch(mime):
@@ -297,10 +321,7 @@ def _check_outputs(collector: FindingCollector, capabilities: ServiceCapabilitie
     for upload_method in capabilities.upload_methods:
         if upload_method.lower().startswith(TAPREGEXT_PREFIX) and upload_method.lower() not in UPLOAD_METHODS:
             collector.add_finding("cap.upload-method", value=upload_method)
-    if (
-        declared_methods
-        and not {TAPREGEXT_PREFIX + "upload-inline", TAPREGEXT_PREFIX + "upload-http"} <= declared_methods
-    ):
+    if declared_methods and not declared_methods.issuperset(REQUIRED_UPLOAD_METHODS):
         collector.add_finding("cap.upload-missing", value=", ".join(sorted(declared_methods)))
     for ivoid, _ in capabilities.data_models:
         if not ivoid.lower().startswith("ivo://"):
@@ -311,18 +332,16 @@ def _check_limits(collector: FindingCollector, capabilities: ServiceCapabilities
     limits_by_name: dict[str, dict[str, int]] = {}
     for declared_limit in capabilities.limits:
         if not declared_limit.value.isdigit():
-            collector.add_finding(
-                "cap.limit", f"{declared_limit.name}/{declared_limit.kind}", value=declared_limit.value
-            )
-        else:
-            limits_by_name.setdefault(f"{declared_limit.name} {declared_limit.unit}".strip(), {})[
-                declared_limit.kind
-            ] = int(declared_limit.value)
-    for name, default_and_hard in limits_by_name.items():
-        if len(default_and_hard) == 2 and default_and_hard["default"] > default_and_hard["hard"] > 0:
-            collector.add_finding(
-                "cap.limit", name, value=f"default {default_and_hard['default']}, hard {default_and_hard['hard']}"
-            )
+            detail = f"{declared_limit.name}/{declared_limit.kind}"
+            collector.add_finding("cap.limit", detail, value=declared_limit.value)
+            continue
+        name = f"{declared_limit.name} {declared_limit.unit}".strip()
+        limits = limits_by_name.setdefault(name, {})
+        limits[declared_limit.kind] = int(declared_limit.value)
+    for name, limits in limits_by_name.items():
+        if len(limits) == 2 and limits["default"] > limits["hard"] > 0:
+            limits_text = f"default {limits['default']}, hard {limits['hard']}"
+            collector.add_finding("cap.limit", name, value=limits_text)
 
 
 GROUP = CheckGroup(name="cap", title="Capabilities", checks=CAPABILITY_CHECKS, run=_check_capabilities)

@@ -1,6 +1,6 @@
 """Group error: errors are reported as DALI defines it.
 
-The answer is a VOTable with QUERY_STATUS ERROR and a message for people; it does not show the inside of the service.
+The answer is a VOTable with QUERY_STATUS ERROR and a message for people. It does not show internals of the service.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ERROR_CHECKS = build_checks(
         "error.document",
         "error",
         "TAP 1.1 sec. 3.3; DALI 1.1 sec. 4.2",
-        "an error is told by neither a VOTable nor plain text",
+        "an error is reported neither by a VOTable nor by plain text",
         "write a VOTable with QUERY_STATUS ERROR",
         "E_DFSF E_DFIO",
     ),
@@ -56,7 +56,7 @@ ERROR_CHECKS = build_checks(
         "error.http-status",
         "warning",
         "DALI 1.1 sec. 4.2",
-        "a mistake of the reader is told with a status of the server's own faults",
+        "a mistake of the user is reported with a status for faults of the server",
         "answer with 400 (or 200)",
         "",
     ),
@@ -64,8 +64,8 @@ ERROR_CHECKS = build_checks(
         "error.inside",
         "warning",
         "OWASP ASVS 4.0 sec. 7.4",
-        "an error shows the service's inside",
-        "tell readers the message alone, keep the rest in the log",
+        "an error shows internals of the service",
+        "show users only the message, and write the rest into the log",
         "",
     ),
     (
@@ -84,13 +84,12 @@ INTERNALS_PATTERN = re.compile(
 
 
 def _check_errors(service: ExaminedTapService, collector: FindingCollector) -> None:
-    table = next(
-        (declared_table.name for declared_table in service.list_tables(without_tap_schema=False)), "TAP_SCHEMA.tables"
-    )
+    table_names = [table.name for table in service.list_tables(without_tap_schema=False)]
+    table_name = table_names[0] if table_names else "TAP_SCHEMA.tables"
     wrong_queries = (
         ("syntax", "SELECT FROM WHERE"),
         ("table", "SELECT TOP 1 * FROM no_such_schema.no_such_table"),
-        ("column", f"SELECT TOP 1 no_such_column FROM {table}"),
+        ("column", f"SELECT TOP 1 no_such_column FROM {table_name}"),
     )
     for mistake, adql in wrong_queries:
         _judge_error_answer(collector, service.send_query(adql, 1), "error.success", f"{mistake}: {adql}")
@@ -115,13 +114,13 @@ def _judge_error_answer(collector: FindingCollector, answer: HttpAnswer, code: s
     try:
         document = votable.parse_votable(answer.body)
     except NotXmlError as error:
-        collector.add_finding(
-            "error.document", f"{media or 'no media type'}, status {answer.status}: {error}", value=text[:80]
-        )
+        document_detail = f"{media or 'no media type'}, status {answer.status}: {error}"
+        collector.add_finding("error.document", document_detail, value=text[:80])
         return
     if document.error_message is None:
         if answer.status >= 400 or not document.fields:
-            collector.add_finding("error.status", detail, value=", ".join(document.list_query_statuses()) or "none")
+            query_statuses = ", ".join(document.list_query_statuses())
+            collector.add_finding("error.status", detail, value=query_statuses or "none")
         else:
             collector.add_finding(code, detail)
         return

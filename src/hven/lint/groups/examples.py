@@ -1,4 +1,4 @@
-"""Group examples: the page of examples is there if declared, is marked up as DALI wants it, and its queries run."""
+"""Group examples: the page of examples is served if it is declared, has the markup of DALI, and its queries run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLE_CHECKS = build_checks(
         "error",
         STANDARD_NAME,
         "examples are declared but not served",
-        "serve them, or take the capability out",
+        "serve them, or remove the capability",
         "E_EXDH",
     ),
     (
@@ -36,8 +36,8 @@ EXAMPLE_CHECKS = build_checks(
         "examples.shape",
         "error",
         STANDARD_NAME,
-        "the examples are no well-formed XHTML",
-        "close all elements, escape < and &",
+        "the examples are not well-formed XHTML",
+        "close all elements, and escape < and &",
         "E_EXPA E_EXIO",
     ),
     (
@@ -78,7 +78,7 @@ EXAMPLE_CHECKS = build_checks(
         "warning",
         "TAP 1.1 sec. 2.4",
         "an example's query fails",
-        "let the examples run in your tests",
+        "run the examples in your tests",
         "W_QERR E_QERR W_EXVL",
     ),
     (
@@ -111,18 +111,11 @@ def _check_examples(service: ExaminedTapService, collector: FindingCollector) ->
     except NotXmlError as error:
         collector.add_finding("examples.shape", str(error))
         return
-    vocabularies = [
-        example_element.get("vocab")
-        for example_element in root.iter()
-        if isinstance(example_element.tag, str) and example_element.get("vocab")
-    ]
+    elements = [element for element in root.iter() if isinstance(element.tag, str)]
+    vocabularies = [element.get("vocab") for element in elements if element.get("vocab")]
     if len(vocabularies) != 1 or vocabularies[0] not in VOCABULARY_URIS:
         collector.add_finding("examples.vocabulary", value=", ".join(vocabularies) or "none")
-    example_elements = [
-        example_element
-        for example_element in root.iter()
-        if isinstance(example_element.tag, str) and example_element.get("typeof") == "example"
-    ]
+    example_elements = [element for element in elements if element.get("typeof") == "example"]
     if not example_elements:
         collector.add_finding("examples.none")
     for example_element in example_elements[:MAX_EXAMPLES]:
@@ -133,29 +126,37 @@ def _check_examples(service: ExaminedTapService, collector: FindingCollector) ->
 
 def _check_example(service: ExaminedTapService, collector: FindingCollector, example: Any) -> None:
     example_id = example.get("id", "")
+    key = f"id = {example_id}"
     if not example_id or example.get("resource") != f"#{example_id}":
-        collector.add_finding("examples.identifier", key=f"id = {example_id}", value=example.get("resource"))
-    properties: dict[str, list[str]] = {}
-    for property_element in example.iter():
-        if isinstance(property_element.tag, str) and property_element.get("property"):
-            properties.setdefault(property_element.get("property"), []).append(
-                "".join(property_element.itertext()).strip()
-            )
+        collector.add_finding("examples.identifier", key=key, value=example.get("resource"))
+    properties = _read_properties(example)
     for name in ("name", "query"):
-        if len(properties.get(name, ())) != 1 or not properties[name][0]:
-            if name == "query" and example.xpath(".//*[@typeof='keyval']"):
-                continue  # an example of another protocol: parameters in place of a query
-            collector.add_finding("examples.property", name, key=f"id = {example_id}")
+        texts = properties.get(name, [])
+        if len(texts) == 1 and texts[0]:
+            continue
+        if name == "query" and example.xpath(".//*[@typeof='keyval']"):
+            continue  # an example of another protocol, with parameters instead of a query
+        collector.add_finding("examples.property", name, key=key)
     for table in properties.get("table", ()):
         if service.declared_tables and table.replace('"', "").lower() not in service.declared_tables:
-            collector.add_finding("examples.table", key=f"id = {example_id}", value=table)
+            collector.add_finding("examples.table", key=key, value=table)
     for adql in properties.get("query", ())[:1]:
         if "TAP_UPLOAD" in adql.upper():
             continue
         try:
             service.run_query(adql, 2)
         except UserError as error:
-            collector.add_finding("examples.query", error.message, key=f"id = {example_id}", value=adql)
+            collector.add_finding("examples.query", error.message, key=key, value=adql)
+
+
+def _read_properties(example: Any) -> dict[str, list[str]]:
+    """Return the texts of an example's properties by the name of the property."""
+    properties: dict[str, list[str]] = {}
+    for element in example.iter():
+        if isinstance(element.tag, str) and element.get("property"):
+            text = "".join(element.itertext()).strip()
+            properties.setdefault(element.get("property"), []).append(text)
+    return properties
 
 
 GROUP = CheckGroup(name="examples", title="Examples", checks=EXAMPLE_CHECKS, run=_check_examples)

@@ -1,6 +1,6 @@
 """Group footprint: s_region and coverage of EPN-TAP and ObsCore tables.
 
-They can be read, lie on the sphere, turn the right way, and lie where the other columns of the row say.
+They can be parsed, lie on the sphere, have the right orientation, and agree with the other columns of the row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOOTPRINT_CHECKS = build_checks(
         "footprint.unreadable",
         "error",
         REGION_SOURCE,
-        "a footprint is no region",
+        "a footprint cannot be parsed as a region",
         "write POLYGON ICRS lon lat ..., CIRCLE ICRS lon lat radius, or DALI's arrays",
         "",
     ),
@@ -34,23 +34,23 @@ FOOTPRINT_CHECKS = build_checks(
         "error",
         REGION_SOURCE,
         "a footprint is not on the sphere",
-        "degrees, longitude before latitude",
+        "write degrees, longitude before latitude",
         "",
     ),
     (
         "footprint.closed",
         "warning",
         "DALI 1.1 sec. 3.3.7",
-        "a polygon repeats its first corner at its end",
-        "leave the last one out",
+        "a polygon repeats its first vertex at its end",
+        "leave out the last one",
         "",
     ),
     (
         "footprint.orientation",
         "warning",
         "DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4",
-        "a polygon turns the wrong way: it stands for the rest of the sphere",
-        "counter-clockwise, on the sky seen from inside, on bodies from outside",
+        "a polygon has the wrong orientation: it stands for the rest of the sphere",
+        "write vertices counter-clockwise, on the sky seen from inside, on bodies from outside",
         "",
     ),
     (
@@ -58,7 +58,7 @@ FOOTPRINT_CHECKS = build_checks(
         "warning",
         "ObsCore 1.1 appendix B.6",
         "the position is far from the footprint",
-        "see whether frames or units were mixed",
+        "check whether frames or units were mixed up",
         "",
     ),
     (
@@ -66,30 +66,30 @@ FOOTPRINT_CHECKS = build_checks(
         "warning",
         "EPN-TAP 2.0 sec. 2.4",
         "a footprint reaches beyond c1min..c2max",
-        "compute both from the same corners",
+        "compute both from the same vertices",
         "",
     ),
     (
         "footprint.frame",
         "error",
         "EPN-TAP 2.0 sec. 2.4",
-        "there is a footprint in a frame that has none",
-        "footprints are for the frames celestial and body",
+        "there is a footprint in a frame that cannot have one",
+        "give footprints only in the frames celestial and body",
         "",
     ),
     (
         "footprint.moc",
         "error",
         "MOC 2.0 sec. 4.3.2",
-        "a coverage is no ASCII MOC",
-        "order/index index-index ..., orders 0..29",
+        "a coverage is not an ASCII MOC",
+        "write order/index index-index ..., orders 0..29",
         "",
     ),
     (
         "footprint.disagree",
         "warning",
         "EPN-TAP 2.0 sec. 2.4",
-        "coverage and s_region have nothing in common",
+        "coverage and s_region do not overlap",
         "compute both from the same data",
         "",
     ),
@@ -102,7 +102,7 @@ def _check_footprints(service: ExaminedTapService, collector: FindingCollector) 
     if obscore_table is not None:
         footprint_tables.append((obscore_table, False))
     if not footprint_tables:
-        collector.add_unjudged("there is no table with footprints that lint knows")
+        collector.add_unjudged("there is no EPN-TAP or ObsCore table")
     for table, is_epn in footprint_tables:
         try:
             sample = row_rules.fetch_sample(service, table)
@@ -112,7 +112,7 @@ def _check_footprints(service: ExaminedTapService, collector: FindingCollector) 
 
 
 def _check_table(row_sample: RowSample, table: DeclaredTable, collector: FindingCollector, *, is_epn: bool) -> None:
-    field = next((field for field in row_sample.fields if field.name.lower() == "s_region"), None)
+    region_fields = [field for field in row_sample.fields if field.name.lower() == "s_region"]
     keys = ("granule_uid",) if is_epn else ("obs_publisher_did", "obs_id")
     for record in row_sample.records:
         finding_facts: dict[str, Any] = {
@@ -121,19 +121,18 @@ def _check_table(row_sample: RowSample, table: DeclaredTable, collector: Finding
             "row_count": len(row_sample.records),
             "sampled": not row_sample.is_complete,
         }
-        if is_epn:
-            frame = str(record.get("spatial_frame_type"))
-        else:
-            frame = "celestial"
+        region_facts = {**finding_facts, "column": "s_region"}
+        frame = str(record.get("spatial_frame_type")) if is_epn else "celestial"
         shapes: list[LintShape] = []
-        if field is not None and record.get("s_region") is not None:
-            shapes = _check_region(
-                record["s_region"], field.xtype, frame, collector, {**finding_facts, "column": "s_region"}
-            )
-        if shapes:
-            _check_position(record, shapes, frame, collector, {**finding_facts, "column": "s_region"}, is_epn=is_epn)
+        if region_fields and record.get("s_region") is not None:
+            shapes = _check_region(record["s_region"], region_fields[0].xtype, frame, collector, region_facts)
+        if shapes and is_epn:
+            _check_bounds(record, shapes, frame, collector, region_facts)
+        elif shapes:
+            _check_centre(record, shapes, collector, region_facts)
         if is_epn and record.get("coverage") is not None:
-            _check_coverage(str(record["coverage"]), shapes, collector, {**finding_facts, "column": "coverage"})
+            coverage_facts = {**finding_facts, "column": "coverage"}
+            _check_coverage(str(record["coverage"]), shapes, collector, coverage_facts)
 
 
 def _check_region(
@@ -146,7 +145,8 @@ def _check_region(
     except ValueError as error:
         collector.add_finding("footprint.unreadable", str(error), value=region, **finding_facts)
         return []
-    is_misoriented = is_closed = False
+    polygon_faults = set()  # a row counts once for each fault, however many polygons have it
+    is_on_body = frame == "body"
     for shape in shapes:
         off_sphere_text = regions.describe_off_sphere(shape)
         if off_sphere_text:
@@ -155,67 +155,58 @@ def _check_region(
         if shape.kind != "polygon":
             continue
         if shape.corners[0] == shape.corners[-1]:
-            is_closed = True
-        if frame in {"celestial", "body"} and regions.has_wrong_orientation(shape, seen_from_outside=frame == "body"):
-            is_misoriented = True
-    # a row counts once, however many parts it has
-    for code in ["footprint.closed"] * is_closed + ["footprint.orientation"] * is_misoriented:
+            polygon_faults.add("footprint.closed")
+        has_orientation = frame in {"celestial", "body"}
+        if has_orientation and regions.has_wrong_orientation(shape, seen_from_outside=is_on_body):
+            polygon_faults.add("footprint.orientation")
+    for code in sorted(polygon_faults):
         collector.add_finding(code, value=region, **finding_facts)
     return shapes
 
 
-def _check_position(
-    record: Record,
-    shapes: list[LintShape],
-    frame: str,
-    collector: FindingCollector,
-    finding_facts: dict[str, Any],
-    *,
-    is_epn: bool,
+def _check_centre(
+    record: Record, shapes: list[LintShape], collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
-    corners = [corner for shape in shapes for corner in shape.corners]
-    if not is_epn:
-        lon = record.get("s_ra")
-        lat = record.get("s_dec")
-        if lon is None or lat is None or not 0 <= lon <= 360 or not -90 <= lat <= 90 or len(shapes) != 1:
-            return
-        centre = regions.compute_centre(shapes[0])
-        radius = max(regions.compute_separation(centre, value) for value in corners) + (
-            shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0
-        )
-        distance = regions.compute_separation(centre, (lon, lat))
-        if distance > 1.5 * radius + 0.02:
-            collector.add_finding(
-                "footprint.centre",
-                f"{distance:.4g} degrees from its middle, its radius is {radius:.4g}",
-                value=f"{lon} {lat}",
-                **finding_facts,
-            )
+    """Check that s_ra and s_dec of ObsCore are near the footprint, if it is a single shape."""
+    lon = record.get("s_ra")
+    lat = record.get("s_dec")
+    if lon is None or lat is None or not 0 <= lon <= 360 or not -90 <= lat <= 90 or len(shapes) != 1:
         return
+    shape = shapes[0]
+    centre = regions.compute_centre(shape)
+    radius = max(regions.compute_separation(centre, corner) for corner in shape.corners)
+    if shape.kind == "circle":
+        radius += shape.numbers[2]
+    distance = regions.compute_separation(centre, (lon, lat))
+    if distance > 1.5 * radius + 0.02:
+        detail = f"{distance:.4g} degrees from its middle, its radius is {radius:.4g}"
+        collector.add_finding("footprint.centre", detail, value=f"{lon} {lat}", **finding_facts)
+
+
+def _check_bounds(
+    record: Record, shapes: list[LintShape], frame: str, collector: FindingCollector, finding_facts: dict[str, Any]
+) -> None:
+    """Check that polygons of EPN-TAP are within c1min..c2max, with a margin; not near the poles."""
     bounds = [record.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
     if frame not in {"celestial", "body"} or any(shape.kind in {"circle", "box"} for shape in shapes):
         return
-    if any(value is None for value in bounds) or any(abs(lat) > 85 for _, lat in corners):
+    corners = [corner for shape in shapes for corner in shape.corners]
+    if any(bound is None for bound in bounds) or any(abs(lat) > 85 for _, lat in corners):
         return
-    west, east, south, north = (float(value) for value in bounds if value is not None)
+    west, east, south, north = (float(bound) for bound in bounds if bound is not None)
     if not (0 <= west <= 360 and 0 <= east <= 360 and -90 <= south <= north <= 90):
         return
     width = (east - west) % 360
     lon_margin = 0.02 * width + 0.05
     lat_margin = 0.02 * (north - south) + 0.05
+    allowed_width = width + 2 * lon_margin
+    is_full_circle = allowed_width >= 360 or (west, east) == (0, 360)
     for lon, lat in corners:
-        is_within = (
-            (lon - west + lon_margin) % 360 <= width + 2 * lon_margin
-            or width + 2 * lon_margin >= 360
-            or (west, east) == (0, 360)
-        )
-        if not is_within or not south - lat_margin <= lat <= north + lat_margin:
-            collector.add_finding(
-                "footprint.bounds",
-                f"{lon:g} {lat:g} is not in {west:g}..{east:g}, {south:g}..{north:g}",
-                value=record["s_region"],
-                **finding_facts,
-            )
+        is_lon_within = is_full_circle or (lon - west + lon_margin) % 360 <= allowed_width
+        is_lat_within = south - lat_margin <= lat <= north + lat_margin
+        if not is_lon_within or not is_lat_within:
+            detail = f"{lon:g} {lat:g} is not in {west:g}..{east:g}, {south:g}..{north:g}"
+            collector.add_finding("footprint.bounds", detail, value=record["s_region"], **finding_facts)
             return
 
 
@@ -228,10 +219,13 @@ def _check_coverage(
         collector.add_finding("footprint.moc", str(error), value=moc_text, **finding_facts)
         return
     polygons = [shape for shape in shapes if shape.kind in {"polygon", "circle"}]
-    if cells and polygons:
-        directions = [direction for shape in polygons for direction in (*shape.corners, regions.compute_centre(shape))]
-        if not regions.is_any_in_moc(cells, directions):
-            collector.add_finding("footprint.disagree", value=moc_text, **finding_facts)
+    if not cells or not polygons:
+        return
+    directions = []
+    for shape in polygons:
+        directions += [*shape.corners, regions.compute_centre(shape)]
+    if not regions.is_any_in_moc(cells, directions):
+        collector.add_finding("footprint.disagree", value=moc_text, **finding_facts)
 
 
 GROUP = CheckGroup(name="footprint", title="Footprints", checks=FOOTPRINT_CHECKS, run=_check_footprints)

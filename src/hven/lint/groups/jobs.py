@@ -1,6 +1,6 @@
-"""Group uws: asynchronous queries - made, looked at, run, aborted and destroyed as UWS wants it.
+"""Group uws: asynchronous queries are created, shown, run, aborted and deleted as UWS defines it.
 
-Two small jobs are made, and destroyed.
+The checks create three small jobs, and delete them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UWS_CHECKS = build_checks(
         "uws.create",
         "error",
         "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3",
-        "a job cannot be made by POST",
+        "a job cannot be created by POST",
         "answer 303 with the job's address",
         "E_POER E_PORE",
     ),
@@ -75,8 +75,8 @@ UWS_CHECKS = build_checks(
         "uws.atom",
         "error",
         "UWS 1.1 sec. 2.2.1",
-        "a part of a job says something else than the job",
-        "give the same at both places",
+        "a value below a job's address differs from that of the job",
+        "give the same value at both places",
         "E_JDPH E_JDED E_JDDE",
     ),
     (
@@ -99,7 +99,7 @@ UWS_CHECKS = build_checks(
         "uws.duration",
         "error",
         "UWS 1.1 sec. 2.1.7",
-        "executionduration is no whole number of seconds",
+        "executionduration is not an integer number of seconds",
         "write an integer",
         "E_IFMT E_JDED",
     ),
@@ -108,11 +108,11 @@ UWS_CHECKS = build_checks(
         "uws.run",
         "error",
         "UWS 1.1 sec. 2.1.3",
-        "a job does not run when told to",
-        "go on to QUEUED, EXECUTING, COMPLETED",
+        "a job does not run after PHASE=RUN",
+        "change its phase to QUEUED, EXECUTING, COMPLETED",
         "E_RUPH E_ILPH W_UNPH",
     ),
-    ("uws.slow", "warning", "UWS 1.1 sec. 2.1.3", "a tiny job did not end while lint waited", "look at the queue", ""),
+    ("uws.slow", "warning", "UWS 1.1 sec. 2.1.3", "a tiny job did not end while lint waited", "check the queue", ""),
     (
         "uws.result",
         "error",
@@ -125,8 +125,8 @@ UWS_CHECKS = build_checks(
         "uws.same",
         "error",
         "TAP 1.1 sec. 2.3",
-        "the asynchronous answer is not the synchronous one",
-        "use one road for both",
+        "the asynchronous result differs from the synchronous one",
+        "use the same code for both",
         "",
     ),
     (
@@ -134,14 +134,14 @@ UWS_CHECKS = build_checks(
         "error",
         "UWS 1.1 sec. 2.1.3",
         "an aborted job is not ABORTED",
-        "go to ABORTED on PHASE=ABORT",
+        "change its phase to ABORTED after PHASE=ABORT",
         "E_PHUR",
     ),
     (
         "uws.delete",
         "error",
         "UWS 1.1 sec. 2.2.3.2",
-        "a destroyed job is still there, or cannot be destroyed",
+        "a deleted job still exists, or a job cannot be deleted",
         "answer 303, then 404",
         "E_HTDE E_DECO E_DENO E_DEMO",
     ),
@@ -149,7 +149,7 @@ UWS_CHECKS = build_checks(
         "uws.unknown",
         "error",
         "DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2",
-        "a job that never was is not answered with 404",
+        "the address of a job that does not exist is not answered with 404",
         "answer 404",
         "",
     ),
@@ -157,8 +157,8 @@ UWS_CHECKS = build_checks(
         "uws.list",
         "error",
         "UWS 1.1 sec. 2.2.2.1",
-        "the list of jobs is no <jobs> document",
-        "serve it, empty if jobs are secret",
+        "the list of jobs is not a <jobs> document",
+        "serve it; it may be empty if jobs are secret",
         "",
     ),
     (
@@ -166,7 +166,7 @@ UWS_CHECKS = build_checks(
         "error",
         "UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3",
         "a job with a wrong query does not end in ERROR with an error document",
-        "say so in errorSummary and /error",
+        "report the error in errorSummary and /error",
         "E_DSUC",
     ),
 )
@@ -184,16 +184,12 @@ JOB_PHASES = {
 }
 FINAL_PHASES = {"COMPLETED", "ERROR", "ABORTED", "ARCHIVED"}
 TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-JOB_WAIT_SECONDS = 60.0  # a busy server puts jobs behind what somebody waits for
+JOB_WAIT_SECONDS = 60.0  # a busy server runs jobs after interactive queries
 LINT_RUN_ID = "hven-lint"
 
 
 def _check_jobs(service: ExaminedTapService, collector: FindingCollector) -> None:
-    table = next((declared_table for declared_table in service.list_tables(without_tap_schema=False)), None)
-    adql = (
-        f"SELECT TOP 2 {table.columns[0].name if table and table.columns else '*'} FROM "
-        f"{table.name if table else 'TAP_SCHEMA.tables'}"
-    )
+    adql = _build_test_query(service)
     _check_unknown_job(service, collector)
     job_url = _create_job(service, collector, adql)
     if job_url is None:
@@ -212,6 +208,18 @@ def _check_jobs(service: ExaminedTapService, collector: FindingCollector) -> Non
                 _check_other_end(service, collector, other_job_url, phase)
             finally:
                 _check_post_destruction(service, collector, other_job_url)
+
+
+def _build_test_query(service: ExaminedTapService) -> str:
+    """Build a query for two rows of the first declared table."""
+    table_name = "TAP_SCHEMA.tables"
+    column_name = "*"
+    for table in service.list_tables(without_tap_schema=False):
+        table_name = table.name
+        if table.columns:
+            column_name = table.columns[0].name
+        break
+    return f"SELECT TOP 2 {column_name} FROM {table_name}"
 
 
 def _check_unknown_job(service: ExaminedTapService, collector: FindingCollector) -> None:
@@ -275,10 +283,12 @@ def _check_media_type(
 def _check_pending_job(
     service: ExaminedTapService, collector: FindingCollector, job_url: str, root: Any, adql: str
 ) -> None:
-    if get_text(root, "phase") != "PENDING":
-        collector.add_finding("uws.first-phase", value=get_text(root, "phase"))
-    if get_text(root, "jobId") != job_url.rstrip("/").rpartition("/")[2]:
-        collector.add_finding("uws.id", job_url, value=get_text(root, "jobId"))
+    phase = get_text(root, "phase")
+    if phase != "PENDING":
+        collector.add_finding("uws.first-phase", value=phase)
+    job_id = get_text(root, "jobId")
+    if job_id != job_url.rstrip("/").rpartition("/")[2]:
+        collector.add_finding("uws.id", job_url, value=job_id)
     job_parameters = {}
     for parameter_list in xml_documents.find_children(root, "parameters"):
         for parameter_element in parameter_list:
@@ -297,12 +307,12 @@ def _check_pending_job(
             collector.add_finding("uws.atom", f"/{name.lower()} answers {answer.status}", value=answer.status)
             continue
         _check_media_type(collector, answer, "uws.atom-type", {"text/plain"})
+        job_text = get_text(root, name)
         if name == "executionDuration" and not atom_text.lstrip("-").isdigit():
             collector.add_finding("uws.duration", value=atom_text)
-        elif name != "quote" and atom_text != get_text(root, name):
-            collector.add_finding(
-                "uws.atom", f"/{name.lower()} says {atom_text!r}, the job {get_text(root, name)!r}", value=atom_text
-            )
+        elif name != "quote" and atom_text != job_text:
+            detail = f"/{name.lower()} has {atom_text!r}, the job {job_text!r}"
+            collector.add_finding("uws.atom", detail, value=atom_text)
     _check_times(collector, root)
 
 
@@ -318,17 +328,16 @@ def _fetch_phase(service: ExaminedTapService, job_url: str) -> str:
 
 
 def _wait_for_end(service: ExaminedTapService, job_url: str) -> str:
-    """Wait for the end of a job: more and more slowly."""
+    """Wait until a job ends, with increasing pauses, and return its last phase."""
     deadline = time.monotonic() + JOB_WAIT_SECONDS
-    pause = 0.05
-    while (
-        (phase := _fetch_phase(service, job_url)) not in FINAL_PHASES
-        and phase in JOB_PHASES
-        and time.monotonic() < deadline
-    ):
-        time.sleep(pause)
-        pause = min(pause * 1.6, 3.0)
-    return phase
+    pause_seconds = 0.05
+    while True:
+        phase = _fetch_phase(service, job_url)
+        is_active = phase in JOB_PHASES and phase not in FINAL_PHASES
+        if not is_active or time.monotonic() >= deadline:
+            return phase
+        time.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 1.6, 3.0)
 
 
 def _check_execution(service: ExaminedTapService, collector: FindingCollector, job_url: str, adql: str) -> None:
@@ -340,7 +349,7 @@ def _check_execution(service: ExaminedTapService, collector: FindingCollector, j
         collector.add_finding("uws.slow", f"after {JOB_WAIT_SECONDS:.0f} s", value=phase)
         return
     if phase != "COMPLETED":
-        collector.add_finding("uws.run", f"{adql} ended so", value=phase)
+        collector.add_finding("uws.run", f"{adql} ended in another phase than COMPLETED", value=phase)
         return
     root = _fetch_job(service, collector, job_url)
     if root is not None:
@@ -355,14 +364,13 @@ def _check_execution(service: ExaminedTapService, collector: FindingCollector, j
         sync_result = service.run_query(adql, 5)
     except UserError:
         return
-    if [result_field.name for result_field in async_result.fields] != [
-        result_field.name for result_field in sync_result.fields
-    ] or len(async_result.rows) != len(sync_result.rows):
-        collector.add_finding(
-            "uws.same",
-            f"{len(async_result.rows)} rows of {len(async_result.fields)} columns, not {len(sync_result.rows)} "
-            f"of {len(sync_result.fields)}",
-        )
+    async_columns = [field.name for field in async_result.fields]
+    sync_columns = [field.name for field in sync_result.fields]
+    async_count = len(async_result.rows)
+    sync_count = len(sync_result.rows)
+    if async_columns != sync_columns or async_count != sync_count:
+        detail = f"{async_count} rows of {len(async_columns)} columns, not {sync_count} of {len(sync_columns)}"
+        collector.add_finding("uws.same", detail)
 
 
 def _check_other_end(service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str) -> None:
@@ -397,19 +405,16 @@ def _check_destruction(service: ExaminedTapService, collector: FindingCollector,
         return
     later_answer = service.client.send_get(job_url)
     if later_answer.status != 404:
-        collector.add_finding("uws.delete", f"afterwards it answers {later_answer.status}", value=later_answer.status)
+        collector.add_finding("uws.delete", f"the job then answers {later_answer.status}", value=later_answer.status)
 
 
 def _check_post_destruction(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
-    """Destroy a job as those do who have no DELETE."""
+    """Delete a job by POST, as clients without DELETE do."""
     answer = service.client.send_request("POST", job_url, [("ACTION", "DELETE")])
     later_answer = service.client.send_get(job_url)
     if answer.status not in {200, 303} or later_answer.status != 404:
-        collector.add_finding(
-            "uws.delete",
-            f"POST ACTION=DELETE is answered with {answer.status}, and afterwards it answers {later_answer.status}",
-            value=answer.status,
-        )
+        detail = f"POST ACTION=DELETE is answered with {answer.status}, and the job then answers {later_answer.status}"
+        collector.add_finding("uws.delete", detail, value=answer.status)
         service.client.send_request("DELETE", job_url)
 
 

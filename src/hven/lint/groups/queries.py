@@ -1,4 +1,4 @@
-"""Group query: answers of /sync, their VOTables (DALI), limits and overflows, and the parameters that TAP defines."""
+"""Group query: answers of /sync are VOTables as DALI defines them, and limits and parameters follow TAP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hven.lint.xml_documents import NotXmlError
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.tap_service import ExaminedTapService
+    from hven.lint.tap_service import DeclaredTable, ExaminedTapService
     from hven.lint.votable import VOTableDocument
     from hven.sources.http_client import HttpAnswer
 
@@ -31,15 +31,15 @@ QUERY_CHECKS = build_checks(
         "query.get",
         "error",
         "TAP 1.1 sec. 2.2; DALI 1.1 sec. 2",
-        "GET and POST of the same query do not give the same",
-        "treat both alike",
+        "GET and POST of the same query give different results",
+        "treat both in the same way",
         "",
     ),
     (
         "query.content-type",
         "error",
         "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3",
-        "a VOTable is not sent as one",
+        "a VOTable is sent with another media type",
         "send application/x-votable+xml or text/xml",
         "E_VOCT W_NOCT",
     ),
@@ -47,7 +47,7 @@ QUERY_CHECKS = build_checks(
         "query.version",
         "error",
         "TAP 1.1 sec. 2.7.3",
-        "the VOTable's version is too old or not said",
+        "the VOTable's version is too old or missing",
         "write VOTable 1.2 or later",
         "E_VVLO I_VVNL",
     ),
@@ -75,7 +75,14 @@ QUERY_CHECKS = build_checks(
         "OK, ERROR or OVERFLOW",
         "E_DQUM E_QST1 E_QST2 W_DQU2",
     ),
-    ("query.field", "error", "VOTable 1.4 sec. 4", "a FIELD's datatype or arraysize is none", "use VOTable's", ""),
+    (
+        "query.field",
+        "error",
+        "VOTable 1.4 sec. 4",
+        "a FIELD's datatype or arraysize is not one of VOTable",
+        "use those of VOTable",
+        "",
+    ),
     (
         "query.maxrec",
         "error",
@@ -96,8 +103,8 @@ QUERY_CHECKS = build_checks(
         "query.overflow-wrong",
         "warning",
         "DALI 1.1 sec. 4.4.1",
-        "an overflow is told where TOP alone cut the rows",
-        "tell OVERFLOW only for MAXREC",
+        "an overflow is reported where only TOP cut the rows",
+        "report OVERFLOW only for MAXREC",
         "",
     ),
     (
@@ -108,12 +115,12 @@ QUERY_CHECKS = build_checks(
         "answer with metadata and OVERFLOW",
         "",
     ),
-    ("query.top", "error", "ADQL 2.1 sec. 2.2", "more rows than TOP", "keep TOP", "E_NROW E_RRTO"),
+    ("query.top", "error", "ADQL 2.1 sec. 2.2", "more rows than TOP", "apply TOP", "E_NROW E_RRTO"),
     (
         "query.columns",
         "error",
         "TAP 1.1 sec. 2.7.3; ADQL 2.1 sec. 2.2",
-        "the columns are not those that were asked for, in their order",
+        "the columns are not those of the query, in their order",
         "keep names and order; aliases name FIELDs",
         "E_MCOL E_CNAM",
     ),
@@ -129,15 +136,15 @@ QUERY_CHECKS = build_checks(
         "query.case",
         "error",
         "DALI 1.1 sec. 3.1",
-        "parameter names are compared with case",
-        "compare names without case",
+        "parameter names are case-sensitive",
+        "ignore the case of parameter names",
         "",
     ),
     (
         "query.extra-parameter",
         "error",
         "DALI 1.1 sec. 3.1",
-        "a parameter that nobody knows changes the answer",
+        "an unknown parameter changes the answer",
         "ignore it",
         "E_SPPA W_SPPA",
     ),
@@ -160,51 +167,52 @@ QUERY_CHECKS = build_checks(
     ("query.boolean", "error", "ADQL 2.1 sec. 2.2", "conditions of plain ADQL fail", "support ADQL's predicates", ""),
 )
 VOTABLE_MEDIA_TYPES = {"text/xml", "application/xml", "application/x-votable+xml", "text/x-votable+xml"}
+VOTABLE_VERSIONS = {"1.2", "1.3", "1.4", "1.5", "1.6"}
+QUERY_STATUSES = {"OK", "ERROR", "OVERFLOW"}
 TEST_ROW_LIMIT = 3
+MAX_TEST_COLUMNS = 3
 
 
 def _check_queries(service: ExaminedTapService, collector: FindingCollector) -> None:
-    table = next(
-        (
-            column
-            for column in service.list_tables(without_tap_schema=False)
-            if column.comparison_name == "tap_schema.columns"
-        ),
-        None,
-    ) or next(iter(service.list_tables()), None)
+    table = _choose_table(service)
     if table is None or not table.columns:
-        collector.add_unjudged("no table is declared that could be asked")
+        collector.add_unjudged("there is no declared table to query")
         return
-    names = [quote_column_name(column.name) for column in table.columns[:TEST_ROW_LIMIT]]
-    adql = f"SELECT {', '.join(names)} FROM {table.name}"
-    first_answer = _query_and_check(
-        service, collector, adql.replace("SELECT ", f"SELECT TOP {TEST_ROW_LIMIT} ", 1), table.name
-    )
-    if first_answer is None:
+    columns = table.columns[:MAX_TEST_COLUMNS]
+    names = [quote_column_name(column.name) for column in columns]
+    select_list = ", ".join(names)
+    adql = f"SELECT {select_list} FROM {table.name}"
+    top_adql = f"SELECT TOP {TEST_ROW_LIMIT} {select_list} FROM {table.name}"
+    top_answer = _query_and_check(service, collector, top_adql, table.name)
+    if top_answer is None:
         return
-    if len(first_answer.rows) > TEST_ROW_LIMIT:
-        collector.add_finding(
-            "query.top",
-            f"{len(first_answer.rows)} rows for TOP {TEST_ROW_LIMIT}",
-            table=table.name,
-            value=len(first_answer.rows),
-        )
-    elif first_answer.has_overflow and len(first_answer.rows) == TEST_ROW_LIMIT:
+    row_count = len(top_answer.rows)
+    if row_count > TEST_ROW_LIMIT:
+        detail = f"{row_count} rows for TOP {TEST_ROW_LIMIT}"
+        collector.add_finding("query.top", detail, table=table.name, value=row_count)
+    elif top_answer.has_overflow and row_count == TEST_ROW_LIMIT:
         collector.add_finding("query.overflow-wrong", table=table.name)
-    answer_columns = [column.name.lower().strip('"') for column in first_answer.fields]
-    if answer_columns != [column.comparison_name for column in table.columns[:TEST_ROW_LIMIT]]:
-        collector.add_finding(
-            "query.columns", f"{', '.join(names)} were asked for", table=table.name, value=", ".join(answer_columns)
-        )
+    answer_columns = [field.name.lower().strip('"') for field in top_answer.fields]
+    if answer_columns != [column.comparison_name for column in columns]:
+        detail = f"the query selects {select_list}"
+        collector.add_finding("query.columns", detail, table=table.name, value=", ".join(answer_columns))
     _check_limits(service, collector, adql, table.name)
     _check_query_shapes(service, collector, table.name, names[0])
-    _check_parameters(service, collector, adql.replace("SELECT ", f"SELECT TOP {TEST_ROW_LIMIT} ", 1), first_answer)
+    _check_parameters(service, collector, top_adql, top_answer)
+
+
+def _choose_table(service: ExaminedTapService) -> DeclaredTable | None:
+    """Return TAP_SCHEMA.columns, or the first table of the service if it is not declared."""
+    for table in service.list_tables(without_tap_schema=False):
+        if table.comparison_name == "tap_schema.columns":
+            return table
+    return next(iter(service.list_tables()), None)
 
 
 def _query_and_check(
     service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str, maxrec: int | None = None
 ) -> VOTableDocument | None:
-    """Ask, and check the document against DALI."""
+    """Run a query, and check the document against DALI; None if the query fails."""
     try:
         answer = service.send_query(adql, maxrec)
         document = votable.parse_votable(answer.body)
@@ -212,9 +220,8 @@ def _query_and_check(
         collector.add_finding("query.failed", f"{adql} gives no VOTable: {error}", table=table_name)
         return None
     if document.error_message is not None or answer.status != 200:
-        collector.add_finding(
-            "query.failed", f"{adql} gives status {answer.status}: {document.error_message}", table=table_name
-        )
+        detail = f"{adql} gives status {answer.status}: {document.error_message}"
+        collector.add_finding("query.failed", detail, table=table_name)
         return None
     _check_document(answer, document, collector)
     return document
@@ -224,28 +231,20 @@ def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: Fi
     media = get_media_type(answer)
     if media not in VOTABLE_MEDIA_TYPES:
         collector.add_finding("query.content-type", value=media)
-    if document.version not in {"1.2", "1.3", "1.4", "1.5", "1.6"}:
+    if document.version not in VOTABLE_VERSIONS:
         collector.add_finding("query.version", value=document.version)
     if document.result_resource_count != 1 or document.table_count != 1:
-        collector.add_finding(
-            "query.resource", f"{document.result_resource_count} of type results, {document.table_count} tables"
-        )
-    if not any(name == "QUERY_STATUS" for name, _, _ in document.leading_infos):
-        collector.add_finding("query.status")
+        detail = f"{document.result_resource_count} of type results, {document.table_count} tables"
+        collector.add_finding("query.resource", detail)
     leading_statuses = [value.upper() for name, value, _ in document.leading_infos if name == "QUERY_STATUS"]
     trailing_statuses = [value.upper() for name, value, _ in document.trailing_infos if name == "QUERY_STATUS"]
-    unknown_statuses = [
-        query_status
-        for query_status in leading_statuses + trailing_statuses
-        if query_status not in {"OK", "ERROR", "OVERFLOW"}
-    ]
-    if (
-        unknown_statuses
-        or len(leading_statuses) > 1
-        or len(trailing_statuses) > 1
-        or (leading_statuses == ["OVERFLOW"] and trailing_statuses == ["OK"])
-    ):
-        collector.add_finding("query.status-value", value=", ".join(leading_statuses + trailing_statuses))
+    if not leading_statuses:
+        collector.add_finding("query.status")
+    statuses = [*leading_statuses, *trailing_statuses]
+    is_repeated = len(leading_statuses) > 1 or len(trailing_statuses) > 1
+    is_contradictory = leading_statuses == ["OVERFLOW"] and trailing_statuses == ["OK"]
+    if is_repeated or is_contradictory or not QUERY_STATUSES.issuperset(statuses):
+        collector.add_finding("query.status-value", value=", ".join(statuses))
     for kind, column, anomaly_text in document.anomalies:
         if kind in {"datatype", "arraysize"}:
             collector.add_finding("query.field", anomaly_text, column=column)
@@ -254,34 +253,25 @@ def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: Fi
 def _check_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
     limited_answer = _query_and_check(service, collector, adql, table_name, TEST_ROW_LIMIT)
     if limited_answer is not None:
-        if len(limited_answer.rows) > TEST_ROW_LIMIT:
-            collector.add_finding(
-                "query.maxrec",
-                f"{len(limited_answer.rows)} rows for MAXREC={TEST_ROW_LIMIT}",
-                table=table_name,
-                value=len(limited_answer.rows),
-            )
-        elif len(limited_answer.rows) == TEST_ROW_LIMIT and not limited_answer.has_overflow:
+        row_count = len(limited_answer.rows)
+        if row_count > TEST_ROW_LIMIT:
+            detail = f"{row_count} rows for MAXREC={TEST_ROW_LIMIT}"
+            collector.add_finding("query.maxrec", detail, table=table_name, value=row_count)
+        elif row_count == TEST_ROW_LIMIT and not limited_answer.has_overflow:
             total = service.query_number(f"SELECT COUNT(*) AS n FROM {table_name}")
             if total is not None and total > TEST_ROW_LIMIT:
-                collector.add_finding(
-                    "query.overflow",
-                    f"{TEST_ROW_LIMIT} of {total:,} rows",
-                    table=table_name,
-                    value=", ".join(limited_answer.list_query_statuses()),
-                )
+                detail = f"{TEST_ROW_LIMIT} of {total:,} rows"
+                query_statuses = ", ".join(limited_answer.list_query_statuses())
+                collector.add_finding("query.overflow", detail, table=table_name, value=query_statuses)
     try:
         empty_answer = service.run_query(adql, 0)
     except UserError as error:
         collector.add_finding("query.maxrec-zero", error.message, table=table_name)
-    else:
-        if empty_answer.rows or not empty_answer.fields:
-            collector.add_finding(
-                "query.maxrec-zero",
-                f"{len(empty_answer.rows)} rows, {len(empty_answer.fields)} FIELDs",
-                table=table_name,
-                value=len(empty_answer.rows),
-            )
+        return
+    row_count = len(empty_answer.rows)
+    if row_count or not empty_answer.fields:
+        detail = f"{row_count} rows, {len(empty_answer.fields)} FIELDs"
+        collector.add_finding("query.maxrec-zero", detail, table=table_name, value=row_count)
 
 
 def _check_query_shapes(
@@ -292,55 +282,55 @@ def _check_query_shapes(
     except UserError as error:
         collector.add_finding("query.count", error.message, table=table_name)
     else:
-        if (
-            len(count_answer.rows) != 1
-            or [answer_field.name.lower() for answer_field in count_answer.fields] != ["n"]
-            or not isinstance(count_answer.rows[0][0], int)
-        ):
-            collector.add_finding("query.count", table=table_name, value=count_answer.rows[:1])
+        names = [field.name.lower() for field in count_answer.fields]
+        rows = count_answer.rows
+        if names != ["n"] or len(rows) != 1 or not isinstance(rows[0][0], int):
+            collector.add_finding("query.count", table=table_name, value=rows[:1])
     condition = f"(t.{column_name} IS NOT NULL AND NOT (t.{column_name} LIKE 'zz%')) OR t.{column_name} IN ('a', 'b')"
+    adql = f"SELECT TOP 2 t.{column_name} AS first_one FROM {table_name} AS t WHERE {condition} ORDER BY first_one"
     try:
-        alias_answer = service.run_query(
-            f"SELECT TOP 2 t.{column_name} AS first_one FROM {table_name} AS t WHERE {condition} ORDER BY first_one", 2
-        )
+        alias_answer = service.run_query(adql, 2)
     except UserError as error:
         collector.add_finding("query.boolean", error.message, table=table_name, value=condition)
-    else:
-        if [answer_field.name.lower() for answer_field in alias_answer.fields] != ["first_one"]:
-            collector.add_finding(
-                "query.columns",
-                "the alias first_one was asked for",
-                table=table_name,
-                value=", ".join(answer_field.name for answer_field in alias_answer.fields),
-            )
+        return
+    names = [field.name for field in alias_answer.fields]
+    if [name.lower() for name in names] != ["first_one"]:
+        detail = "the query has the alias first_one"
+        collector.add_finding("query.columns", detail, table=table_name, value=", ".join(names))
 
 
 def _check_parameters(
     service: ExaminedTapService, collector: FindingCollector, adql: str, first_answer: VOTableDocument
 ) -> None:
-    def list_answer_columns(answer: HttpAnswer) -> list[str] | None:
-        try:
-            document = votable.parse_votable(answer.body)
-        except NotXmlError:
-            return None
-        if document.error_message is not None:
-            return None
-        return [answer_field.name for answer_field in document.fields]
-
-    expected_names = [answer_field.name for answer_field in first_answer.fields]
-    if list_answer_columns(service.send_query(adql, method="GET")) != expected_names:
+    expected_names = [field.name for field in first_answer.fields]
+    get_answer = service.send_query(adql, method="GET")
+    if _list_answer_columns(get_answer) != expected_names:
         collector.add_finding("query.get")
-    if list_answer_columns(service.send_query(adql, DUMMY="ignore-me")) != expected_names:
+    dummy_answer = service.send_query(adql, DUMMY="ignore-me")
+    if _list_answer_columns(dummy_answer) != expected_names:
         collector.add_finding("query.extra-parameter", value="DUMMY=ignore-me")
     lowercase_form = [(name.lower(), value) for name, value in service.build_query_form(adql)]
-    if list_answer_columns(service.client.send_post(f"{service.url}/sync", lowercase_form)) != expected_names:
+    lowercase_answer = service.client.send_post(f"{service.url}/sync", lowercase_form)
+    if _list_answer_columns(lowercase_answer) != expected_names:
         collector.add_finding("query.case", value="lang, query")
-    if list_answer_columns(service.send_query(adql, LANG="OOBLECK")) is not None:
+    unknown_language_answer = service.send_query(adql, LANG="OOBLECK")
+    if _list_answer_columns(unknown_language_answer) is not None:
         collector.add_finding("query.language", value="OOBLECK")
     for version in service.capabilities.adql_versions:
-        answer = service.send_query(adql, LANG=f"ADQL-{version}")
-        if list_answer_columns(answer) is None:
+        version_answer = service.send_query(adql, LANG=f"ADQL-{version}")
+        if _list_answer_columns(version_answer) is None:
             collector.add_finding("query.language-version", value=f"ADQL-{version}")
+
+
+def _list_answer_columns(answer: HttpAnswer) -> list[str] | None:
+    """Return the names of the columns of an answer; None if it is not a VOTable, or reports an error."""
+    try:
+        document = votable.parse_votable(answer.body)
+    except NotXmlError:
+        return None
+    if document.error_message is not None:
+        return None
+    return [field.name for field in document.fields]
 
 
 GROUP = CheckGroup(name="query", title="Queries", checks=QUERY_CHECKS, run=_check_queries)

@@ -1,4 +1,4 @@
-"""Group schema: TAP_SCHEMA is there, typed, complete, and points nowhere that does not exist."""
+"""Group schema: TAP_SCHEMA exists, has the right types, is complete, and refers only to what exists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEMA_CHECKS = build_checks(
         "error",
         STANDARD_NAME,
         "a column of TAP_SCHEMA is missing",
-        "add it, NULL where there is nothing to say",
+        "add it, with NULL where there is no value",
         "E_TSC0",
     ),
     (
@@ -40,7 +40,7 @@ SCHEMA_CHECKS = build_checks(
         "integers for indexes and flags, strings for the rest",
         "E_TSCT",
     ),
-    ("schema.null", "error", STANDARD_NAME, "a column of TAP_SCHEMA that may not be NULL is", "fill it", "E_TSNL"),
+    ("schema.null", "error", STANDARD_NAME, "a required column of TAP_SCHEMA has NULL", "fill it", "E_TSNL"),
     (
         "schema.flag",
         "error",
@@ -63,8 +63,8 @@ SCHEMA_CHECKS = build_checks(
         "schema.orphan",
         "warning",
         STANDARD_NAME,
-        "an entry of TAP_SCHEMA points to nothing",
-        "list what it names, or take the entry out",
+        "an entry of TAP_SCHEMA refers to something that is not listed",
+        "list what it refers to, or remove the entry",
         "W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_FKLK E_FKIO",
     ),
     (
@@ -88,23 +88,23 @@ SCHEMA_CHECKS = build_checks(
         "schema.table-name",
         "error",
         "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
-        "a table's name cannot be written in a query as it stands",
-        "quote what is no regular identifier, also in TAP_SCHEMA",
+        "a table's name cannot be written in a query as it is listed",
+        "quote a name that is not a regular identifier, also in TAP_SCHEMA",
         "E_TNTN E_TRSV E_NAKT",
     ),
     (
         "schema.column-name",
         "error",
         "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
-        "a column's name cannot be written in a query as it stands",
-        "quote what is no regular identifier or is reserved, also in TAP_SCHEMA",
+        "a column's name cannot be written in a query as it is listed",
+        "quote a name that is reserved or not a regular identifier, also in TAP_SCHEMA",
         "E_CNID E_CRSV",
     ),
     (
         "schema.datatype",
         "error",
         STANDARD_NAME,
-        "a datatype is none of VOTable",
+        "a datatype is not one of VOTable",
         "use VOTable's names (TAP 1.0 services: the names of TAP 1.0)",
         "E_TSCT W_CTYP",
     ),
@@ -112,7 +112,7 @@ SCHEMA_CHECKS = build_checks(
         "schema.arraysize",
         "error",
         STANDARD_NAME,
-        "an arraysize is none of VOTable",
+        "an arraysize is not valid in VOTable",
         "write 12, 12* or *; NULL for single values",
         "E_TSAZ",
     ),
@@ -126,7 +126,7 @@ SCHEMA_CHECKS = build_checks(
     ),
 )
 TEXT_TYPE, INTEGER_TYPE = "text", "integer"
-# columns -> type; ! may not be NULL; those that TAP 1.1 added stand in NEW
+# table -> columns -> type; ! marks columns without NULL; TAP_1_1_COLUMNS has those that TAP 1.0 does not have
 TAP_SCHEMA_LAYOUT = {
     "schemas": {"schema_name!": TEXT_TYPE, "utype": TEXT_TYPE, "description": TEXT_TYPE, "schema_index": INTEGER_TYPE},
     "tables": {
@@ -239,49 +239,82 @@ def _format_record_key(record: dict[str, Any]) -> str:
 
 
 def _check_names(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    seen_names: set[tuple[str, str]] = set()
+    seen_tables: set[str] = set()
     for record in rows_by_table.get("tables", []):
         name = str(record.get("table_name") or "")
         parts = re.findall(r'"(?:[^"]|"")+"|[^."]+', name)
-        if not 1 <= len(parts) <= 3 or any(
-            not IDENTIFIER_PATTERN.fullmatch(part) or part.upper() in RESERVED_WORDS for part in parts
-        ):
+        if not 1 <= len(parts) <= 3 or not all(map(_is_usable_identifier, parts)):
             collector.add_finding("schema.table-name", table=name, value=name)
-        if ("", normalize_name(name)) in seen_names:
+        normalized_name = normalize_name(name)
+        if normalized_name in seen_tables:
             collector.add_finding("schema.duplicate", table=name, value=name)
-        seen_names.add(("", normalize_name(name)))
+        seen_tables.add(normalized_name)
+    seen_columns: set[tuple[str, str]] = set()
     for record in rows_by_table.get("columns", []):
         table = str(record.get("table_name") or "")
         name = str(record.get("column_name") or "")
-        if not IDENTIFIER_PATTERN.fullmatch(name) or name.upper() in RESERVED_WORDS:
+        if not _is_usable_identifier(name):
             collector.add_finding("schema.column-name", table=table, column=name, value=name)
-        if (table.lower(), normalize_name(name) if not name.startswith('"') else name) in seen_names:
+        comparison_name = name if name.startswith('"') else normalize_name(name)
+        table_and_column = table.lower(), comparison_name
+        if table_and_column in seen_columns:
             collector.add_finding("schema.duplicate", table=table, column=name, value=name)
-        seen_names.add((table.lower(), normalize_name(name) if not name.startswith('"') else name))
+        seen_columns.add(table_and_column)
+
+
+def _is_usable_identifier(name: str) -> bool:
+    """Return whether a name can be written in a query as it is."""
+    return IDENTIFIER_PATTERN.fullmatch(name) is not None and name.upper() not in RESERVED_WORDS
 
 
 def _check_references(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    def list_names(name: str, column: str) -> set[str]:
-        return {normalize_name(str(table_record.get(column) or "")) for table_record in rows_by_table.get(name, [])}
-
-    tables = list_names("tables", "table_name")
-    keys = list_names("keys", "key_id")
+    _check_pointers(collector, rows_by_table)
     columns = {
-        (normalize_name(str(column_row.get("table_name"))), normalize_name(str(column_row.get("column_name"))))
-        for column_row in rows_by_table.get("columns", [])
+        (_get_name(record, "table_name"), _get_name(record, "column_name"))
+        for record in rows_by_table.get("columns", [])
     }
-    ends = {normalize_name(str(column_row.get("key_id"))): column_row for column_row in rows_by_table.get("keys", [])}
-    pointers = (
-        ("tables", "schema_name", list_names("schemas", "schema_name")),
-        ("columns", "table_name", tables),
-        ("keys", "from_table", tables),
-        ("keys", "target_table", tables),
-        ("key_columns", "key_id", keys),
-    )
-    for name, column, targets in pointers:
+    keys_by_id = {_get_name(record, "key_id"): record for record in rows_by_table.get("keys", [])}
+    for record in rows_by_table.get("key_columns", []):
+        key = keys_by_id.get(_get_name(record, "key_id"))
+        if not key:
+            continue
+        for column, table in (("from_column", "from_table"), ("target_column", "target_table")):
+            if (_get_name(key, table), _get_name(record, column)) not in columns:
+                collector.add_finding(
+                    "schema.orphan",
+                    f"{key.get(table)} has no such column",
+                    table="TAP_SCHEMA.key_columns",
+                    column=column,
+                    value=record.get(column),
+                )
+    if columns:
+        tables_with_columns = {table for table, _ in columns}
+        listed_tables = [
+            normalize_name(str(record.get("table_name") or "")) for record in rows_by_table.get("tables", [])
+        ]
+        for name in dict.fromkeys(listed_tables):
+            if name not in tables_with_columns:
+                collector.add_finding("schema.no-columns", table=name)
+
+
+def _get_name(record: dict[str, Any], column: str) -> str:
+    """Return the name in a column of TAP_SCHEMA, in the form in which names are compared."""
+    return normalize_name(str(record.get(column)))
+
+
+def _check_pointers(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+    """Check that the names in TAP_SCHEMA's foreign keys are listed in their target tables."""
+    target_columns = {"schemas": "schema_name", "tables": "table_name", "keys": "key_id"}
+    listed_names = {
+        target: {normalize_name(str(record.get(column) or "")) for record in rows_by_table.get(target, [])}
+        for target, column in target_columns.items()
+    }
+    for name, column, target in TAP_SCHEMA_KEYS:
+        if not listed_names[target]:
+            continue
         for record in rows_by_table.get(name, []):
             reference_name = str(record.get(column) or "")
-            if reference_name and targets and normalize_name(reference_name) not in targets:
+            if reference_name and normalize_name(reference_name) not in listed_names[target]:
                 collector.add_finding(
                     "schema.orphan",
                     f"{column} {reference_name}",
@@ -290,67 +323,48 @@ def _check_references(collector: FindingCollector, rows_by_table: dict[str, list
                     key=_format_record_key(record),
                     value=reference_name,
                 )
-    for record in rows_by_table.get("key_columns", []):
-        key = ends.get(normalize_name(str(record.get("key_id"))), {})
-        for column, table in (("from_column", "from_table"), ("target_column", "target_table")):
-            if key and (normalize_name(str(key.get(table))), normalize_name(str(record.get(column)))) not in columns:
-                collector.add_finding(
-                    "schema.orphan",
-                    f"{key.get(table)} has no such column",
-                    table="TAP_SCHEMA.key_columns",
-                    column=column,
-                    value=record.get(column),
-                )
-    for name in tables:
-        if rows_by_table.get("columns") and not any(table == name for table, _ in columns):
-            collector.add_finding("schema.no-columns", table=name)
 
 
 def _check_types(service: ExaminedTapService, collector: FindingCollector, records: list[dict[str, Any]]) -> None:
     for record in records:
-        where: dict[str, Any] = {"table": str(record.get("table_name")), "column": str(record.get("column_name"))}
+        location: dict[str, Any] = {"table": str(record.get("table_name")), "column": str(record.get("column_name"))}
         datatype = str(record.get("datatype") or "")
-        size = str(record.get("arraysize") or "")
-        if (
-            datatype
-            and datatype not in DATATYPE_CODES
-            and not (service.is_tap_1_0 and TAP_1_0_DATATYPE_PATTERN.fullmatch(datatype))
-        ):
-            collector.add_finding("schema.datatype", **where, value=datatype)
-        if size and not ARRAYSIZE_PATTERN.fullmatch(size):
-            collector.add_finding("schema.arraysize", **where, value=size)
+        arraysize = str(record.get("arraysize") or "")
+        is_old_datatype = service.is_tap_1_0 and TAP_1_0_DATATYPE_PATTERN.fullmatch(datatype) is not None
+        if datatype and datatype not in DATATYPE_CODES and not is_old_datatype:
+            collector.add_finding("schema.datatype", **location, value=datatype)
+        if arraysize and not ARRAYSIZE_PATTERN.fullmatch(arraysize):
+            collector.add_finding("schema.arraysize", **location, value=arraysize)
             continue
-        number = size.rstrip("*")
-        old = record.get("size")
-        if "arraysize" in record and old is not None and number.isdigit() and int(number) != old:
-            collector.add_finding("schema.size", f"size {old}, arraysize {size}", **where, value=old)
+        length_text = arraysize.rstrip("*")
+        size = record.get("size")
+        if "arraysize" not in record or size is None or not length_text.isdigit():
+            continue
+        if int(length_text) != size:
+            collector.add_finding("schema.size", f"size {size}, arraysize {arraysize}", **location, value=size)
 
 
 def _check_self_description(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    listed = {normalize_name(str(table_row.get("table_name"))) for table_row in rows_by_table["tables"]}
-    for name in TAP_SCHEMA_LAYOUT:
-        if f"tap_schema.{name}" not in listed:
+    listed_tables = {_get_name(record, "table_name") for record in rows_by_table["tables"]}
+    standard_columns = set()
+    for name, layout in TAP_SCHEMA_LAYOUT.items():
+        standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("!")) for column_spec in layout}
+        if f"tap_schema.{name}" not in listed_tables:
             collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
     for record in rows_by_table["columns"]:
-        table = normalize_name(str(record.get("table_name")))
-        column = normalize_name(str(record.get("column_name")))
-        if table.startswith("tap_schema."):
-            standard_columns = {
-                word.rstrip("!") for word in TAP_SCHEMA_LAYOUT.get(table.removeprefix("tap_schema."), {})
-            }
-        else:
-            standard_columns = set()
-        if column in standard_columns and record.get("std") == 0:
+        column = _get_name(record, "column_name")
+        is_standard = (_get_name(record, "table_name"), column) in standard_columns
+        if is_standard and record.get("std") == 0:
             collector.add_finding("schema.std", table=str(record.get("table_name")), column=column, value=0)
 
 
 def _check_foreign_keys(service: ExaminedTapService, collector: FindingCollector) -> None:
     for name, column, target in TAP_SCHEMA_KEYS:
-        other = {"from_table": "table_name", "target_table": "table_name"}.get(column, column)
-        if f"{column} -> tap_schema.{target}.{other}" not in service.foreign_keys.get(f"tap_schema.{name}", ()):
-            collector.add_finding(
-                "schema.keys", f"{column} -> {target}.{other}", table=f"TAP_SCHEMA.{name}", column=column
-            )
+        target_column = "table_name" if target == "tables" else column
+        declared_keys = service.foreign_keys.get(f"tap_schema.{name}", ())
+        if f"{column} -> tap_schema.{target}.{target_column}" not in declared_keys:
+            detail = f"{column} -> {target}.{target_column}"
+            collector.add_finding("schema.keys", detail, table=f"TAP_SCHEMA.{name}", column=column)
 
 
 GROUP = CheckGroup(name="schema", title="TAP_SCHEMA", checks=SCHEMA_CHECKS, run=_check_schema)

@@ -45,7 +45,7 @@ VOSI_CHECKS = build_checks(
         "vosi.availability-time",
         "error",
         "VOSI 1.1 sec. 5",
-        "a time in /availability is no ISO time",
+        "a time in /availability is not an ISO time",
         "write YYYY-MM-DDThh:mm:ssZ",
         "",
     ),
@@ -54,7 +54,7 @@ VOSI_CHECKS = build_checks(
         "warning",
         "VOSI 1.1 sec. 5",
         "the service says that it is not available",
-        "judge it again when it is",
+        "validate it again when it is",
         "",
     ),
     (
@@ -94,7 +94,7 @@ VOSI_CHECKS = build_checks(
         "error",
         "TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3",
         "a document is declared in /capabilities but not served",
-        "serve it, or take its capability out",
+        "serve it, or remove its capability",
         "E_TADH E_EXDH F_GONE F_NOTM",
     ),
 )
@@ -114,10 +114,11 @@ def _check_vosi(service: ExaminedTapService, collector: FindingCollector) -> Non
 
 def _check_document(service: ExaminedTapService, collector: FindingCollector, name: str, standard: str) -> None:
     declared_interfaces = service.capabilities.find_interfaces(standard)
+    declared_urls = declared_interfaces[0].urls if declared_interfaces else ()
     try:
         answer = service.get_document(name)
-        if answer.status == 404 and declared_interfaces and declared_interfaces[0].urls and name == "availability":
-            answer = service.client.send_get(declared_interfaces[0].urls[0])  # it may live anywhere
+        if answer.status == 404 and name == "availability" and declared_urls:
+            answer = service.client.send_get(declared_urls[0])  # it may have any address
     except UserError as error:
         collector.add_unjudged(error.message)
         return
@@ -133,10 +134,9 @@ def _check_document(service: ExaminedTapService, collector: FindingCollector, na
         collector.add_finding(f"vosi.{name}-shape", str(error))
         return
     _check_media_type(collector, answer, name)
-    if get_local_name(root) != ROOT_ELEMENTS[name]:
-        collector.add_finding(
-            f"vosi.{name}-shape", f"its root is <{get_local_name(root)}>, not <{ROOT_ELEMENTS[name]}>"
-        )
+    root_name = get_local_name(root)
+    if root_name != ROOT_ELEMENTS[name]:
+        collector.add_finding(f"vosi.{name}-shape", f"its root is <{root_name}>, not <{ROOT_ELEMENTS[name]}>")
         return
     for element_name, fault_text in xml_documents.find_content_faults(root):
         collector.add_finding(f"vosi.{name}-shape", f"{element_name}: {fault_text}")
@@ -156,14 +156,16 @@ def _check_availability(root: object, collector: FindingCollector) -> None:
         collector.add_finding("vosi.not-available", xml_documents.get_text(root, "note"))
     for name in ("upSince", "downAt", "backAt"):
         for time_element in xml_documents.find_children(root, name):
-            if TIME_PATTERN.fullmatch(xml_documents.get_text(time_element)) is None:
-                collector.add_finding("vosi.availability-time", f"<{name}>", value=xml_documents.get_text(time_element))
+            time_text = xml_documents.get_text(time_element)
+            if TIME_PATTERN.fullmatch(time_text) is None:
+                collector.add_finding("vosi.availability-time", f"<{name}>", value=time_text)
 
 
 def _check_media_type(collector: FindingCollector, answer: HttpAnswer, name: str) -> None:
     content_type = get_media_type(answer)
     if content_type not in {"text/xml", "application/xml"}:
-        collector.add_finding("vosi.content-type", f"/{name} comes as {content_type or 'nothing'}", value=content_type)
+        detail = f"/{name} is sent as {content_type or 'nothing'}"
+        collector.add_finding("vosi.content-type", detail, value=content_type)
 
 
 GROUP = CheckGroup(name="vosi", title="Documents about the service", checks=VOSI_CHECKS, run=_check_vosi)
