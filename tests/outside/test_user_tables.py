@@ -164,7 +164,7 @@ def test_an_index_through_pyvo(place: Place) -> None:
     for table, column, why in (
         ("tap_user.mine", "strange", "no column 'strange'"),
         ("tap_user.none", "note", "no table"),
-        ("stars.main", "ra", "no table of yours"),
+        ("stars.main", "ra", "not one of your tables"),
     ):
         with pytest.raises(pyvo.dal.DALQueryError, match=why):
             mine.create_index(table, column)

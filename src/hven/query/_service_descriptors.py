@@ -1,4 +1,4 @@
-"""Descriptors of services that go with an answer (DataLink 1.1, section 4).
+"""Service descriptors that an answer carries (DataLink 1.1, section 4).
 
 They are collected once for each plan, for every table whose rows have services.
 """
@@ -6,6 +6,7 @@ They are collected once for each plan, for every table whose rows have services.
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -21,59 +22,63 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, FromItem
     from hven.model.table import LinkTemplate, Table, Template
 
-SITE_URL_PLACEHOLDER = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
+SITE_URL_PLACEHOLDER = "{site.url}"  # stands for the site's address, which depends on the request
 _ID_INPUT = ServiceParameter(param=Param(name="ID", ucd="meta.id;meta.main"))
 
 
 def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
-    """Describe the services that take a value of an answer's column.
+    """Describe the services that take values of a column of the answer.
 
     Parameters
     ----------
     bound_query
-        A query, bound to tables as its reader knows them.
+        A query, bound to the tables that its user may see.
 
     Returns
     -------
     resources
-        XML of a RESOURCE each, with `SITE_URL_PLACEHOLDER` in it: the list of links, where the identifier of a table is
-        there as it is; services of its rows, where all columns are that they take.
+        An XML element RESOURCE for each service, with `SITE_URL_PLACEHOLDER`: the list of links and cut-outs, if the
+        answer has a table's identifier unchanged, and services of its rows, if the answer has all columns that they
+        take.
     """
     body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    ids = assign_field_ids(tuple(column.name for column in bound_query.columns))
-    ids_by_column = {
-        (item.expr.source, item.expr.name.name): ident
-        for item, ident in zip(body.items, ids, strict=True)
-        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef)
-    }
+    field_ids = assign_field_ids(tuple(column.name for column in bound_query.columns))
+    ids_by_column: dict[tuple[int, str], str] = {}
+    for item, field_id in zip(body.items, field_ids, strict=True):
+        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
+            ids_by_column[item.expr.source, item.expr.name.name] = field_id
     descriptors_by_key: dict[str, str] = {}
-    for number, table, item in sorted(_iterate_tables(body.source), key=lambda observed_table: observed_table[0]):
-        if (
-            table is None
-            or table.identifier_column is None
-            or not table.is_served_by("datalink")
-            or not (table.effective_links or table.spanned_series_ids)
-        ):
+    for number, table, source in sorted(_iterate_tables(body.source), key=itemgetter(0)):
+        if table is None or table.identifier_column is None or not table.is_served_by("datalink"):
             continue
-        ref = ids_by_column.get((number, table.identifier_column.name))
-        if ref is not None:
-            descriptors_by_key.setdefault(table.qualified_name, _describe_links(table, ref))
-            if any(
-                observed_table.is_served_by("soda") and observed_table.has_row_files
-                for observed_table in (table, *_iterate_observed_tables(table, item))
-            ):
-                descriptors_by_key.setdefault(f"{table.qualified_name} cut", _describe_cutout(table, ref))
-        refs = {f'target."{name}"': ident for (of, name), ident in ids_by_column.items() if of == number}
+        if not table.effective_links and not table.spanned_series_ids:
+            continue
+        table_name = table.qualified_name
+        id_reference = ids_by_column.get((number, table.identifier_column.name))
+        if id_reference is not None:
+            descriptors_by_key.setdefault(table_name, _describe_links(table, id_reference))
+            if _has_cutouts(table, source):
+                descriptors_by_key.setdefault(f"{table_name} cut", _describe_cutout(table, id_reference))
+        references = {
+            f'target."{name}"': field_id
+            for (source_number, name), field_id in ids_by_column.items()
+            if source_number == number
+        }
         for link_number, link in enumerate(table.links):
             if link.service is None:
-                text = None
-            else:
-                text = _describe_row_service(link, link.service, refs)
-            if text is not None:
-                descriptors_by_key.setdefault(f"{table.qualified_name} {link_number}", text)
+                continue
+            descriptor = _describe_row_service(link, link.service, references)
+            if descriptor is not None:
+                descriptors_by_key.setdefault(f"{table_name} {link_number}", descriptor)
     return tuple(descriptors_by_key.values())
+
+
+def _has_cutouts(table: Table, source: FromItem) -> bool:
+    """Return whether a table, or a table that its view of observations reads, has files for cut-outs."""
+    file_tables = (table, *_iterate_observed_tables(table, source))
+    return any(file_table.is_served_by("soda") and file_table.has_row_files for file_table in file_tables)
 
 
 def _describe_row_service(
@@ -81,49 +86,44 @@ def _describe_row_service(
 ) -> str | None:
     """Describe a service that is the same for all rows, by the columns that it takes.
 
-    None if the answer does not have all these columns unchanged.
+    None if the service differs between rows, or the answer does not have all these columns unchanged.
     """
     if link.condition is not None or link.source is not None:
         return None
     inputs = []
-    refs = {}
+    references = {}
     for service_input in service.inputs:
+        constant_value = service_input.value
         column_parts = [part for part in service_input.value if not isinstance(part, str)]
-        if column_parts and (
-            len(service_input.value) > 1
-            or column_parts[0].format_spec
-            or column_parts[0].expression not in ids_by_column
-        ):
-            return None
         if column_parts:
-            refs[service_input.param.name] = ids_by_column[column_parts[0].expression]
-        inputs.append(
-            replace(
-                service_input,
-                value=() if column_parts else service_input.value,
-                low=_keep_constant_template(service_input.low),
-                high=_keep_constant_template(service_input.high),
-                example=(),
-            )
+            column_part = column_parts[0]
+            is_whole_value = len(service_input.value) == 1 and not column_part.format_spec
+            if not is_whole_value or column_part.expression not in ids_by_column:
+                return None
+            references[service_input.param.name] = ids_by_column[column_part.expression]
+            constant_value = ()
+        constant_input = replace(
+            service_input,
+            value=constant_value,
+            low=_keep_constant_template(service_input.low),
+            high=_keep_constant_template(service_input.high),
+            example=(),
         )
+        inputs.append(constant_input)
     address = tuple(SITE_URL_PLACEHOLDER if part == SITE_URL_EXPRESSION else part for part in service.address)
     if _keep_constant_template(address) != address:
         return None
-    constant_service = replace(service, address=address, inputs=tuple(inputs))
-    name = link.semantics.rpartition("#")[2]
-    kind = "".join(map(str, _keep_constant_template(link.type)))
-    description = "".join(map(str, _keep_constant_template(link.description)))
     return write_service_descriptor(
-        constant_service,
-        name=name,
-        description=description,
-        content_type=kind,
-        field_ids=refs,
+        replace(service, address=address, inputs=tuple(inputs)),
+        name=link.semantics.rpartition("#")[2],
+        description="".join(map(str, _keep_constant_template(link.description))),
+        content_type="".join(map(str, _keep_constant_template(link.type))),
+        field_ids=references,
     )
 
 
 def _keep_constant_template(template: Template) -> Template:
-    """Return the part of a template that is the same for all rows; nothing if it differs."""
+    """Return a template that is the same for all rows; an empty one if it contains columns."""
     if all(isinstance(part, str) for part in template):
         return template
     return ()
@@ -134,53 +134,52 @@ def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromIte
     if isinstance(item, Join):
         yield from _iterate_tables(item.left)
         yield from _iterate_tables(item.right)
-    elif isinstance(item, TableRef | DerivedTable):
-        yield item.number, item.table if isinstance(item, TableRef) else item.view, item
+    elif isinstance(item, TableRef):
+        yield item.number, item.table, item
+    elif isinstance(item, DerivedTable):
+        yield item.number, item.view, item
 
 
 def _iterate_observed_tables(table: Table, item: FromItem) -> Iterator[Table]:
-    """Yield the tables whose rows a view of observations has, as the user may see them."""
-    if table.is_observation_view:
-        yield from (
-            table_ref.table
-            for table_ref in walk_tree(item)
-            if isinstance(table_ref, TableRef) and table_ref.table is not None
-        )
+    """Yield the tables that a view of observations reads, as the user may see them."""
+    if not table.is_observation_view:
+        return
+    for node in walk_tree(item):
+        if isinstance(node, TableRef) and node.table is not None:
+            yield node.table
 
 
 def _describe_links(table: Table, id_reference: str) -> str:
     """Describe the service of links, whose ID is a value of a column."""
-    links = ServiceDescriptor(
+    service = ServiceDescriptor(
         address=(f"{SITE_URL_PLACEHOLDER}/datalink/{quote(table.qualified_name)}",),
         inputs=(_ID_INPUT,),
         standard_id=DATALINK_STANDARD_ID,
     )
-    field_ids = {_ID_INPUT.param.name: id_reference}
     return write_service_descriptor(
-        links,
+        service,
         name="links",
         description=f"What rows of {table.qualified_name} lead to",
-        field_ids=field_ids,
+        field_ids={_ID_INPUT.param.name: id_reference},
     )
 
 
 def _describe_cutout(table: Table, id_reference: str) -> str:
     """Describe the cut-out service of a row's file; pyvo looks for it beside the service of links."""
-    table_input = ServiceParameter(param=cutout_params.TABLE_PARAM, value=(table.qualified_name,))
-    inputs = (
-        ServiceParameter(param=cutout_params.ID_PARAM),
-        table_input,
-        *(ServiceParameter(param=param) for param in cutout_params.CUTOUT_PARAMS),
+    cutout_inputs = [ServiceParameter(param=param) for param in cutout_params.CUTOUT_PARAMS]
+    service = ServiceDescriptor(
+        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",),
+        inputs=(
+            ServiceParameter(param=cutout_params.ID_PARAM),
+            ServiceParameter(param=cutout_params.TABLE_PARAM, value=(table.qualified_name,)),
+            *cutout_inputs,
+        ),
+        standard_id=cutout_params.SODA_STANDARD_ID,
     )
-    cuts = ServiceDescriptor(
-        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",), inputs=inputs, standard_id=cutout_params.SODA_STANDARD_ID
-    )
-    words = f"Parts of the files of {table.qualified_name}"
-    field_ids = {cutout_params.ID_PARAM.name: id_reference}
     return write_service_descriptor(
-        cuts,
+        service,
         name="cuts",
-        description=words,
+        description=f"Parts of the files of {table.qualified_name}",
         content_type="application/fits",
-        field_ids=field_ids,
+        field_ids={cutout_params.ID_PARAM.name: id_reference},
     )

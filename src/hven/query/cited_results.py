@@ -1,7 +1,7 @@
 """Persistent addresses for the rows of queries.
 
-A cited result has the text of the query, the snapshots that it read, the number of rows and their checksum (RDA, Data
-Citation of Evolving Data, R1 to R14).
+A cited result has the text of the query, the snapshots that it read, the number of rows, and their checksum. This
+follows the recommendation of the RDA on citing evolving data (R1 to R14).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hven.site import PublishedState, Site
     from hven.site.auth import AccessPolicy, Principal
 
-ADDRESS_CHARACTERS = 20  # of an address: 80 bits of the digest
-MAX_COUNTED_BYTES = 512 * 1024**2  # of the rows as CSV that are counted
+ADDRESS_CHARACTERS = 20  # hexadecimal digits of an address: 80 bits of the digest
+MAX_COUNTED_BYTES = 512 * 1024**2  # size of the rows as CSV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class RowDigest:
     Attributes
     ----------
     rows
-        How many.
+        Number of rows.
     checksum
-        SHA-256 of the sorted lines of the answer as CSV, without its head and the ends of lines: ``tail -n +2 | tr -d
+        SHA-256 of the sorted lines of the rows as CSV, without the header and carriage returns: ``tail -n +2 | tr -d
         '\r' | LC_ALL=C sort | sha256sum``.
     """
 
@@ -55,29 +55,28 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
     Parameters
     ----------
     query_result
-        As it was begun.
+        A result whose rows have not been read.
 
     Returns
     -------
-    sums
-        Of all rows.
+    digest
+        The digest of all rows.
 
     Raises
     ------
     TooLargeError
-        It has more rows than its limit, or they are too long.
+        The result has more rows than its limit, or they are too large.
     HvenError
         The query failed.
     """
-    fmt, options = formats.select_format("csv")
-    parts: list[bytes] = []
-    size = 0
-    for part in fmt.write(
-        build_result_head(query_result), query_result.iterate_batches(), query_result.build_status, options
-    ):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_COUNTED_BYTES:
+    csv_format, options = formats.select_format("csv")
+    result_head = build_result_head(query_result)
+    chunks: list[bytes] = []
+    byte_count = 0
+    for chunk in csv_format.write(result_head, query_result.iterate_batches(), query_result.build_status, options):
+        chunks.append(chunk)
+        byte_count += len(chunk)
+        if byte_count > MAX_COUNTED_BYTES:
             raise TooLargeError(
                 format_message("the rows have more than {most:,} bytes", MAX_COUNTED_BYTES),
                 remedy="cite a narrower query, or the collection",
@@ -87,9 +86,10 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
     if query_result.overflow:
         raise TooLargeError(
             format_message("the query finds more than {most:,} rows", query_result.row_limit or 0),
-            remedy="cite a narrower query, or the collection; MAXREC says how many rows are meant",
+            remedy="cite a narrower query, or the collection; MAXREC limits the number of rows",
         )
-    lines = b"".join(parts).replace(b"\r", b"").splitlines(keepends=True)[1:]
+    csv_text = b"".join(chunks).replace(b"\r", b"")
+    lines = csv_text.splitlines(keepends=True)[1:]
     lines.sort()
     checksum = hashlib.sha256(b"".join(lines)).hexdigest()
     return RowDigest(rows=query_result.row_count, checksum=checksum)
@@ -104,72 +104,64 @@ def create_cited_result(
     maker_name: str,
     maxrec: int | None = None,
 ) -> CitedResult:
-    """Create a persistent address for the rows of a query, one for each query over the same snapshots.
+    """Create a persistent address for the rows of a query; the same query over the same snapshots has the same address.
 
     Parameters
     ----------
     query_text
-        ADQL.
+        The query in ADQL.
     principal
-        Who asks.
+        The user who runs it.
     site, policies
-        As of `hven.query.run_query`.
+        As in `hven.query.run_query`.
     maker_name
-        Who makes it, in words that are not kept: an account, a host.
+        The account or host that creates it, for the quota. Only a digest of it is stored, and it changes each day.
     maxrec
-        Rows that are meant; None: all.
+        Limit of the rows that are cited; None: all.
 
     Returns
     -------
     result
-        As it is kept.
+        The stored result.
 
     Raises
     ------
     ForbiddenError
-        It has rows that not everybody sees.
+        The result has rows that are not public.
     UserError
-        It has no past: a table is read in place, comes with the query, or the query is another each time.
+        The result has no state that can be kept: a table is read in place or comes with the query, or the result
+        differs each time.
     TooLargeError
-        It has too many rows, or too many addresses were made.
+        It has too many rows, or too many addresses were created.
     """
     result_settings = site.settings.results
-    day = datetime.now(UTC).date().isoformat()
-    maker_name = hashlib.sha256(
-        f"{maker_name}|{day}|{site.store.registry.get_token_secret().hex()}".encode()
-    ).hexdigest()
-    canonical = write_adql(adql.parse_query(query_text))
-    for _ in range(2):  # an ingest may come between
+    maker_digest = _compute_maker_digest(maker_name, site)
+    canonical_query = write_adql(adql.parse_query(query_text))
+    row_limit = result_settings.rows
+    if maxrec is not None:
+        row_limit = min(maxrec, row_limit)
+    for _ in range(2):  # a second attempt if an ingest changes the state during the first
         published_state = site.get_published_state()
         state_time = format_current_time()
         with run_query(
             query_text,
             principal,
             site=site,
-            maxrec=result_settings.rows if maxrec is None else min(maxrec, result_settings.rows),
+            maxrec=row_limit,
             policies=policies,
             published_state=published_state,
             timeout_seconds=result_settings.seconds,
         ) as result:
-            if not result.scope.is_public:
-                raise ForbiddenError(
-                    "this result has rows that not everybody sees", remedy="only what everybody sees gets an address"
-                )
-            snapshots = _list_snapshots(result, published_state)
-            if result.volatile or not snapshots:
-                raise UserError(
-                    "this result has no state that could be kept: it is another each time, or of tables that "
-                    "are read in place",
-                    remedy="cite the collection",
-                )
-            citation = {"query": canonical, "maxrec": maxrec, "snapshots": snapshots}
-            ident = hashlib.sha256(json.dumps(citation, sort_keys=True).encode()).hexdigest()[:ADDRESS_CHARACTERS]
-            existing_result = site.store.results.find_result(ident)
+            snapshots = _require_snapshots(result, published_state)
+            citation = {"query": canonical_query, "maxrec": maxrec, "snapshots": snapshots}
+            citation_text = json.dumps(citation, sort_keys=True)
+            identifier = hashlib.sha256(citation_text.encode()).hexdigest()[:ADDRESS_CHARACTERS]
+            existing_result = site.store.results.find_result(identifier)
             if existing_result is not None:
                 return existing_result
-            site.store.results.check_quota(maker_name, result_settings.keep, result_settings.own)
+            site.store.results.check_quota(maker_digest, result_settings.keep, result_settings.own)
             row_digest = _compute_requested_digest(result, maxrec)
-            names = list(dict.fromkeys(_find_collection(published_state, table) for table in snapshots))
+            collections = list(dict.fromkeys(_find_collection(published_state, table) for table in snapshots))
         if site.refresh_published_state().version == published_state.version:
             break
     body = {
@@ -178,44 +170,73 @@ def create_cited_result(
         "text": query_text,
         "rows": row_digest.rows,
         "checksum": row_digest.checksum,
-        "collections": names,
+        "collections": collections,
         "software": SERVER_SOFTWARE,
         "columns": [column.name for column in result.columns],
     }
-    return site.store.results.save_result(ident, maker_name, body)
+    return site.store.results.save_result(identifier, maker_digest, body)
+
+
+def _compute_maker_digest(maker_name: str, site: Site) -> str:
+    """Return the digest of an account or host; with another secret, or on another day, it differs."""
+    day = datetime.now(UTC).date().isoformat()
+    secret = site.store.registry.get_token_secret().hex()
+    return hashlib.sha256(f"{maker_name}|{day}|{secret}".encode()).hexdigest()
+
+
+def _require_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
+    """Return the snapshots of a result that can be cited.
+
+    Raises
+    ------
+    ForbiddenError
+        The result has rows that are not public.
+    UserError
+        The result has no state that can be kept.
+    """
+    if not query_result.scope.is_public:
+        raise ForbiddenError("this result has rows that are not public", remedy="only public rows get an address")
+    snapshots = _list_snapshots(query_result, published_state)
+    if query_result.volatile or not snapshots:
+        raise UserError(
+            "this result has no state that could be kept: it differs each time, or its tables are read in place",
+            remedy="cite the collection",
+        )
+    return snapshots
 
 
 def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> RowDigest:
-    """Compute the digest of a result; refuse one that MAXREC has truncated."""
+    """Compute the digest of a result.
+
+    Raises
+    ------
+    UserError
+        MAXREC has cut the result, so that its rows are arbitrary.
+    """
     try:
         return compute_row_digest(query_result)
     except TooLargeError:
         if maxrec is None or query_result.row_limit != maxrec or not query_result.overflow:
             raise
         raise UserError(
-            "which rows MAXREC leaves is not said by the query",
-            remedy="say ORDER BY and TOP in the query, without MAXREC",
+            "the query does not say which rows MAXREC leaves",
+            remedy="use ORDER BY and TOP in the query, without MAXREC",
         ) from None
 
 
 def _list_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
-    """Return the snapshots that a result reads, by table; empty for tables without one."""
+    """Return the snapshots that a result reads, by table; empty if a table has none."""
     snapshots_by_table: dict[str, str] = {}
     names = [table.qualified_name for table in query_result.tables]
-    for name in names:
+    for name in names:  # the list grows while it is read
         item = published_state.tables_by_name.get(name)
-        names += (
-            [source_name for source_name in item.read_tables if source_name not in names] if item is not None else ()
-        )
-        relation = None if item is None else item.relation
-        if (
-            item is None
-            or isinstance(relation, LiveRelation)
-            or not (isinstance(relation, Snapshot) or item.read_tables)
-        ):
+        if item is None:
             return {}
-        if isinstance(relation, Snapshot):
-            snapshots_by_table[name] = relation.id
+        names += [source_name for source_name in item.read_tables if source_name not in names]
+        if isinstance(item.relation, Snapshot):
+            snapshots_by_table[name] = item.relation.id
+        elif isinstance(item.relation, LiveRelation) or not item.read_tables:
+            return {}
     return snapshots_by_table
 
 
@@ -228,14 +249,14 @@ def _find_collection(published_state: PublishedState, table: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotAvailability:
-    """The state of the snapshots of a cited result.
+    """Whether the snapshots of a cited result still exist.
 
     Attributes
     ----------
     all_kept
-        The snapshots are kept: the rows are those of then.
+        All snapshots exist, so that the query gives the same rows again.
     lost_tables
-        Tables whose state is not kept.
+        Tables whose snapshot was deleted.
     """
 
     all_kept: bool
@@ -243,24 +264,25 @@ class SnapshotAvailability:
 
 
 def check_snapshots(cited_result: CitedResult, site: Site) -> SnapshotAvailability:
-    """Check whether the snapshots of a cited result are kept.
+    """Check whether the snapshots of a cited result still exist.
 
     Parameters
     ----------
     cited_result
         The result.
     site
-        Where.
+        The site that has stored it.
 
     Returns
     -------
-    found
-        Whether all are kept.
+    availability
+        Which snapshots exist.
     """
     kept_snapshots: set[str] = set()
     for name in cited_result.body["collections"]:
         kept_snapshots |= site.store.list_snapshot_ids(name)
-    lost_tables = [table for table, ident in cited_result.body["snapshots"].items() if ident not in kept_snapshots]
+    cited_snapshots = cited_result.body["snapshots"].items()
+    lost_tables = [table for table, snapshot_id in cited_snapshots if snapshot_id not in kept_snapshots]
     return SnapshotAvailability(all_kept=not lost_tables, lost_tables=lost_tables)
 
 
@@ -279,23 +301,23 @@ def repeat_query(
     cited_result
         The result.
     principal
-        Who reads it: rights are those of now.
+        The user who reads it, with their present rights.
     site, policies
-        As of `hven.query.run_query`.
+        As in `hven.query.run_query`.
     uses_current_state
-        Ask what is published now instead.
+        Run it over what is published now instead.
 
     Returns
     -------
     result
-        To be closed.
+        The result, which must be closed.
 
     Raises
     ------
     GoneError
-        The snapshots are not kept.
+        A snapshot was deleted.
     NotFoundError, UserError
-        Its tables are there no more, or not for this reader.
+        A table does not exist any more, or this user may not see it.
     """
     body = cited_result.body
     availability = check_snapshots(cited_result, site)
@@ -312,11 +334,14 @@ def repeat_query(
         published_state = site.get_published_state()
     else:
         published_state = _find_past_state(body, site, principal, policies)
+    maxrec = body["maxrec"]
+    if maxrec is None:
+        maxrec = site.settings.results.rows
     return run_query(
         body["text"],
         principal,
         site=site,
-        maxrec=site.settings.results.rows if body["maxrec"] is None else body["maxrec"],
+        maxrec=maxrec,
         policies=policies,
         published_state=published_state,
         timeout_seconds=site.settings.results.seconds,
@@ -326,24 +351,28 @@ def repeat_query(
 def _find_past_state(
     body: Mapping[str, Any], site: Site, principal: Principal, policies: Sequence[AccessPolicy]
 ) -> PublishedState:
-    """Return a published state in which the tables have these snapshots: the current one, or a past one.
+    """Return a published state in which the tables have the cited snapshots: the current one, or a past one.
 
     Raises
     ------
     GoneError
-        They cannot be had together any more.
+        There is no such state any more.
     """
-    cited_snapshots = body["snapshots"].items()
-    for get_state in (
-        site.get_published_state,
-        lambda: site.find_past_state(body["at"], principal, policies).published_state,
-    ):
-        published_state = get_state()
-        if all(_find_snapshot(published_state, table) == ident for table, ident in cited_snapshots):
-            return published_state
+    current_state = site.get_published_state()
+    if _has_snapshots(current_state, body["snapshots"]):
+        return current_state
+    past_state = site.find_past_state(body["at"], principal, policies).published_state
+    if _has_snapshots(past_state, body["snapshots"]):
+        return past_state
     raise GoneError(
-        "its tables cannot be had together as they were any more", remedy="its page says what the same query finds now"
+        "the states of its tables are not available together any more",
+        remedy="its page says what the same query finds now",
     )
+
+
+def _has_snapshots(published_state: PublishedState, cited_snapshots: Mapping[str, str]) -> bool:
+    """Return whether tables have the cited snapshots in a published state."""
+    return all(_find_snapshot(published_state, table) == ident for table, ident in cited_snapshots.items())
 
 
 def _find_snapshot(published_state: PublishedState, table: str) -> str | None:
@@ -361,17 +390,17 @@ def compare_with_current(
     policies: Sequence[AccessPolicy],
     uses_current_state: bool,
 ) -> dict[str, Any]:
-    """Compare the rows of a repeated query with the digest of the cited result.
+    """Run the query of a cited result again, and compare its rows with the digest.
 
     Parameters
     ----------
     cited_result, principal, site, policies, uses_current_state
-        As of `repeat_query`.
+        As in `repeat_query`.
 
     Returns
     -------
-    told
-        ``rows``, ``checksum``, ``same``; ``error`` where it cannot be asked.
+    comparison
+        ``rows``, ``checksum`` and ``same``; only ``error`` if the query fails.
     """
     try:
         with repeat_query(
@@ -380,8 +409,8 @@ def compare_with_current(
             row_digest = compute_row_digest(result)
     except HvenError as error:
         return {"error": error}
-    same = (row_digest.rows, row_digest.checksum) == (cited_result.body["rows"], cited_result.body["checksum"])
-    return {"rows": row_digest.rows, "checksum": row_digest.checksum, "same": same}
+    cited_digest = RowDigest(rows=cited_result.body["rows"], checksum=cited_result.body["checksum"])
+    return {"rows": row_digest.rows, "checksum": row_digest.checksum, "same": row_digest == cited_digest}
 
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""The queue of big queries: a limited number computes at once in a process.
+"""The queue of big queries: a limited number of them computes at once in a process.
 
-Queries whose turn will come soon wait. The others are refused at once, with the time after which to try again.
+Queries whose turn will come soon wait. Others are refused at once, with the time after which to try again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hven.model.errors import OperationCancelledError, OverloadedError, TooLarge
 from hven.query.memory_watchdog import MemoryWatchdog, schedule_memory_trim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -29,27 +29,27 @@ CANCEL_CHECK_INTERVAL_SECONDS = 0.1  # time between two checks whether the clien
 MAX_IDLE_SECONDS = 0.5  # time that a client may take for a batch before another query may get the turn
 MAX_SUSPENDED_PER_SLOT = 4  # queries for each turn that may be suspended; each keeps what it has computed
 INITIAL_TURN_SECONDS = 0.1  # assumed duration of a turn before any was measured
-MAX_REQUESTER_SHARE = 0.75  # of the turns, that one asker may hold when there are others
-REQUESTER_MEMORY_SECONDS = 60.0  # seconds after which somebody who asks no more is nobody else
-MAX_REQUESTERS = 4096  # that are remembered
-REASSESSMENT_DELAY_SECONDS = 0.5  # seconds after which a query that waits is judged as a new one is
-FOLLOWER_TIMEOUT_SECONDS = 20.0  # that a query waits for what another one computes for both
-MAX_FOLLOWERS = 4096  # of one process
-MAX_FUTILE_PREREQUISITES = 256  # prerequisites that cannot be kept, which are remembered
+MAX_REQUESTER_SHARE = 0.75  # share of the turns that one user may hold while there are others
+REQUESTER_MEMORY_SECONDS = 60.0  # time after which a user without a query is forgotten
+MAX_REQUESTERS = 4096  # users that are remembered
+REASSESSMENT_DELAY_SECONDS = 0.5  # time after which the wait of a query is estimated again
+FOLLOWER_TIMEOUT_SECONDS = 20.0  # time that a query waits for what another one computes for both
+MAX_FOLLOWERS = 4096  # queries of a process that wait for another one's result
+MAX_FUTILE_PREREQUISITES = 256  # remembered prerequisites whose results cannot be kept
 OVERLOAD_REMEDY = "try again in a few seconds"
-#: Gives for whom a query runs: an account, else an address. What nobody asked for over HTTP is one asker.
+#: Returns the user of a query: an account, else an address. Queries from outside HTTP belong to one user.
 current_requester: ContextVar[Callable[[], str]] = ContextVar("asker", default=str)
 
 
 class QueryTurn:
-    """The turn of a query: held or not, and since when it is idle because its client takes rows.
+    """The turn of a query, and its state: waiting, held, idle while the client takes rows, or suspended.
 
     Parameters
     ----------
     requester
-        For whom the query runs.
+        The user of the query.
     prerequisite
-        Gives what must be computed before the query, once for all that need the same; None: nothing, or no more.
+        Returns what must be computed first, once for all queries that need the same; None if nothing must.
     """
 
     __slots__ = (
@@ -69,34 +69,35 @@ class QueryTurn:
         self.requester = requester
         self.prerequisite = prerequisite
         self.led_prerequisite: Hashable = None  # the prerequisite that this query computes for others
-        self.is_promised = False  # it waited for another query's computing, and is not refused afterwards
+        self.is_promised = False  # it has waited for another query, and is not refused afterwards
         self.is_held = False
-        self.is_suspended = False  # it was held, and another query has it now
+        self.is_suspended = False  # it was held, and another query has its slot now
         self.held_since = 0.0
         self.idle_since = 0.0
-        self.wait_until: float | None = None  # when it gives the waiting up, once it has a place
-        self.notify: Callable[[], object] | None = None  # tells who waits to look again
+        self.wait_until: float | None = None  # the end of its wait, once it has a place
+        self.notify: Callable[[], object] | None = None  # wakes the thread that waits for the turn
 
 
 class QueryQueue:
-    """The turns of the queries of one process. Thread-safe.
+    """The queue of the queries of one process, and their turns. Thread-safe.
 
     A query holds its turn while it computes. Slow clients do not block it: a query whose client takes nothing for a
-    while loses its turn to a waiting query, and gets one again, before all new queries, when the client comes for more.
+    while loses its turn to a waiting query. It gets a turn again, before all new queries, when the client takes more
+    rows.
 
-    Of the waiting queries, that of the user who holds the fewest turns, and had one the longest ago, is the next one.
-    The recent durations of turns tell whether a turn will come in time. A query that would wait in vain is refused at
-    once. A query that is admitted waits twice as long as expected before it is refused after all.
+    The next query is one of the user who holds the fewest turns, and whose last turn is the longest ago. Recent
+    durations of turns tell whether a turn will come in time. A query that would wait in vain is refused at once. A
+    query that is admitted waits twice as long as expected before it is refused.
 
     Parameters
     ----------
     slot_count
-        Number of queries that run at once.
+        Number of queries that compute at once.
     places
         Number of queries that may wait; None: the same number.
     clock
         Monotonic clock, in seconds.
-    memory_watchdog
+    ceiling
         Watchdog of the memory that queries use; None: there is none.
     """
 
@@ -113,22 +114,20 @@ class QueryQueue:
         self._clock = clock
         self.memory_watchdog = ceiling or MemoryWatchdog(sys.maxsize)
         self._lock = threading.RLock()
-        self._turn_freed = threading.Condition(self._lock)  # for those that come back
+        self._turn_freed = threading.Condition(self._lock)  # for queries that resume
         self._held_turns: dict[QueryTurn, None] = {}
-        self._waiting_turns: list[QueryTurn] = []  # those that wait, the longest first
-        self._requesters: OrderedDict[str, float] = OrderedDict()  # who was here of late, and when
-        self._last_turn_times: dict[str, float] = {}  # who of those had a turn last, and when
-        self._mean_turn_seconds = INITIAL_TURN_SECONDS  # seconds that a turn is held, of late
+        self._waiting_turns: list[QueryTurn] = []  # in the order in which they came
+        self._requesters: OrderedDict[str, float] = OrderedDict()  # recent users, with the time of their last query
+        self._last_turn_times: dict[str, float] = {}  # the time of their last turn
+        self._mean_turn_seconds = INITIAL_TURN_SECONDS  # running mean of the time that a turn is held
         self._suspended_count = 0
         self._returning_count = 0
-        self._idle_turns: OrderedDict[QueryTurn, None] = (
-            OrderedDict()
-        )  # those whose reader has rows, the longest idle first
+        # turns whose clients are taking rows, the longest idle first
+        self._idle_turns: OrderedDict[QueryTurn, None] = OrderedDict()
         self._leaders: dict[Hashable, QueryTurn] = {}  # prerequisite -> the query that computes it
         self._followers: dict[QueryTurn, Hashable] = {}  # queries that wait for that, without a place in the queue
-        self._futile_prerequisites: OrderedDict[Hashable, None] = (
-            OrderedDict()
-        )  # prerequisites that were tried and cannot be kept
+        # prerequisites that were computed, and whose results cannot be kept
+        self._futile_prerequisites: OrderedDict[Hashable, None] = OrderedDict()
 
     def request_turn(self, turn: QueryTurn, notify: Callable[[], object]) -> None:
         """Queue for a turn, without waiting.
@@ -136,14 +135,14 @@ class QueryQueue:
         Parameters
         ----------
         turn
-            Not entered yet.
+            A new turn.
         notify
-            Called, in any thread, when it is worth a look whether the turn is `take_turn_if_ready`.
+            Called, in any thread, when `take_turn_if_ready` should be called.
 
         Raises
         ------
         OverloadedError
-            Too many wait already, or it would take too long.
+            Too many queries wait already, or the wait would be too long.
         """
         prerequisite = turn.prerequisite()
         with self._turn_freed:
@@ -163,12 +162,12 @@ class QueryQueue:
             turn.notify = notify
 
     def release_followers(self, turn: QueryTurn) -> None:
-        """Release the queries that wait for what this query has computed, or failed to compute.
+        """Release the queries that wait for what a query computes, when it has computed it, or failed.
 
         Parameters
         ----------
         turn
-            Of that query.
+            The turn of the query that computes.
         """
         if turn.led_prerequisite is None:
             return
@@ -179,20 +178,16 @@ class QueryQueue:
             if self._leaders.get(prerequisite) is not turn:
                 return
             del self._leaders[prerequisite]
-            if (
-                is_still_missing and turn.held_since
-            ):  # it ran, and nothing was kept: the next ones need not wait for another attempt
+            has_run = bool(turn.held_since)
+            if has_run and is_still_missing:  # the result was not kept: the next queries need not wait for another
                 self._futile_prerequisites[prerequisite] = None
                 while len(self._futile_prerequisites) > MAX_FUTILE_PREREQUISITES:
                     self._futile_prerequisites.popitem(last=False)
-            followers = [
-                waiting_turn
-                for waiting_turn, awaited_prerequisite in self._followers.items()
-                if awaited_prerequisite == prerequisite
-            ]
-            if not turn.held_since and followers:  # it never ran: the next one computes
+            followers = [follower for follower, awaited in self._followers.items() if awaited == prerequisite]
+            if not has_run and followers:  # the next query computes it instead
                 followers = followers[:1]
-                self._leaders[prerequisite], followers[0].led_prerequisite = followers[0], prerequisite
+                followers[0].led_prerequisite = prerequisite
+                self._leaders[prerequisite] = followers[0]
             for follower in followers:
                 self._enqueue_follower(follower)
                 if follower.notify is not None:
@@ -206,7 +201,7 @@ class QueryQueue:
         self._waiting_turns.append(turn)
 
     def _has_followed(self, turn: QueryTurn) -> bool:
-        """Check whether a query that waits for another one may go on; refuse it if that takes too long."""
+        """Return whether a query need not wait for another one any more; refuse it if that takes too long."""
         if self._clock() >= (turn.wait_until or 0.0):
             self._raise_overloaded(turn)
         if turn.prerequisite() is not None:
@@ -220,7 +215,7 @@ class QueryQueue:
         Parameters
         ----------
         turn
-            Entered.
+            A turn that was requested.
 
         Returns
         -------
@@ -230,7 +225,7 @@ class QueryQueue:
         Raises
         ------
         OverloadedError
-            It took too long, or others needed the place.
+            The wait was too long, or the place was given to another user.
         """
         with self._turn_freed:
             if turn.is_held:
@@ -238,11 +233,8 @@ class QueryQueue:
             if turn in self._followers and not self._has_followed(turn):
                 return False
             if not self._is_next(turn):
-                if (
-                    turn not in self._waiting_turns
-                    or self._clock() >= (turn.wait_until or 0.0)
-                    or self._is_wait_hopeless(turn)
-                ):
+                is_displaced = turn not in self._waiting_turns
+                if is_displaced or self._clock() >= (turn.wait_until or 0.0) or self._is_wait_hopeless(turn):
                     self._raise_overloaded(turn)
                 return False
             self._hold_turn(turn)
@@ -250,19 +242,19 @@ class QueryQueue:
             return True
 
     def wait_for_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
-        """Wait in this thread for the turn, unless it has come.
+        """Wait in this thread until the turn comes.
 
         Parameters
         ----------
         turn
-            Entered or not.
+            A turn, requested or not.
         is_cancelled
-            Asked whether to give up.
+            Returns whether to give up; called several times a second.
 
         Raises
         ------
         OverloadedError
-            Too many wait already, or it would take too long, or it took too long.
+            Too many queries wait already, or the wait would be or was too long.
         OperationCancelledError
             `is_cancelled` became true.
         """
@@ -291,61 +283,54 @@ class QueryQueue:
             self._notify_next()
 
     def _notify_next(self) -> None:
-        """Wake the queries that resume, otherwise the next one; waking all takes as long as a small query."""
+        """Wake the queries that resume, or else only the next one: waking all takes as long as a small query."""
         self._turn_freed.notify_all()
-        if len(self._held_turns) < self._slot_count:
-            next_turn = self._find_next()
-        else:
-            next_turn = None
+        if len(self._held_turns) >= self._slot_count:
+            return
+        next_turn = self._find_next()
         if next_turn is not None and next_turn.notify is not None:
             next_turn.notify()
 
     def _note_requester(self, requester: str) -> None:
-        """Note that a user has a query, and forget users who have none."""
-        instant = self._clock()
-        self._requesters[requester] = instant
+        """Record that a user has a query, and forget users without recent ones."""
+        time_now = self._clock()
+        self._requesters[requester] = time_now
         self._requesters.move_to_end(requester)
-        while (
-            len(self._requesters) > MAX_REQUESTERS
-            or next(iter(self._requesters.values())) < instant - REQUESTER_MEMORY_SECONDS
-        ):
-            self._last_turn_times.pop(self._requesters.popitem(last=False)[0], None)
+        while True:
+            oldest_requester, last_time = next(iter(self._requesters.items()))
+            is_recent = last_time >= time_now - REQUESTER_MEMORY_SECONDS
+            if is_recent and len(self._requesters) <= MAX_REQUESTERS:
+                return
+            del self._requesters[oldest_requester]
+            self._last_turn_times.pop(oldest_requester, None)
 
     def _is_next(self, turn: QueryTurn) -> bool:
         """Return whether there is a free turn, and no other waiting query comes first."""
         return turn in self._waiting_turns and self._find_next() is turn and self._can_take_slot()
 
     def _find_next(self) -> QueryTurn | None:
-        """Find the next query; none while some wait to resume."""
+        """Return the next query; None while queries wait to resume."""
         if self._returning_count:
             return None
         held_counts = Counter(turn.requester for turn in self._held_turns if turn not in self._idle_turns)
-        max_turns = max(int(self._slot_count * MAX_REQUESTER_SHARE), 1)
-        if len(self._requesters) == 1:
-            candidates = self._waiting_turns
-        else:
+        candidates = self._waiting_turns
+        if len(self._requesters) != 1:
+            max_turns = max(int(self._slot_count * MAX_REQUESTER_SHARE), 1)
             candidates = [turn for turn in self._waiting_turns if held_counts[turn.requester] < max_turns]
-        return min(
-            candidates,
-            key=lambda turn: (held_counts[turn.requester], self._last_turn_times.get(turn.requester, 0.0)),
-            default=None,
-        )
+
+        def get_rank(turn: QueryTurn) -> tuple[int, float]:
+            return held_counts[turn.requester], self._last_turn_times.get(turn.requester, 0.0)
+
+        return min(candidates, key=get_rank, default=None)
 
     def _can_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
         """Return whether a turn will come in the time that is left.
 
         If the queue is full, the last query of the user with the most places is removed.
         """
-        unpromised = [each for each in self._waiting_turns if not each.is_promised]
-        if len(unpromised) > self._place_count:
-            places = Counter(each.requester for each in unpromised)
-            largest_requester = max(places, key=places.__getitem__)
-            displaced_turn = next(
-                each
-                for each in reversed(unpromised)
-                if each.requester
-                == (largest_requester if places[largest_requester] > places[turn.requester] else turn.requester)
-            )
+        removable_turns = [waiting_turn for waiting_turn in self._waiting_turns if not waiting_turn.is_promised]
+        if len(removable_turns) > self._place_count:
+            displaced_turn = self._choose_displaced(removable_turns, turn)
             self._remove_from_queue(displaced_turn)
             if displaced_turn is turn:
                 return False
@@ -353,50 +338,61 @@ class QueryQueue:
                 displaced_turn.notify()
         return remaining_seconds > 0 and self._estimate_turn_wait(turn) <= remaining_seconds
 
+    @staticmethod
+    def _choose_displaced(removable_turns: Sequence[QueryTurn], new_turn: QueryTurn) -> QueryTurn:
+        """Return the last query of the user with the most places; that is the new query's user if nobody has more."""
+        place_counts = Counter(turn.requester for turn in removable_turns)
+        displaced_requester = new_turn.requester
+        largest_requester = max(place_counts, key=place_counts.__getitem__)
+        if place_counts[largest_requester] > place_counts[displaced_requester]:
+            displaced_requester = largest_requester
+        return next(turn for turn in reversed(removable_turns) if turn.requester == displaced_requester)
+
     def _estimate_turn_wait(self, turn: QueryTurn) -> float:
         """Estimate the seconds until a waiting query gets a turn."""
-        earlier_counts = Counter(each.requester for each in self._waiting_turns[: self._waiting_turns.index(turn)])
-        own_count = earlier_counts[turn.requester]  # others go in turns with one's own: as many of each, at most
-        return self._estimate_wait(sum(min(count, own_count + 1) for count in earlier_counts.values()))
+        earlier_turns = self._waiting_turns[: self._waiting_turns.index(turn)]
+        earlier_counts = Counter(earlier_turn.requester for earlier_turn in earlier_turns)
+        # users alternate: before this query, each other user gets at most one turn more than this user
+        max_turns = earlier_counts[turn.requester] + 1
+        return self._estimate_wait(sum(min(count, max_turns) for count in earlier_counts.values()))
 
     def _is_wait_hopeless(self, turn: QueryTurn) -> bool:
-        """Check again whether a turn will come in the time that is left.
+        """Estimate again whether a turn will come in the time that is left.
 
         The machine may have become slower since the query was admitted.
         """
+        if turn.is_promised:
+            return False
         remaining_seconds = (turn.wait_until or 0.0) - self._clock()
-        waited = 2 * QUEUE_TIMEOUT_SECONDS - remaining_seconds
-        return (
-            not turn.is_promised
-            and waited >= REASSESSMENT_DELAY_SECONDS
-            and self._estimate_turn_wait(turn) > remaining_seconds
-        )
+        waited_seconds = 2 * QUEUE_TIMEOUT_SECONDS - remaining_seconds
+        if waited_seconds < REASSESSMENT_DELAY_SECONDS:
+            return False
+        return self._estimate_turn_wait(turn) > remaining_seconds
 
     def _estimate_wait(self, turns_ahead: int) -> float:
         """Estimate the seconds until a query with this number of queries ahead gets a turn."""
-        instant = self._clock()
-        held_seconds = sum(instant - each.held_since for each in self._held_turns if each not in self._idle_turns)
-        mean_held_seconds = (
-            self._mean_turn_seconds * self._slot_count + held_seconds
-        ) / self._slot_count  # those that run have not ended: that counts as well
-        reclaimable_count = min(
-            len(self._idle_turns), MAX_SUSPENDED_PER_SLOT * self._slot_count - self._suspended_count
-        )  # those can be had in a moment
-        return max(turns_ahead + 1 - reclaimable_count, 0) * mean_held_seconds / self._slot_count
+        time_now = self._clock()
+        active_turns = [turn for turn in self._held_turns if turn not in self._idle_turns]
+        # queries that still run count with the time that they have taken so far
+        running_seconds = sum(time_now - turn.held_since for turn in active_turns)
+        mean_held_seconds = (self._mean_turn_seconds * self._slot_count + running_seconds) / self._slot_count
+        # the slots of idle turns can be taken at once
+        suspendable_count = MAX_SUSPENDED_PER_SLOT * self._slot_count - self._suspended_count
+        reclaimable_count = min(len(self._idle_turns), suspendable_count)
+        turn_count = max(turns_ahead + 1 - reclaimable_count, 0)
+        return turn_count * mean_held_seconds / self._slot_count
 
     def _can_take_slot(self, *, returning_count: int = 0) -> bool:
-        """Return whether a turn is free; if none is, take one from a query whose client is slow.
+        """Return whether a slot is free; if none is, take one from a query whose client is slow.
 
-        A query that resumes leaves its place among the suspended ones.
+        `returning_count` is 1 for a query that resumes, because it leaves its place among the suspended ones.
         """
         if len(self._held_turns) < self._slot_count:
             return True
         turn = next(iter(self._idle_turns), None)
-        if (
-            turn is None
-            or self._clock() - turn.idle_since < MAX_IDLE_SECONDS
-            or self._suspended_count - returning_count >= MAX_SUSPENDED_PER_SLOT * self._slot_count
-        ):
+        if turn is None or self._clock() - turn.idle_since < MAX_IDLE_SECONDS:
+            return False
+        if self._suspended_count - returning_count >= MAX_SUSPENDED_PER_SLOT * self._slot_count:
             return False
         del self._idle_turns[turn]
         self._release_turn(turn)
@@ -407,23 +403,24 @@ class QueryQueue:
     def _hold_turn(self, turn: QueryTurn) -> None:
         turn.is_held = True
         turn.held_since = self._clock()
-        if turn.requester in self._requesters:  # what is known of others is forgotten
+        if turn.requester in self._requesters:  # users that were forgotten need no time
             self._last_turn_times[turn.requester] = turn.held_since
         self._held_turns[turn] = None
 
     def _release_turn(self, turn: QueryTurn) -> None:
         turn.is_held = False
         del self._held_turns[turn]
-        if turn.led_prerequisite is None:  # what is computed once for many tells nothing of the next one
-            self._mean_turn_seconds += (self._clock() - turn.held_since - self._mean_turn_seconds) / self._slot_count
+        if turn.led_prerequisite is None:  # a computation for many queries is not typical for the next one
+            held_seconds = self._clock() - turn.held_since
+            self._mean_turn_seconds += (held_seconds - self._mean_turn_seconds) / self._slot_count
 
     def suspend_turn(self, turn: QueryTurn) -> None:
-        """Lend the turn to another query while the client takes rows.
+        """Let another query take the slot while the client takes rows.
 
         Parameters
         ----------
         turn
-            Held.
+            A turn that is held.
         """
         with self._turn_freed:
             if turn.is_held:
@@ -431,14 +428,14 @@ class QueryQueue:
                 self._idle_turns[turn] = None
 
     def resume_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
-        """Resume computing; if another query has the turn, wait for a turn without a time limit.
+        """Resume computing; if another query has taken the slot, wait for one without a time limit.
 
         Parameters
         ----------
         turn
-            One that rests.
+            A turn that is idle or suspended.
         is_cancelled
-            Asked whether to give up.
+            Returns whether to give up; called several times a second.
 
         Raises
         ------
@@ -458,7 +455,7 @@ class QueryQueue:
             finally:
                 self._returning_count -= 1
                 self._notify_next()
-            if turn.is_suspended:  # not if it was given back meanwhile
+            if turn.is_suspended:  # false if the turn was ended in the meantime
                 turn.is_suspended = False
                 self._suspended_count -= 1
                 self._hold_turn(turn)
@@ -469,13 +466,13 @@ class QueryQueue:
         Parameters
         ----------
         turn
-            Entered, held, resting or ended.
+            A turn in any state.
         """
         with self._turn_freed:
             self._remove_from_queue(turn)
-            turn.notify = None  # it knows who waited, who knows this
+            turn.notify = None  # it refers to the execution, which refers to the turn: a cycle would keep both alive
             self._idle_turns.pop(turn, None)
-            had_turn = turn.is_suspended or turn.is_held  # what never had a turn leaves nothing behind
+            had_turn = turn.is_suspended or turn.is_held  # a query without a turn has used no memory
             if turn.is_suspended:
                 turn.is_suspended = False
                 self._suspended_count -= 1
@@ -489,7 +486,7 @@ class QueryQueue:
 
     @property
     def running_count(self) -> int:
-        """Number of turns that are taken."""
+        """Number of turns that are held."""
         return len(self._held_turns)
 
 
@@ -499,11 +496,12 @@ class QueuedExecution(RelayExecution):
     Parameters
     ----------
     start_execution
-        Starts the engine; called in the thread that iterates, when the turn has come.
+        Starts the engine. It is called when the turn has come, in the thread that iterates.
     begun
-        What the engine has begun already, and `start_execution` gives: it is closed even if the turn never comes.
+        An execution that the engine has begun already, which `start_execution` returns. It is closed even if the turn
+        never comes.
     prerequisite
-        As `QueryTurn` has it.
+        As in `QueryTurn`.
     """
 
     def __init__(
@@ -523,7 +521,7 @@ class QueuedExecution(RelayExecution):
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
-            if self.small:  # it is here, without a turn: there is nothing to compute any more
+            if self.small:  # the rows are there already, so no turn is needed
                 yield from self._start_execution()
                 return
             self._query_queue.wait_for_turn(self._turn, self._is_stopped)
@@ -538,19 +536,19 @@ class QueuedExecution(RelayExecution):
             if self._exceeded_memory:
                 raise TooLargeError(
                     "the query was ended: the service holds more memory than its queries may use",
-                    remedy="select fewer columns or shorter texts, or try again when less is asked",
+                    remedy="select fewer columns or shorter texts, or try again when fewer queries run",
                 ) from None
             raise
         finally:
             self.close()
 
     def request_turn(self, notify: Callable[[], object]) -> None:
-        """Queue for a turn, before a thread is taken for it (`QueryQueue.request_turn`).
+        """Queue for a turn before a thread is used for it (`QueryQueue.request_turn`).
 
         Parameters
         ----------
         notify
-            Called, in any thread, when it is worth a look.
+            Called, in any thread, when `is_ready` should be called.
         """
         self._query_queue.request_turn(self._turn, notify)
 
@@ -572,7 +570,7 @@ class QueuedExecution(RelayExecution):
         self.cancel()
 
     def close(self) -> None:
-        """Free everything, and return the turn."""
+        """Free all resources, and return the turn."""
         self._query_queue.memory_watchdog.stop_watching_query(self)
         try:
             super().close()

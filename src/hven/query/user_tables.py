@@ -1,6 +1,6 @@
 """Tables that users store in the service.
 
-Files become snapshots that belong to their owner, within a quota and for a limited time.
+Uploaded files become snapshots that belong to their owner, within a quota and for a limited time.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ def parse_table_name(written_name: str) -> str:
     Parameters
     ----------
     written_name
-        With the schema or without.
+        The name, with or without the schema.
 
     Returns
     -------
     name
-        Without the schema.
+        The name without the schema.
 
     Raises
     ------
     ParamError
-        No name that a table can have.
+        A table cannot have this name.
     """
     schema, dot, name = written_name.strip().rpartition(".")
     if dot and schema.lower() != USER_SCHEMA:
         raise ParamError(
-            format_message("{given!r:.120} is no table of yours", written_name),
+            format_message("{given!r:.120} is not one of your tables", written_name),
             remedy=format_message("your tables are in {schema}: {schema}.{name:.64}", USER_SCHEMA, name),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > MAX_TABLE_NAME_CHARACTERS:
@@ -93,29 +93,29 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
     Parameters
     ----------
     site
-        Where it is kept.
+        The site that stores it.
     principal
-        Its owner.
+        The owner of the table.
     name
-        As `parse_table_name` takes it.
+        A name as `parse_table_name` takes it.
     path
-        Of the file.
+        The file.
     empty_table
-        A table without rows, instead of what is in the file.
+        A table without rows, which is stored instead of the file.
 
     Returns
     -------
     table
-        As it is kept.
+        The stored table.
 
     Raises
     ------
     UnauthenticatedError
-        Nobody is logged in.
+        The user is not logged in.
     ParamError, SourceError, TooLargeError
-        The name, the file; the limits of uploads, the quota.
+        The name or the file is not valid, or a limit of uploads or the quota is exceeded.
     ConflictError
-        Somebody else is writing the same table.
+        Another request is writing the same table.
     """
     owner = _require_owner(principal)
     name = parse_table_name(name)
@@ -123,23 +123,24 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
         limits = site.settings.limits
         other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
         if empty_table is not None:
-            table, rows = (empty_table, empty_table.arrow_schema.empty_table())
+            uploaded_table = empty_table
+            rows = empty_table.arrow_schema.empty_table()
         else:
-            table, rows = _read_file(site, name, path)
-        uploads.check_columns(table)
+            uploaded_table, rows = _read_file(site, name, path)
+        uploads.check_columns(uploaded_table)
         check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
-        columns = tuple(column.copy_with(required=False) for column in table.columns)
-        table = table.copy_with(
+        table = uploaded_table.copy_with(
             schema=USER_SCHEMA,
             name=name,
-            columns=columns,
-            position=_find_position_columns(table),
+            columns=tuple(column.copy_with(required=False) for column in uploaded_table.columns),
+            position=_find_position_columns(uploaded_table),
             access="private",
             owner=owner,
             primary=(),
             keys=(),
         )
-        return _publish_table(site, table, iter(rows.cast(table.arrow_schema).to_batches()))
+        batches = rows.cast(table.arrow_schema).to_batches()
+        return _publish_table(site, table, iter(batches))
 
 
 def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
@@ -150,27 +151,27 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
     Parameters
     ----------
     site
-        Where it is kept.
+        The site that stores it.
     principal
-        Its owner.
+        The owner of the table.
     name
-        As `parse_table_name` takes it.
+        A name as `parse_table_name` takes it.
     path
-        Of the file.
+        The file.
 
     Returns
     -------
     table
-        As it is kept.
+        The stored table.
 
     Raises
     ------
     NotFoundError
         There is no such table.
     SourceError
-        Columns that the table does not have, or values that do not fit; nothing was added.
+        The file has columns that the table does not have, or values that do not fit. Nothing is added.
     TooLargeError, ConflictError
-        As `store_table`.
+        As in `store_table`.
     """
     owner = _require_owner(principal)
     name = parse_table_name(name)
@@ -178,11 +179,10 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
         record = find_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
-        other_row_count = (
-            site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables) + record.snapshot.rows
-        )
+        other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
+        stored_row_count = other_row_count + record.snapshot.rows
         uploaded_table, rows = _read_file(site, name, path, expected_columns=table.columns)
-        check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
+        check_quota("rows", stored_row_count + rows.num_rows, limits.user_rows)
         cast_rows = _cast_rows(uploaded_table, rows, table)
 
         def iterate_all_rows() -> Iterator[pa.RecordBatch]:
@@ -206,31 +206,31 @@ def index_column(
     Parameters
     ----------
     site
-        Where it is kept.
+        The site that stores it.
     principal
-        Its owner.
+        The owner of the table.
     name
-        As `parse_table_name` takes it.
+        A name as `parse_table_name` takes it.
     column_name
-        Its name, in double quotes or not.
+        Name of the column, with or without double quotes.
     is_unique
-        No value may come twice, now and whenever rows are added.
+        Whether values must be unique, now and when rows are added.
     is_cancelled
-        Asked from time to time whether to give up.
+        Returns whether to give up; called for each batch.
 
     Returns
     -------
     table
-        With the index.
+        The table with the index.
 
     Raises
     ------
     NotFoundError
         There is no such table.
     ParamError
-        It has no such column, or none that has an order.
+        The table has no such column, or values of the column have no order.
     SourceError
-        A value comes twice and must not.
+        Values must be unique, and are not.
     """
     owner = _require_owner(principal)
     name = parse_table_name(name)
@@ -238,16 +238,14 @@ def index_column(
         record = find_table(site, principal, name)
         target_column = _find_column(record.table, column_name)
         indexed_column = target_column.copy_with(indexed=True, unique=is_unique or target_column.unique)
-        table = record.table.copy_with(
-            columns=tuple(indexed_column if item is target_column else item for item in record.table.columns)
-        )
-        if not (indexed_column.type.is_string or indexed_column.type.is_timestamp or indexed_column.type.is_numeric):
-            raise ParamError(
-                format_message(
-                    "the column {name!r:.80} cannot be indexed: it is {type}", indexed_column.name, indexed_column.type
-                ),
-                remedy="a number, a text or a time",
+        columns = [indexed_column if column is target_column else column for column in record.table.columns]
+        table = record.table.copy_with(columns=tuple(columns))
+        column_type = indexed_column.type
+        if not (column_type.is_string or column_type.is_timestamp or column_type.is_numeric):
+            message = format_message(
+                "the column {name!r:.80} cannot be indexed: it is {type}", indexed_column.name, column_type
             )
+            raise ParamError(message, remedy="a number, a text or a time")
 
         def iterate_rows() -> Iterator[pa.RecordBatch]:
             for batch in site.embedded_engine.read_rows(record.snapshot):
@@ -264,11 +262,11 @@ def delete_table(site: Site, principal: Principal, name: str) -> None:
     Parameters
     ----------
     site
-        Where it is kept.
+        The site that stores it.
     principal
-        Its owner.
+        The owner of the table.
     name
-        As `parse_table_name` takes it.
+        A name as `parse_table_name` takes it.
     """
     owner = _require_owner(principal)
     name = parse_table_name(name)
@@ -278,26 +276,26 @@ def delete_table(site: Site, principal: Principal, name: str) -> None:
 
 
 def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
-    """Find a table of the user.
+    """Find a table of a user.
 
     Parameters
     ----------
     site
-        Where it is kept.
+        The site that stores it.
     principal
-        Its owner.
+        The owner of the table.
     name
-        In any case, without the schema.
+        Name without the schema; its case does not matter.
 
     Returns
     -------
     record
-        What the store knows of it.
+        The record of the store.
 
     Raises
     ------
     NotFoundError
-        There is none of that name.
+        The user has no table of this name.
     """
     for record, _ in site.store.user_tables.list_owner_tables(_require_owner(principal)):
         if record.table.name.lower() == name.lower():
@@ -306,17 +304,17 @@ def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
 
 
 def delete_expired_tables(site: Site) -> int:
-    """Delete the tables whose time is over, and files that no query can start to read any more.
+    """Delete expired tables, and the files that no query can begin to read any more.
 
     Parameters
     ----------
     site
-        Where they are kept.
+        The site that stores them.
 
     Returns
     -------
     count
-        Of tables.
+        Number of deleted tables.
     """
     count, expired_snapshots = site.store.user_tables.delete_expired(site.store.deletion_clock.get_trusted_time())
     for snapshot in expired_snapshots:
@@ -325,19 +323,19 @@ def delete_expired_tables(site: Site) -> int:
 
 
 def delete_leftover_files(site: Site) -> None:
-    """Delete expired tables, and the files that killed writers left.
+    """Delete expired tables, and the files of processes that were killed while they wrote.
 
     Parameters
     ----------
     site
-        Where they are kept.
+        The site that stores them.
     """
     delete_expired_tables(site)
     try:
         with site.store.leases.hold_lease("files", description="tidying"):
             site.embedded_engine.remove_leftovers(site.store.list_known_paths())
     except ConflictError:
-        return  # an ingest publishes at this moment, or sweeps itself
+        return  # an ingest is publishing, or deletes such files itself
 
 
 def _require_owner(principal: Principal) -> str:
@@ -351,14 +349,18 @@ def _require_owner(principal: Principal) -> str:
 
 @contextmanager
 def _lock_table(site: Site, owner: str, name: str) -> Iterator[None]:
-    """Lock a table for its change; whoever comes meanwhile is told at once."""
+    """Lock a table for a change.
+
+    Raises
+    ------
+    ConflictError
+        Another request is changing it.
+    """
+    lease_name = f"table of {owner}: {name.lower()}"
+    lease = site.store.leases.hold_lease(lease_name, description=f"a change of {USER_SCHEMA}.{name}")
     with ExitStack() as stack:
         try:
-            stack.enter_context(
-                site.store.leases.hold_lease(
-                    f"table of {owner}: {name.lower()}", description=f"a change of {USER_SCHEMA}.{name}"
-                )
-            )
+            stack.enter_context(lease)
         except ConflictError:
             raise ConflictError(
                 format_message("{schema}.{name} is being changed by another request", USER_SCHEMA, name),
@@ -383,24 +385,30 @@ def _read_file(site: Site, name: str, path: Path, expected_columns: Iterable[Col
 
 
 def _find_position_columns(table: Table) -> tuple[str, str] | None:
-    """Find longitude and latitude: by UCD, or, where no column has one, by name; in degrees."""
+    """Find longitude and latitude in degrees: by UCD, or by name if no column has a UCD."""
     columns = table.columns
     if not any(column.ucd for column in columns):
-        words = units.suggest_ucds([(column.name, column.unit, column.description) for column in columns])
-        columns = tuple(column.copy_with(ucd=word) for column, word in zip(columns, words, strict=True))
-    pair = find_position_columns(columns)
-    if pair is None or any((table.find_column(name).unit or "deg").strip() != "deg" for name in pair):
+        ucds = units.suggest_ucds([(column.name, column.unit, column.description) for column in columns])
+        columns = tuple(column.copy_with(ucd=ucd) for column, ucd in zip(columns, ucds, strict=True))
+    position_columns = find_position_columns(columns)
+    if position_columns is None:
         return None
-    return pair
+    for name in position_columns:
+        unit = table.find_column(name).unit or "deg"
+        if unit.strip() != "deg":
+            return None
+    return position_columns
 
 
 def _find_column(table: Table, written_name: str) -> Column:
     name = written_name.strip()
-    quoted = len(name) > 1 and name[0] == name[-1] == '"'
-    if quoted:
+    is_quoted = len(name) > 1 and name[0] == name[-1] == '"'
+    if is_quoted:
         name = name[1:-1].replace('""', '"')
     for column in table.columns:
-        if column.name == name or (not quoted and column.name.lower() == name.lower()):
+        if column.name == name:
+            return column
+        if not is_quoted and column.name.lower() == name.lower():
             return column
     raise ParamError(
         format_message("{table} has no column {name!r:.80}", table.qualified_name, name),
@@ -413,7 +421,8 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
     """Write a snapshot, and make it the table in one step."""
     limits = site.settings.limits
     delete_expired_tables(site)
-    staging = site.embedded_engine.stage_snapshot(table, f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}")
+    snapshot_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+    staging = site.embedded_engine.stage_snapshot(table, snapshot_id)
     try:
         for batch in batches:
             staging.write(batch.select(table.arrow_schema.names).cast(table.arrow_schema))
@@ -425,16 +434,16 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
         snapshot=snapshot, table=table, collection=USER_SCHEMA, run=snapshot.id, created=format_current_time()
     )
     expiry_time = datetime.now(UTC) + timedelta(days=limits.user_days)
-    expires = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     try:
         _check_unique(site, table, snapshot)
-        # a sweep must not look at the store before and at the files behind this
+        # A deletion of leftover files must not read the store before this change, and list the files after it.
         with site.store.leases.hold_lease(
             "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
         ):
             replaced_snapshots = site.store.user_tables.save_table(
                 record,
-                expires,
+                expiry_text,
                 table_limit=limits.user_tables,
                 row_limit=limits.user_rows,
                 byte_limit=limits.user_bytes,
@@ -453,59 +462,67 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
     for column in table.columns:
         if not column.unique:
             continue
-        rows = site.embedded_engine.read_rows(snapshot, [column.name])
-        batches = list(rows)
-        values = pa.chunked_array([batch.column(0) for batch in batches], column.type.arrow).drop_null()
-        if pc.count_distinct(values).as_py() != len(values):
-            counts = pc.value_counts(values)
-            duplicate_values = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-            examples = ", ".join(repr(value) for value in duplicate_values[:MAX_SHOWN_NAMES].to_pylist())
-            raise SourceError(
-                format_message(
-                    "column {name!r:.80}: values come more than once, and must not: {examples:.200}",
-                    column.name,
-                    examples,
-                ),
-                remedy="send each once, or index the column without unique",
-            )
+        batches = site.embedded_engine.read_rows(snapshot, [column.name])
+        chunks = [batch.column(0) for batch in batches]
+        values = pa.chunked_array(chunks, column.type.arrow).drop_null()
+        if pc.count_distinct(values).as_py() == len(values):
+            continue
+        counts = pc.value_counts(values)
+        is_repeated = pc.greater(counts.field("counts"), 1)
+        repeated_values = counts.field("values").filter(is_repeated)
+        examples = ", ".join(repr(value) for value in repeated_values[:MAX_SHOWN_NAMES].to_pylist())
+        raise SourceError(
+            format_message(
+                "column {name!r:.80} must have unique values, and has repeated ones: {examples:.200}",
+                column.name,
+                examples,
+            ),
+            remedy="send each once, or index the column without unique",
+        )
 
 
 def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
-    """Cast rows to the columns and types of a table."""
+    """Cast rows to the columns and types of a table.
+
+    Raises
+    ------
+    SourceError
+        There are columns that the table does not have, or values that do not fit.
+    """
     columns_by_name = {column.name.lower(): column for column in table.columns}
     uploaded_by_name = {column.name.lower(): column for column in uploaded_table.columns}
-    unknown_names = [
-        column.name for lower_name, column in uploaded_by_name.items() if lower_name not in columns_by_name
-    ]
+    unknown_names = [column.name for key, column in uploaded_by_name.items() if key not in columns_by_name]
     if unknown_names:
-        name_list = ", ".join(repr(name)[:80] for name in unknown_names[:MAX_SHOWN_NAMES])
-        if len(unknown_names) > MAX_SHOWN_NAMES:
-            name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
-        raise SourceError(
-            format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
-            remedy=format_message("its columns: {names}", _format_column_names(table)),
-        )
+        raise _build_unknown_columns_error(table, unknown_names)
     columns = []
-    for lower_name, column in columns_by_name.items():
+    for key, column in columns_by_name.items():
+        uploaded_column = uploaded_by_name.get(key)
+        if uploaded_column is None:
+            columns.append(pa.nulls(rows.num_rows).cast(column.type.arrow))
+            continue
         try:
-            if lower_name in uploaded_by_name:
-                values = rows[uploaded_by_name[lower_name].name]
-            else:
-                values = pa.nulls(rows.num_rows)
-            columns.append(values.cast(column.type.arrow))
+            columns.append(rows[uploaded_column.name].cast(column.type.arrow))
         except pa.ArrowException as error:
-            raise SourceError(
-                format_message(
-                    "column {name!r:.80} is {type}, and in {table} it is {wanted}: {message}; nothing was added",
-                    column.name,
-                    uploaded_by_name[lower_name].type,
-                    table.qualified_name,
-                    column.type,
-                    error,
-                ),
-                remedy=format_message("send {type}", column.type),
-            ) from error
+            message = format_message(
+                "column {name!r:.80} is {type}, and in {table} it is {wanted}: {message}; nothing was added",
+                column.name,
+                uploaded_column.type,
+                table.qualified_name,
+                column.type,
+                error,
+            )
+            raise SourceError(message, remedy=format_message("send {type}", column.type)) from error
     return pa.Table.from_arrays(columns, schema=table.arrow_schema)
+
+
+def _build_unknown_columns_error(table: Table, unknown_names: list[str]) -> SourceError:
+    name_list = ", ".join(repr(name)[:80] for name in unknown_names[:MAX_SHOWN_NAMES])
+    if len(unknown_names) > MAX_SHOWN_NAMES:
+        name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
+    return SourceError(
+        format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
+        remedy=format_message("its columns: {names}", _format_column_names(table)),
+    )
 
 
 def _format_column_names(table: Table) -> str:

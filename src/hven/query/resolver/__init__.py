@@ -1,8 +1,8 @@
-"""Names of objects -> positions: ``resolve(name, site=...)``, the one contract; providers are files here, or plug-ins.
+"""Resolve names of objects to positions: ``resolve_name(name, site=...)``.
 
-A provider is a module of this room, or one that the entry-point group ``hven.resolvers`` names; it has `PROVIDER`, a
-:class:`NameProvider`. Providers are asked in their order; the first that knows the name answers. Who needs a name's
-place - ``ivo_simbadpoint``, a portal's search field, an EPN search - asks here, and nowhere else.
+A provider is a module of this package, or one that the entry-point group ``hven.resolvers`` names. It has `PROVIDER`, a
+:class:`NameProvider`. Providers are asked in their order, and the first that knows the name answers. All callers use
+this package: ``ivo_simbadpoint``, the search field of a portal, and the EPN search.
 """
 
 from __future__ import annotations

@@ -62,14 +62,14 @@ class ResolvedName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRequest:
-    """A request to a provider: the name as it was given, its `name_key`, the site and the policies.
+    """A request to a provider: the name as the user wrote it, its `name_key`, the site and the policies.
 
     Attributes
     ----------
     site
-        That asks.
+        The site that resolves the name.
     policies
-        What readers may see.
+        Access policies: what users may see.
     """
 
     name: str
@@ -85,20 +85,20 @@ class NameProvider:
     Attributes
     ----------
     name
-        As its module's.
+        Name of its module.
     order
-        The lowest is asked first.
+        The provider with the lowest number is asked first.
     offered
-        Whether this site asks it at all; nothing is downloaded unless the site's settings allow it.
+        Returns whether the site uses it. Nothing is downloaded unless the site's settings allow it.
     place
-        Where it looks, for messages.
+        Returns where it looks, for messages.
     remedy
-        How it is switched on, for messages.
+        How to enable it, for messages.
     find
-        Gives everything that has the name: nothing, one, or several (then the name is ambiguous). Raises an `HvenError`
-        if it cannot tell.
+        Returns all objects that have the name: none, one, or several, so that the name is ambiguous. It raises an
+        `HvenError` if it cannot tell.
     remote
-        True if it asks others: its answers are remembered, and so is that it knows nothing, or is out of reach.
+        Whether it asks other services. Their answers are cached, and so are unknown names and failures.
     """
 
     name: str
@@ -111,17 +111,17 @@ class NameProvider:
 
 
 def normalize_name(name: str) -> str:
-    """Normalize a name, without case and blanks: ``M31``, ``M 31`` and ``m31`` are the same.
+    """Normalize a name, ignoring case and blanks: ``M31``, ``M 31`` and ``m31`` are the same.
 
     Parameters
     ----------
     name
-        As a person writes it.
+        A name as a user writes it.
 
     Returns
     -------
     key
-        What its spellings have in common.
+        The same text for all spellings of the name.
     """
     return str(normalize_names(pa.array([name], pa.string()))[0].as_py())
 

@@ -1,4 +1,4 @@
-"""The resolution of names by the providers, in their order; answers of remote providers are cached.
+"""Resolve names by the providers, in their order; answers of remote providers are cached.
 
 Error messages name the providers that were asked.
 """
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.auth import AccessPolicy
 
-MAX_CACHED_ANSWERS = 10_000  # answers of remote providers that a process remembers
-MAX_NAME_CHARACTERS = 200  # characters of a name
-MAX_UNKNOWN_AGE_SECONDS = 86_400.0  # seconds for which "there is no such name" is believed at most
-RETRY_DELAY_SECONDS = 30.0  # seconds for which a provider that could not be reached is not asked again
-MAX_SAME_POSITION_ARCSEC = 1.0  # arcsec: places nearer than that are one
+MAX_CACHED_ANSWERS = 10_000  # answers of remote providers that a process caches
+MAX_NAME_CHARACTERS = 200
+MAX_UNKNOWN_AGE_SECONDS = 86_400.0  # maximum age of a cached answer that a name is not known
+RETRY_DELAY_SECONDS = 30.0  # time for which a provider that could not be reached is not asked again
+MAX_SAME_POSITION_ARCSEC = 1.0  # positions closer than this are the same
+MAX_SHOWN_CANDIDATES = 5
 
 
 class UnresolvedNameError(NotFoundError):
@@ -72,29 +73,29 @@ def resolve_name(
     Parameters
     ----------
     name
-        As a person writes it: case and blanks do not count.
+        A name as a user writes it; case and blanks do not matter.
     site
-        Whose providers are asked.
+        The site whose providers are asked.
     policies
-        What readers may see: a name is looked up in the rows that everybody may see, whoever asks.
+        Access policies. Names are looked up only in public rows, for all users.
     includes_remote
-        False: only those are asked that are here.
+        Whether remote providers are asked, too.
 
     Returns
     -------
     resolved
-        What it is, where, and who says so.
+        The object: its type, its position, and the source of both.
 
     Raises
     ------
     ParamError
-        It cannot be a name.
+        The text cannot be a name.
     UnresolvedNameError
-        Nobody who was asked knows it; the message says who that was, and how others can be asked.
+        No provider knows it. The message names the providers, and how to enable others.
     AmbiguousNameError
-        Several objects at different places have it.
+        Several objects at different positions have the name.
     OverloadedError
-        Those who were asked do not know it, and one who may could not be reached.
+        A provider could not be reached, and the others do not know the name.
     """
     request = NameRequest(name=name, name_key=_parse_name(name), site=site, policies=policies)
     providers = [item for item in _list_offered_providers(site.settings) if includes_remote or not item.remote]
@@ -106,38 +107,32 @@ def resolve_name(
             else:
                 candidates = tuple(provider.find(request))
         except HvenError as error:
-            failures.append(
-                format_message(
-                    "{place} could not be asked: {message}",
-                    format_message(provider.place(site.settings)),
-                    error.message,
-                )
-            )
+            place = format_message(provider.place(site.settings))
+            failures.append(format_message("{place} could not be asked: {message}", place, error.message))
             continue
         if candidates:
             return _choose_best(name, candidates)
-    provider_places = [format_message(provider.place(site.settings)) for provider in providers]
     if failures:
+        failure_list = join_messages("{one}; {other}", failures)
         raise OverloadedError(
-            format_message(
-                "{name!r} is not known here, and {failures}", name, join_messages("{one}; {other}", failures)
-            ),
+            format_message("{name!r} is not known here, and {failures}", name, failure_list),
             remedy="try again later, or give the position itself",
         )
-    other_remedies = [item.remedy for item in _list_providers() if item not in providers]
-    raise UnresolvedNameError(
-        format_message(
-            "nobody knows the name {name!r}; asked: {places}",
-            name,
-            join_messages("{one}, {other}", provider_places) or format_message("nobody"),
-        ),
-        remedy=join_messages(
-            "{one}; {other}",
-            [
-                format_message("look at its spelling, or give the position itself"),
-                *(format_message("the site's owner can {remedy}", format_message(remedy)) for remedy in other_remedies),
-            ],
-        ),
+    raise _build_unknown_name_error(name, providers, site.settings)
+
+
+def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], settings: Settings) -> UnresolvedNameError:
+    """Build the error for a name that no provider knows: it names the providers, and how to enable others."""
+    provider_places = [format_message(provider.place(settings)) for provider in providers]
+    place_list = join_messages("{one}, {other}", provider_places)
+    remedies = [format_message("check its spelling, or give the position itself")]
+    for provider in _list_providers():
+        if provider not in providers:
+            remedy = format_message(provider.remedy)
+            remedies.append(format_message("the site's owner can {remedy}", remedy))
+    return UnresolvedNameError(
+        format_message("nobody knows the name {name!r}; asked: {places}", name, place_list or format_message("nobody")),
+        remedy=join_messages("{one}; {other}", remedies),
     )
 
 
@@ -149,23 +144,23 @@ def resolve_position(
     Parameters
     ----------
     name
-        As a person writes it.
+        A name as a user writes it.
     site
-        Whose providers are asked.
+        The site whose providers are asked.
     policies
-        As for `resolve_name`.
+        As in `resolve_name`.
 
     Returns
     -------
     lon, lat
-        Degrees, ICRS.
+        Position in degrees, ICRS.
 
     Raises
     ------
     UnresolvedNameError
-        Also: the object has no fixed place.
+        No provider knows the name, or the object has no fixed position.
     ParamError, AmbiguousNameError, OverloadedError
-        As `resolve_name`.
+        As in `resolve_name`.
     """
     resolved = resolve_name(name, site=site, policies=policies)
     if resolved.position is None:
@@ -179,18 +174,16 @@ def resolve_position(
 
 
 def can_resolve_names(settings: Settings) -> bool:
-    """Return whether this site can resolve any name to a position.
+    """Return whether a site can resolve any name to a position.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     """
-    return (
-        settings.resolver.table is not None
-        or settings.resolver.remote
-        or any(item.name not in _BUILT_IN_PROVIDERS for item in _list_offered_providers(settings))
-    )
+    if settings.resolver.table is not None or settings.resolver.remote:
+        return True
+    return any(provider.name not in _BUILT_IN_PROVIDERS for provider in _list_offered_providers(settings))
 
 
 _BUILT_IN_PROVIDERS = ("bright", "local", "sesame", "solar")
@@ -217,25 +210,29 @@ def _parse_name(name: str) -> str:
 
 
 def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
-    """Choose the answer with the highest confidence, unless several have it and differ in position."""
-    highest_confidence = max(item.confidence for item in candidates)
-    surest = sorted(
-        (item for item in candidates if item.confidence == highest_confidence),
-        key=lambda item: (item.name, item.position or (0.0, 0.0)),
+    """Return the candidate with the highest confidence.
+
+    Raises
+    ------
+    AmbiguousNameError
+        Several have the highest confidence, and different positions.
+    """
+    highest_confidence = max(candidate.confidence for candidate in candidates)
+    best_candidates = [candidate for candidate in candidates if candidate.confidence == highest_confidence]
+    best_candidates.sort(key=lambda candidate: (candidate.name, candidate.position or (0.0, 0.0)))
+    first_candidate = best_candidates[0]
+    conflicting = [candidate for candidate in best_candidates[1:] if not _is_same_object(first_candidate, candidate)]
+    if not conflicting:
+        return first_candidate
+    shown_candidates = [first_candidate, *conflicting][:MAX_SHOWN_CANDIDATES]
+    candidate_list = "; ".join(map(_format_candidate, shown_candidates))
+    hidden_count = len(conflicting) + 1 - len(shown_candidates)
+    if hidden_count:
+        candidate_list = format_message("{shown} and {count} more", candidate_list, hidden_count)
+    message = format_message(
+        "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
     )
-    first = surest[0]
-    conflicting = [item for item in surest[1:] if not _is_same_object(first, item)]
-    if conflicting:
-        candidate_list = "; ".join(_format_candidate(item) for item in (first, *conflicting)[:5])
-        if len(conflicting) > 4:
-            candidate_list = format_message("{shown} and {count} more", candidate_list, len(conflicting) - 4)
-        raise AmbiguousNameError(
-            format_message(
-                "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
-            ),
-            remedy="use a name that only one of them has",
-        )
-    return first
+    raise AmbiguousNameError(message, remedy="use a name that only one of them has")
 
 
 def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:
@@ -246,20 +243,22 @@ def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> 
 
 
 def _format_candidate(candidate: ResolvedName) -> str:
-    if candidate.position is None:
-        where = ""
-    else:
-        where = f" at {candidate.position[0]:.5f} {candidate.position[1]:+.5f}"
-    return f"{candidate.name}{f' ({candidate.kind})' if candidate.kind else ''}{where}"
+    text = candidate.name
+    if candidate.kind:
+        text += f" ({candidate.kind})"
+    if candidate.position is not None:
+        lon, lat = candidate.position
+        text += f" at {lon:.5f} {lat:+.5f}"
+    return text
 
 
-# --- remembering what others said ----------------------------------------------------------------------------
+# --- the cache of remote answers -----------------------------------------------------------------------------
 
 
 def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
-    """Return the answer of a remote provider, from the cache or asked now.
+    """Return the answer of a remote provider, from the cache or by a request.
 
-    A name is asked once at a time, and after a failure not for a while.
+    Concurrent queries for a name make one request, and after a failure there is none for a while.
     """
     state = request.site.get_or_create(_ResolverState)
     cache_key = (provider.name, request.name_key)
@@ -270,33 +269,44 @@ def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tupl
         name_lock = state.name_locks.setdefault(cache_key, threading.Lock())
     with name_lock:
         try:
-            cached_answer = _find_cached_answer(state, cache_key, request)  # somebody else may have asked meanwhile
+            # another thread may have stored it while this one waited for the lock
+            cached_answer = _find_cached_answer(state, cache_key, request)
             if cached_answer is not None:
                 return cached_answer
-            failure = state.failures.get(provider.name)
-            if failure is not None and time.monotonic() - failure[0] < RETRY_DELAY_SECONDS:
-                raise failure[1]
-            try:
-                resolved_names = tuple(provider.find(request))
-            except HvenError as error:
-                state.failures[provider.name] = (time.monotonic(), error)
-                raise
-            state.failures.pop(provider.name, None)
-            state.answer_cache.store(cache_key, _CachedAnswer(time.monotonic(), resolved_names))
-            return resolved_names
+            return _request_answer(state, provider, request, cache_key)
         finally:
             with state.lock:
                 state.name_locks.pop(cache_key, None)
 
 
+def _request_answer(
+    state: _ResolverState, provider: NameProvider, request: NameRequest, cache_key: tuple[str, str]
+) -> tuple[ResolvedName, ...]:
+    """Request an answer and cache it; after a recent failure of the provider, raise the same error."""
+    if provider.name in state.failures:
+        failure_time, failure = state.failures[provider.name]
+        if time.monotonic() - failure_time < RETRY_DELAY_SECONDS:
+            raise failure
+    try:
+        resolved_names = tuple(provider.find(request))
+    except HvenError as error:
+        state.failures[provider.name] = (time.monotonic(), error)
+        raise
+    state.failures.pop(provider.name, None)
+    state.answer_cache.store(cache_key, _CachedAnswer(time.monotonic(), resolved_names))
+    return resolved_names
+
+
 def _find_cached_answer(
     state: _ResolverState, cache_key: tuple[str, str], request: NameRequest
 ) -> tuple[ResolvedName, ...] | None:
-    cached = state.answer_cache.find(cache_key)
-    if cached is None:
+    cached_answer = state.answer_cache.find(cache_key)
+    if cached_answer is None:
         return None
-    age = time.monotonic() - cached.answer_time
+    age_seconds = time.monotonic() - cached_answer.answer_time
     max_age_seconds = request.site.settings.resolver.keep_days * 86_400
-    if age > (max_age_seconds if cached.resolved_names else min(max_age_seconds, MAX_UNKNOWN_AGE_SECONDS)):
+    if not cached_answer.resolved_names:
+        max_age_seconds = min(max_age_seconds, MAX_UNKNOWN_AGE_SECONDS)
+    if age_seconds > max_age_seconds:
         return None
-    return tuple(replace(item, age=item.age + age) for item in cached.resolved_names)
+    return tuple(replace(resolved, age=resolved.age + age_seconds) for resolved in cached_answer.resolved_names)

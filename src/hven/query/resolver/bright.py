@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 SOURCE_NAME = "Hven's list of bright objects"
-ALIAS_CONFIDENCE = 0.9  # how sure another name is
+ALIAS_CONFIDENCE = 0.9
 
 
 @cache
 def load_objects() -> tuple[tuple[ResolvedName, float], ...]:
-    """Return every object.
+    """Load all objects.
 
     Returns
     -------
     objects
-        Each with its radius in degrees, 0 for points.
+        Each object with its radius in degrees, 0 for points.
     """
     objects_with_radius = []
     with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
@@ -47,7 +47,10 @@ def load_objects() -> tuple[tuple[ResolvedName, float], ...]:
 
 @cache
 def _index_by_key() -> Mapping[str, ResolvedName]:
-    """Return the objects by the keys of their names; an object's own name goes before another one's alias."""
+    """Return the objects by the keys of their names.
+
+    An object's own name takes precedence over an alias of another one.
+    """
     objects_by_key = {normalize_name(resolved.name): resolved for resolved, _ in load_objects()}
     for resolved, _ in load_objects():
         for name in resolved.ids:
@@ -65,39 +68,44 @@ def _list_name_prefixes() -> tuple[tuple[str, str, ResolvedName, float], ...]:
 
 
 def complete_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedName, float]]:
-    """Return the names that begin with what somebody writes.
+    """Return names that begin with what a user has typed.
 
     Parameters
     ----------
     typed_text
-        What is written.
+        The typed text.
     max_names
-        Names at most; those that are the whole word come first.
+        Maximum number of names. Names that equal the text come first.
 
     Returns
     -------
     names
-        Each with its object and its radius in degrees.
+        Each name with its object and the object's radius in degrees. An object appears once.
     """
     prefix_key = normalize_name(typed_text)
-    matches = [entry for entry in _list_name_prefixes() if prefix_key and entry[0].startswith(prefix_key)]
+    if not prefix_key:
+        return []
+    matches = [entry for entry in _list_name_prefixes() if entry[0].startswith(prefix_key)]
     matches.sort(key=lambda entry: (entry[0] != prefix_key, entry[1] != entry[2].name))
-    return list({id(resolved): (name, resolved, radius) for _, name, resolved, radius in reversed(matches)}.values())[
-        ::-1
-    ][:max_names]
+    completions_by_object: dict[int, tuple[str, ResolvedName, float]] = {}
+    for _, name, resolved, radius in reversed(matches):
+        completions_by_object[id(resolved)] = name, resolved, radius
+    completions = list(completions_by_object.values())
+    completions.reverse()
+    return completions[:max_names]
 
 
 def find_object(request: NameRequest) -> Sequence[ResolvedName]:
-    """Look the name up.
+    """Look up a name.
 
     Parameters
     ----------
     request
-        The name.
+        The request.
 
     Returns
     -------
-    found
+    objects
         The object, or nothing.
     """
     resolved = _index_by_key().get(request.name_key)

@@ -199,7 +199,7 @@ def _build_index(request: NameRequest, name: str, version_key: tuple[str | None,
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
         raise TooLargeError(
             format_message(
-                "{name} has more than {most:,} rows; a table of names may have so many", name, MAX_NAME_TABLE_ROWS
+                "{name} has more than {most:,} rows, the limit of a table of names", name, MAX_NAME_TABLE_ROWS
             ),
             remedy="name a smaller one in resolver.table",
         )

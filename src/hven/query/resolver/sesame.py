@@ -1,6 +1,6 @@
-"""The provider ``sesame``: SIMBAD, asked through Sesame of the CDS, in XML or text.
+"""The provider ``sesame``: asks SIMBAD through Sesame of the CDS, which answers in XML or text.
 
-Off unless the site says ``resolver.remote = true``.
+It is used only if the site sets ``resolver.remote = true``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
+from xml.etree import ElementTree as ET  # documents with a DTD are refused before, so there are no entities
 
 from hven.model.errors import SourceError, format_message
 from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
-MAX_ANSWER_BYTES = 2 * 1024**2  # bytes of an answer: an object with thousands of names
-MAX_ALIASES = 500  # other names that are kept
+MAX_ANSWER_BYTES = 2 * 1024**2  # enough for an object with thousands of names
+MAX_ALIASES = 500
 NOTHING_FOUND_PATTERN = re.compile(
     r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE
 )
@@ -29,12 +29,12 @@ _POSITION_PATTERN = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
 
 
 def find_object(request: NameRequest) -> Sequence[ResolvedName]:
-    """Ask Sesame for one name.
+    """Ask Sesame for a name.
 
     Raises
     ------
     UserError, SourceError
-        It cannot be reached, or says something that is no answer.
+        Sesame cannot be reached, or its answer cannot be parsed.
     """
     site_settings = request.site.settings
     resolver_settings = site_settings.resolver
@@ -50,7 +50,7 @@ def find_object(request: NameRequest) -> Sequence[ResolvedName]:
 
 
 def parse_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
-    """Read an answer: XML (``-ox``) or text (``-o``), told apart by content.
+    """Parse an answer: XML (``-ox``) or text (``-o``), which its content distinguishes.
 
     Raises
     ------

@@ -37,9 +37,10 @@ def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
             source=SOURCE_NAME,
             note=MOVING_BODY_NOTE,
         )
-        for word in dict.fromkeys((normalize_name(body.name), *(normalize_name(alias) for alias in body.ids))):
-            bodies_by_key.setdefault(word, []).append(body)
-    return {word: tuple(items) for word, items in bodies_by_key.items()}
+        name_keys = map(normalize_name, (body.name, *body.ids))
+        for name_key in dict.fromkeys(name_keys):
+            bodies_by_key.setdefault(name_key, []).append(body)
+    return {name_key: tuple(same_name_bodies) for name_key, same_name_bodies in bodies_by_key.items()}
 
 
 def find_body(request: NameRequest) -> Sequence[ResolvedName]:
