@@ -42,7 +42,9 @@ def is_exact(value: object, served: object) -> bool:
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None
 
 
 def list_unexplained_changes(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
-    Ask = Callable[..., httpx.Response]
+    RequestSender = Callable[..., httpx.Response]
 
 FACE_COLUMNS = (
     Column(name="id", type=STRING, ucd="meta.id;meta.main"),
@@ -71,7 +71,7 @@ class FaceContract:
         return self.face.build_url(self.table, "")
 
     @contextmanager
-    def serve_site(self, directory: Path) -> Iterator[Ask]:
+    def serve_site(self, directory: Path) -> Iterator[RequestSender]:
         """Serve a tiny site with all installed faces in this process, without a socket.
 
         Parameters
@@ -108,8 +108,8 @@ class FaceContract:
                     arguments: dict[str, Any] = {"headers": headers, argument_name: parameters}
                     return await client.request(method, path, **arguments)
 
-            def request(path: str, given: Any = (), method: str = "GET", **headers: str) -> httpx.Response:
-                return asyncio.run(send_request(path, dict(given), method, headers))
+            def request(path: str, parameters: Any = (), method: str = "GET", **headers: str) -> httpx.Response:
+                return asyncio.run(send_request(path, dict(parameters), method, headers))
 
             yield request
 
@@ -118,7 +118,8 @@ class FaceContract:
         assert self.face.name == self.name
         assert self.face.title
         names = [param.name for param in self.face.all_params]
-        assert names == [name.upper() for name in dict.fromkeys(names)]
+        distinct_names = dict.fromkeys(names)
+        assert names == [name.upper() for name in distinct_names]
         assert all(param.description for param in self.face.all_params)
         example_names = {name for name, _ in parse_qsl(self.face.example)}
         assert example_names <= set(names)
@@ -131,7 +132,8 @@ class FaceContract:
             assert response.status_code == 200, response.text
             post_response = request(self.path, example_params, "POST")
             assert _strip_request_infos(post_response.content) == _strip_request_infos(response.content)
-            assert request(self.path, {**example_params, "MAXREC": "0"}).status_code == 200
+            empty_response = request(self.path, {**example_params, "MAXREC": "0"})
+            assert empty_response.status_code == 200
             cached_response = request(self.path, example_params, **{"if-none-match": response.headers["etag"]})
             assert cached_response.status_code == 304
             assert request(self.path, example_params, "HEAD").content == b""

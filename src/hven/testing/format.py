@@ -208,13 +208,14 @@ class FormatContract:
             values = HARD_NUMBERS[kind]
             column = Column(name="v", type=parse_type(kind))
             array = pa.array(values, column.type.arrow)
-            document = self.write_document([column], [pa.RecordBatch.from_arrays([array], names=["v"])])
-            read = tested_format.read(io.BytesIO(document))
+            batch = pa.RecordBatch.from_arrays([array], names=["v"])
+            document = self.write_document([column], [batch])
+            table_stream = tested_format.read(io.BytesIO(document))
             cells: list[object] = []
-            for read_batch in read.batches:
+            for read_batch in table_stream.batches:
                 cells += read_batch.column(0).to_pylist()
-            served = dict(enumerate(cells, 1))
-            assert list_unexplained_changes(values, served, read.deviations, (), "v") == [], kind
+            read_values = dict(enumerate(cells, 1))
+            assert list_unexplained_changes(values, read_values, table_stream.deviations, (), "v") == [], kind
 
     def test_rows_may_come_in_any_pieces(self) -> None:
         """Empty batches, slices and single rows give the same rows as one batch."""
@@ -273,7 +274,7 @@ class FormatContract:
     def _write_batches(
         self, columns: Sequence[Column], batches: Iterator[pa.RecordBatch], end: Callable[[], ResultStatus]
     ) -> Iterator[bytes]:
-        """Start to write a document; its chunks come as they are asked for."""
+        """Begin to write a document; its chunks are written as they are read."""
         tested_format = formats.load_format(self.name)
         return tested_format.write(TableMetadata(columns=columns), batches, end, self.options)
 
@@ -320,10 +321,10 @@ class FormatContract:
                 yield batch
 
         stream = self._write_batches(columns, iterate_batches(), lambda: ResultStatus(row_count=9))
-        first = next(stream)
-        assert first
+        first_chunk = next(stream)
+        assert first_chunk
         assert requested == [0]
-        self.check_row_count(first + b"".join(stream), 9)
+        self.check_row_count(first_chunk + b"".join(stream), 9)
 
     def test_the_end_is_asked_for_once_and_last(self) -> None:
         """The writer calls `end` once, after the last batch."""

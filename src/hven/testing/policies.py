@@ -46,9 +46,10 @@ class HalfHiddenPolicy(AccessPolicy):
         """
         if principal.groups & self.exempt:
             return None
-        hidden_column = next((column for column in table.columns if column.name == self.column), None)
-        if hidden_column is None or not hidden_column.type.is_integer:
+        named_columns = [column for column in table.columns if column.name == self.column]
+        if not named_columns or not named_columns[0].type.is_integer:
             return None
+        hidden_column = named_columns[0]
         column_meta = ValueMetadata(hidden_column.type, hidden_column.unit, hidden_column.ucd, column=hidden_column)
         identifier = Ident(hidden_column.name, quoted=True)
         value = ColumnRef(identifier, source=0, column=hidden_column, meta=column_meta)

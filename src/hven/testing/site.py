@@ -75,11 +75,10 @@ def describe_table(name: str, rows: pa.Table) -> Table:
     table
         A table without units, UCDs and keys.
     """
-    schema, _, short = name.partition(".")
-    column_names = set(rows.column_names)
-    position = ("ra", "dec") if {"ra", "dec"} <= column_names else None
+    schema, _, table_name = name.partition(".")
+    position = ("ra", "dec") if {"ra", "dec"}.issubset(rows.column_names) else None
     columns = tuple(columns_from_arrow(rows.schema))
-    return Table(schema=schema, name=short, columns=columns, position=position)
+    return Table(schema=schema, name=table_name, columns=columns, position=position)
 
 
 def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str | None = None) -> SnapshotRecord:
@@ -151,16 +150,22 @@ def open_site_with_descriptor(
     site
         An open site; the caller closes it.
     """
-    name_match = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
-    title = name
-    if not title:
-        title = name_match.group(1) if name_match else "things"
-    collection_directory = directory / "collections" / title
+    collection = name or _find_collection_name(descriptor)
+    collection_directory = directory / "collections" / collection
     collection_directory.mkdir(parents=True, exist_ok=True)
-    (collection_directory / f"{title}.yaml").write_text(descriptor, encoding="utf-8")
+    descriptor_file = collection_directory / f"{collection}.yaml"
+    descriptor_file.write_text(descriptor, encoding="utf-8")
     for path, content in (files or {}).items():
         target = collection_directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         file_bytes = content.encode() if isinstance(content, str) else content
         target.write_bytes(file_bytes)
     return Site(Settings(directory=directory, **settings))
+
+
+def _find_collection_name(descriptor: str) -> str:
+    """Return the name in ``collection:``, or a default."""
+    name_match = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
+    if name_match is None:
+        return "things"
+    return name_match.group(1)

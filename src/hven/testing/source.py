@@ -173,14 +173,16 @@ class SourceContract:
     def test_columns_are_chosen_and_ordered(self, tmp_path: Path) -> None:
         """Only the requested columns come, in their order, with row numbers from 1, in each file or over all files."""
         source = self.open_source(tmp_path)
-        last = list(self.rows[0])[-1]
-        selected_rows = self.read_table(source, [last, ROW_NUMBER_COLUMN, "file.path"])
-        assert selected_rows.column_names == [last, ROW_NUMBER_COLUMN, "file.path"]
-        assert selected_rows.column(last).to_pylist() == [row[last] for row in self.rows]
+        last_name = list(self.rows[0])[-1]
+        selected_names = [last_name, ROW_NUMBER_COLUMN, "file.path"]
+        selected_rows = self.read_table(source, selected_names)
+        assert selected_rows.column_names == selected_names
+        assert selected_rows.column(last_name).to_pylist() == [row[last_name] for row in self.rows]
         files = selected_rows.column("file.path").to_pylist()
-        numbers_over_all = [*range(1, len(files) + 1)]
-        numbers_by_file = [files[:at].count(file) + 1 for at, file in enumerate(files)]
-        assert selected_rows.column(ROW_NUMBER_COLUMN).to_pylist() in (numbers_over_all, numbers_by_file)
+        numbers_over_all = list(range(1, len(files) + 1))
+        numbers_by_file = [files[:index].count(file) + 1 for index, file in enumerate(files)]
+        row_numbers = selected_rows.column(ROW_NUMBER_COLUMN).to_pylist()
+        assert row_numbers in (numbers_over_all, numbers_by_file)
         assert selected_rows.schema.field(ROW_NUMBER_COLUMN).type == pa.int64()
 
     def test_unknown_columns_are_refused(self, tmp_path: Path) -> None:
@@ -255,12 +257,12 @@ class SourceContract:
         if not isinstance(source, FileListSource):
             assert not self.has_files
             return
-        listed = source.list_files()
-        names = listed.column("name").to_pylist()
+        file_list = source.list_files()
+        names = file_list.column("name").to_pylist()
         assert len(set(names)) == len(names)
-        assert listed.schema == build_file_list([]).schema
-        assert not listed.column("bytes").null_count
-        modification_times = listed.column("modified").to_pylist()
+        assert file_list.schema == build_file_list([]).schema
+        assert not file_list.column("bytes").null_count
+        modification_times = file_list.column("modified").to_pylist()
         assert all(moment and moment.endswith("Z") for moment in modification_times)
         table = self.read_table(source, [*self.rows[0], "file.path"])
         all_rows = table.to_pylist()
@@ -346,21 +348,20 @@ class SourceContract:
         if not isinstance(source, PagedSource):
             return
         assert self.key
-        pages = [(batch.to_pylist(), place) for batch, place in source.read_pages()]
-        paged_rows = [row for rows, _ in pages for row in rows]
-        assert _sort_rows(paged_rows) == _sort_rows(self.rows)
-        assert any(place for _, place in pages)
-        for number, (_, place) in enumerate(pages):
-            if not place:
+        pages = [(batch.to_pylist(), resume_token) for batch, resume_token in source.read_pages()]
+        assert any(resume_token for _, resume_token in pages)
+        rows_so_far: list[dict[str, Any]] = []
+        for page_rows, resume_token in pages:
+            rows_so_far += page_rows
+            if not resume_token:
                 continue
-            again = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
-            assert isinstance(again, PagedSource)
-            rows_so_far: list[dict[str, Any]] = []
-            for rows, _ in pages[: number + 1]:
-                rows_so_far += rows
-            for batch, _ in again.read_pages(resume_token=place):
-                rows_so_far += batch.to_pylist()
-            assert _sort_rows(rows_so_far) == _sort_rows(self.rows)
+            resumed_source = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
+            assert isinstance(resumed_source, PagedSource)
+            remaining_rows: list[dict[str, Any]] = []
+            for batch, _ in resumed_source.read_pages(resume_token=resume_token):
+                remaining_rows += batch.to_pylist()
+            assert _sort_rows([*rows_so_far, *remaining_rows]) == _sort_rows(self.rows)
+        assert _sort_rows(rows_so_far) == _sort_rows(self.rows)
 
     def test_blocks_are_summed_up(self, tmp_path: Path) -> None:
         """Blocks have all rows, the same checksum each time, and each block gives its own rows."""
@@ -370,11 +371,11 @@ class SourceContract:
         assert self.key
         block_sums = source.compute_block_checksums(self.key, list(self.rows[0]))
         assert block_sums is not None
-        again = self.open_source(tmp_path)
-        assert isinstance(again, BlockChecksumSource)
-        sums_again = again.compute_block_checksums(self.key, list(self.rows[0]))
-        assert sums_again is not None
-        assert _sort_rows(sums_again.to_pylist()) == _sort_rows(block_sums.to_pylist())
+        second_source = self.open_source(tmp_path)
+        assert isinstance(second_source, BlockChecksumSource)
+        second_sums = second_source.compute_block_checksums(self.key, list(self.rows[0]))
+        assert second_sums is not None
+        assert _sort_rows(second_sums.to_pylist()) == _sort_rows(block_sums.to_pylist())
         block_rows: list[dict[str, Any]] = []
         for block in block_sums.to_pylist():
             blocks = source.select_blocks(self.key, [block["block"]])
@@ -398,10 +399,10 @@ class SourceContract:
             rejects: list[RejectedRow] = []
             context = replace(self.build_context(directory), on_notice=reports.append, on_reject=rejects.append)
             source = module.open(module.Options.model_validate(options), context)
-            served = {}
+            read_values = {}
             for row in _read_rows(source, ["v", ROW_NUMBER_COLUMN]):
-                served[row[ROW_NUMBER_COLUMN]] = row["v"]
-            assert list_unexplained_changes(values, served, reports, rejects, "v") == [], name
+                read_values[row[ROW_NUMBER_COLUMN]] = row["v"]
+            assert list_unexplained_changes(values, read_values, reports, rejects, "v") == [], name
         if not has_written:
             pytest.skip("write_number_files writes none")
 

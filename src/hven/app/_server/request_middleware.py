@@ -91,7 +91,9 @@ def _choose_request_id(given_id: bytes | None) -> str:
 def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
-    is_client_logged = client and not is_anonymous_referee(scope)
+    client_address = None
+    if client and not is_anonymous_referee(scope):
+        client_address = client[0]
     path_before_secret = "".join(scope["path"].partition(REFEREE_PREFIX)[:2])
     logged_query = scope["query_string"]
     if "/login" in scope["path"]:  # it has codes of identity providers
@@ -99,7 +101,7 @@ def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "id": exchange.request_id,
-        "client": client[0] if is_client_logged else None,
+        "client": client_address,
         "method": scope["method"],
         "path": path_before_secret,
         "query": logged_query[:2000].decode("utf-8", "replace"),
