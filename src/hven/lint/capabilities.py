@@ -1,4 +1,4 @@
-"""What a service says that it can: its capabilities document as records."""
+"""Parse the capabilities document of a service into records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAPREGEXT_PREFIX = "ivo://ivoa.net/std/tapregext#"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceInterface:
-    """One interface: its type, role, version, addresses."""
+    """An interface with its type, role, version and addresses."""
 
     kind: str
     role: str
@@ -37,7 +37,7 @@ class QueryLanguage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredLimit:
-    """A default or hard limit: its name, which of both, its unit, its text."""
+    """A limit: its name, whether it is the default or the hard one, its unit, and its text."""
 
     name: str
     kind: str
@@ -47,7 +47,11 @@ class DeclaredLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCapabilities:
-    """The document; `standards` lower case -> interfaces; the TAP capability's own parts."""
+    """The capabilities of a service.
+
+    `standards` has the interfaces by the identifier of the standard in lower case. The other fields are parts of the
+    TAP capability.
+    """
 
     root: Any
     answer: HttpAnswer
@@ -71,7 +75,7 @@ class ServiceCapabilities:
 
     @property
     def adql_versions(self) -> tuple[str, ...]:
-        """Versions of ADQL, as declared."""
+        """The declared versions of ADQL."""
         versions: list[str] = []
         for language in self.languages:
             if language.name.upper() == "ADQL":
@@ -79,7 +83,7 @@ class ServiceCapabilities:
         return tuple(versions)
 
     def has_feature(self, name: str) -> bool:
-        """Return whether an optional feature or a function of that name is declared."""
+        """Return whether an optional feature or a function of this name is declared."""
         declared_names: set[str] = set()
         for language in self.languages:
             declared_names.update(form.split("(")[0].strip().lower() for _, form in language.features)
@@ -87,7 +91,7 @@ class ServiceCapabilities:
 
 
 def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
-    """Parse the document; elements that lack are left out."""
+    """Parse a capabilities document; missing elements give empty values."""
     standards = []
     tap_elements = []
     for element in find_children(root, "capability"):

@@ -1,7 +1,4 @@
-"""Asking a stranger's service.
-
-Slowly, with limits on time, bytes and number, and following redirects with open eyes.
-"""
+"""Send requests to the service that is validated: slowly, and with limits on time, bytes and number of requests."""
 
 from __future__ import annotations
 
@@ -22,25 +19,25 @@ REQUEST_HEADERS = {"User-Agent": "hven-lint (IVOA-validate)"}
 
 
 class NotJudgeableError(UserError):
-    """The service cannot be judged: it is not there, or what is there is no TAP service."""
+    """The service cannot be validated: it does not answer, or is not a TAP or HAPI service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintLimits:
-    """How much is asked of a service.
+    """Limits of the requests to a service.
 
     Attributes
     ----------
     row_limit
-        Of a table that are fetched at most.
+        Maximum number of rows that are fetched of a table.
     timeout_seconds, total_seconds
-        Without a byte for that long, or not whole after that long, an answer is given up.
+        Time without a byte, and time for the whole answer, after which an answer is given up.
     byte_limit
-        Bytes of an answer.
+        Maximum size of an answer.
     request_limit
-        In all; then lint stops asking.
+        Maximum number of requests to the service.
     pause_seconds
-        Seconds between two requests; None: none on this machine, a tenth of a second elsewhere.
+        Pause between two requests; None: none on this machine, a tenth of a second elsewhere.
     """
 
     row_limit: int = 1000
@@ -52,7 +49,7 @@ class LintLimits:
 
 
 class LintClient:
-    """Sends the requests, and counts them."""
+    """Send requests to a service, and count them."""
 
     def __init__(self, url: str, limits: LintLimits) -> None:
         self.host = split_address(url).hostname or ""
@@ -83,28 +80,34 @@ class LintClient:
         return self.follow_redirects(self.send_request("POST", url, form))
 
     def follow_redirects(self, answer: http_client.HttpAnswer) -> http_client.HttpAnswer:
-        """Follow redirects, a few times at most; never from https to http."""
+        """Follow redirects, at most five, and never from https to http.
+
+        Raises
+        ------
+        UserError
+            There are too many redirects, or one leads from https to http.
+        """
         for _ in range(MAX_REDIRECTS):
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 return answer
             if split_address(answer.url).scheme == "https" and split_address(answer.location).scheme != "https":
                 raise UserError(
-                    f"{answer.url} leads from https to {answer.location}", remedy="let it redirect to https"
+                    f"{answer.url} redirects from https to {answer.location}", remedy="let it redirect to https"
                 )
             answer = self.send_request("GET", answer.location)
-        raise UserError(f"{answer.url} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address")
+        raise UserError(f"{answer.url} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address")
 
     def send_request(
         self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None
     ) -> http_client.HttpAnswer:
         """Send one request.
 
-        The host that the user named may be private; other hosts to which it redirects may not.
+        The host that the user named may be private. Other hosts, to which it redirects, may not.
 
         Raises
         ------
         UserError
-            There is no answer, or a broken one, or one without an end; or there were too many requests.
+            There is no complete answer, or the limit of requests is reached.
         """
         if self.request_count >= self.limits.request_limit:
             raise UserError(

@@ -24,7 +24,7 @@ QUERY_CHECKS = build_checks(
         "error",
         "TAP 1.1 sec. 2.7",
         "a plain query fails",
-        "see the service's own message",
+        "read the service's own message",
         "E_QERR E_QERX",
     ),
     (

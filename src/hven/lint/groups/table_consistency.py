@@ -85,7 +85,7 @@ CONSISTENCY_CHECKS = build_checks(
         "error",
         "TAP 1.1 sec. 2",
         "a declared table cannot be queried",
-        "serve it, or take it out of TAP_SCHEMA",
+        "serve it, or remove it from TAP_SCHEMA",
         "E_QERR E_QERX",
     ),
     (
@@ -93,7 +93,7 @@ CONSISTENCY_CHECKS = build_checks(
         "error",
         ANSWER_SOURCE,
         "SELECT * does not give a declared column",
-        "declare what there is",
+        "declare only columns that exist",
         "E_CLDR",
     ),
     (
@@ -149,7 +149,7 @@ CONSISTENCY_CHECKS = build_checks(
         "error",
         "VOTable 1.4 sec. 5; 6",
         "a cell is not of its FIELD's datatype",
-        "send what the FIELD promises",
+        "send values of the datatype of the FIELD",
         "",
     ),
 )
