@@ -34,7 +34,7 @@ def test_people_read_what_where_example_remedy_source(tap_server: TapServer) -> 
     with serve(tap_server) as url:
         told = run_hven("lint", url, "--only", "epn", expected_code=1).stdout
     for words in (
-        url, "TAP 1.1, ADQL 2.0", "EPN-TAP\n", "error   epn.target-class  demo.epn_core.target_class  a target_class is not of the list",
+        url, "TAP 1.1, ADQL 2.0", "EPN-TAP\n", "error   epn.target-class  demo.epn_core.target_class  a target_class is not in the list",
         "example: granule_uid = cube_2 has moon", "1 of 5", "[EPN-TAP 2.0 sec. 2.2]", "demo.epn_core: all rows fetched", "1 error, 0 warnings, 0 info",
     ):  # fmt: skip
         assert words in told, told
@@ -64,7 +64,7 @@ def test_scripts_read_json(tap_server: TapServer) -> None:
     assert told["looked"] == [{"table": "demo.epn_core", "rows": 3, "total": 5, "aggregates": True}]
     assert told["findings"] == [
         {
-            "code": "epn.target-class", "severity": "error", "message": "a target_class is not of the list", "source": "EPN-TAP 2.0 sec. 2.2",
+            "code": "epn.target-class", "severity": "error", "message": "a target_class is not in the list", "source": "EPN-TAP 2.0 sec. 2.2",
             "table": "demo.epn_core", "column": "target_class", "example": {"key": "granule_uid = cube_2", "value": "moon"}, "count": 1, "of": 5,
             "sampled": False, "remedy": "use the standard's classes, joined by #",
         }
