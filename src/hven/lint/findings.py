@@ -15,7 +15,7 @@ MAX_DETAIL_CHARACTERS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintCheck:
-    """One thing that lint checks.
+    """A check of lint.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class LintCheck:
     source
         The standard and its section.
     summary
-        What is wrong, in one sentence.
+        The fault in one sentence.
     remedy
-        How to mend it.
+        How to correct it.
     taplint_codes
         Codes of STILTS taplint that report the same.
     """
@@ -178,7 +178,7 @@ def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableCoverage:
-    """How much of a table was checked: `row_count` of `total_rows` (None: the service does not tell)."""
+    """The part of a table that was checked: `row_count` of `total_rows` (None: the service does not tell)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the coverage as docs/reference/lint.md describes it."""

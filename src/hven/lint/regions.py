@@ -46,7 +46,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintShape:
-    """One shape: point, circle, box, range or polygon, and its numbers in degrees."""
+    """A point, circle, box, range or polygon, with its numbers in degrees."""
 
     kind: str
     numbers: tuple[float, ...]
@@ -190,12 +190,12 @@ def compute_separation(first_direction: tuple[float, float], second_direction: t
 
 
 def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:
-    """Read the spatial cells of an ASCII MOC: (order, first, last).
+    """Parse an ASCII MOC into spatial cells: (order, first, last).
 
     Raises
     ------
     ValueError
-        It is none (MOC 2.0 sec. 4.3.2).
+        The text is not an ASCII MOC (MOC 2.0 sec. 4.3.2).
     """
     if re.search(r"[a-z]", moc_text):
         space = " ".join(re.findall(r"s\s*([\d\s/,-]+)", moc_text))

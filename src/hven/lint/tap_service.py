@@ -27,12 +27,12 @@ RESOURCE_SUFFIXES = ("/capabilities", "/tables", "/availability", "/examples", "
 
 
 class QueryRefusedError(UserError):
-    """The service answers a query with an error, or with something that is no table."""
+    """The service answers a query with an error, or with something that is not a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredColumn:
-    """What a service declares about a column; `flags` lower case."""
+    """The declaration of a column; `flags` are in lower case."""
 
     name: str
     datatype: str = ""
@@ -46,13 +46,13 @@ class DeclaredColumn:
 
     @property
     def comparison_name(self) -> str:
-        """Its name as names are compared: without quotes, lower case."""
+        """The name in the form in which names are compared: without quotes, in lower case."""
         return normalize_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredTable:
-    """What a service declares about a table; `foreign_keys`: its foreign keys, each as ``column -> table.column``."""
+    """The declaration of a table; `foreign_keys` has each key as ``column -> table.column``."""
 
     name: str
     schema: str = ""

@@ -63,7 +63,7 @@ class TableUse:
     conditions
         Conditions on this table alone that its own engine may test.
     pushed_conditions
-        Those of them that need not be tested again afterwards.
+        The conditions among them that need not be tested again afterwards.
     columns
         Columns that the rest of the query reads.
     row_count, estimated_row_count

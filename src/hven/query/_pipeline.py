@@ -153,7 +153,7 @@ def run_query(
     ParseError, BindError, TooLargeError, OverloadedError
         The query is refused before it runs. Later errors come from `QueryResult.iterate_batches`.
     NotFoundError, ParamError
-        What was published `as_of` that time is not kept any more; or it is no time.
+        The state of `as_of` does not exist any more, or `as_of` is not valid.
     """
     limits = site.settings.limits
     past = None

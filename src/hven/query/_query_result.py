@@ -315,7 +315,7 @@ class QueryResult:
 
     @property
     def total_row_count(self) -> int | None:
-        """How many rows there will be, if that is known without running; None: nobody can tell."""
+        """The number of rows, if it is known without running the query; None if it is not."""
         if self._count_rows is not None:
             return self._count_rows()
         return None

@@ -97,10 +97,11 @@ class MemoryWatchdog:
     Parameters
     ----------
     memory_limit_bytes
-        What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as
-        much, or more than the ceiling for long, is a case for `end_process`.
+        Memory that the engine may use. Queries are ended when the process uses an eighth more than that, beyond what it
+        used before the first query. `end_process` is called at twice that, or if ending queries does not help for long.
     list_helper_processes
-        Names the processes that compute for this one, and what each held at first: what they hold besides counts.
+        Returns the processes that compute for this one, and the memory that each used at first. Their memory counts,
+        too.
     """
 
     def __init__(self, memory_limit_bytes: int, list_helper_processes: Callable[[], Mapping[int, int]] = dict) -> None:

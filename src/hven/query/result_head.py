@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 SERVER_SOFTWARE = f"Hven/{__version__}"
 WARNING_INFO_NAME = "warning"  # name of the INFO that says what of a request was not used
-MAX_NAMED_PARAMETERS, MAX_PARAMETER_NAME_CHARACTERS = 10, 60  # parameters that it names, and characters of each
-CONTEXT_CACHE_BYTES, COLUMN_CONTEXT_BYTES = 1024**2, 200  # bytes of what is kept about columns, and of one, about
+MAX_NAMED_PARAMETERS = 10  # parameters that this warning names
+MAX_PARAMETER_NAME_CHARACTERS = 60
+CONTEXT_CACHE_BYTES = 1024**2
+COLUMN_CONTEXT_BYTES = 200  # approximate size of the context of a column
 _SOFTWARE_INFO = InfoElement(name="server_software", value=SERVER_SOFTWARE)
 
 
@@ -33,9 +35,9 @@ class ColumnContext(NamedTuple):
     Attributes
     ----------
     tables
-        Of the columns.
+        The tables of the columns.
     frames, groups, enums, params
-        Of these tables, as far as columns refer to them.
+        Those of the tables that the columns refer to.
     """
 
     columns: tuple[Column, ...]
@@ -58,19 +60,20 @@ def _find_column_context(
         frame_ids = {column.frame for column in columns if column.frame}
         params = {param.name: param for table in tables for param in table.params}
         all_params = [param for table in tables for param in table.params]
-        params = {
-            name: param
-            for name, param in params.items()
-            if all(candidate == param for candidate in all_params if candidate.name == name)
-        }
-        enums = {column.enum for column in (*columns, *params.values()) if column.enum}
+        for param in all_params:  # a constant with different values in several tables is left out
+            if param.name in params and params[param.name] != param:
+                del params[param.name]
+        enum_names = {column.enum for column in (*columns, *params.values()) if column.enum}
+        enums: dict[str, Mapping[str, str]] = {}
+        for table in tables:
+            enums |= {name: words for name, words in table.enums.items() if name in enum_names}
         available_names = {column.name for column in columns} | params.keys()
         context = ColumnContext(
             columns=columns,
             tables=tables,
             frames=_select_frames(tables, frame_ids),
             groups=_select_groups(tables, available_names, dict(renamed_columns)),
-            enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
+            enums=enums,
             params=tuple((param, param.value) for param in params.values()),
         )
         _context_cache.store(id(columns), context, COLUMN_CONTEXT_BYTES * len(columns))
@@ -80,7 +83,7 @@ def _find_column_context(
 def _select_groups(
     tables: tuple[Table, ...], answer_columns: set[str], names_in_answer: Mapping[str, str]
 ) -> tuple[ColumnGroup, ...]:
-    """Return the groups all of whose members are in the answer, with the names that they have there."""
+    """Return the groups whose members are all in the answer, with the names that they have there."""
     groups = []
     for group in (group for table in tables for group in table.groups):
         roles = {
@@ -114,16 +117,16 @@ def warn_unused_parameters(
 ) -> tuple[InfoElement, ...]:
     """Warn of parameters of a request that the service does not know.
 
-    DALI ignores such parameters, and the user should not take the answer for one that heeds them.
+    DALI ignores such parameters, and the user should not assume that the answer depends on them.
 
     Parameters
     ----------
     request_params
-        Of the request.
+        The parameters of the request.
     declared_params
-        What the service declares.
+        The parameters that the service declares.
     undeclared_names
-        Names that are read and not declared.
+        Names of parameters that the service reads without declaring them.
 
     Returns
     -------
@@ -156,20 +159,20 @@ def build_result_head(
     Parameters
     ----------
     query_result
-        With its columns.
+        A result, with its columns.
     infos
-        Further lines of the head, first.
+        Further INFO elements, which come first.
     name
-        Of the table in the document.
+        Name of the table in the document.
     has_query_status
-        Whether QUERY_STATUS is told (DALI 1.1, 4.4).
+        Whether the document has QUERY_STATUS (DALI 1.1, section 4.4).
     site_url
-        Address of the site as its reader asks it; empty: as its settings say.
+        Address of the site as the request has it; empty: that of the settings.
 
     Returns
     -------
     head
-        Columns, the frames, groups and constants that they refer to, and where the rows come from.
+        Columns, the frames, groups and constants that they refer to, and the origin of the rows.
     """
     context = _find_column_context(query_result.columns, query_result.tables, query_result.renamed_columns)
     return TableMetadata(

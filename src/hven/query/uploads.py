@@ -70,7 +70,7 @@ class UploadedTables(dict[str, tuple[Table, pa.Table]]):
     Attributes
     ----------
     deviations
-        What the readers narrow, drop or reinterpret, by the name of the upload.
+        Values that a reader narrowed, dropped or reinterpreted, by the name of the upload.
     """
 
     def __init__(self) -> None:

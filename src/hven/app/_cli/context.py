@@ -1,4 +1,4 @@
-"""What every verb needs: the site that the user means, and output as a table or as JSON."""
+"""Tools of all verbs: find the site that the user means, and print tables or JSON."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ HEAD_REFUSED_STATUSES = (400, 403, 405, 501)  # answers of servers that do not s
 
 @dataclass(slots=True)
 class LinkCheck:
-    """What the links of a collection lead to.
+    """The results of following the links of a collection.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How a site is registered in the registries of the Virtual Observatory.
+"""Guide a site into the registries of the Virtual Observatory.
 
 This module asks for settings that hven.toml lacks, prints the steps, and compares the site with a registry.
 """

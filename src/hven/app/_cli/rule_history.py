@@ -1,4 +1,4 @@
-"""How many rows break the rules that have a flag, run by run, for ``hven history NAME --rules`` and ``hven status``."""
+"""Show how many rows break the rules that have a flag, for ``hven history NAME --rules`` and ``hven status``."""
 
 from __future__ import annotations
 
