@@ -316,9 +316,10 @@ def at(server: Server, text: str) -> str:
 
 
 TUTORIALS = ROOT / "docs/tutorials"
-# what no two runs have in common: times, names of runs and snapshots, durations, sizes, checksums of files, the port
+# what no two runs have in common: times, names of runs and snapshots, durations, sizes, checksums of files, the port,
+# and the requests of lint, which asks for the phase of a job until it ends
 UNSTEADY = re.compile(
-    r"\d{8}T\d{6,9}-[0-9a-f]{4}|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?|\b\d+(\.\d+)? (ms|s|[kM]?B)\b|127\.0\.0\.1:\d+"
+    r"\d{8}T\d{6,9}-[0-9a-f]{4}|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?|\b\d+(\.\d+)? (ms|s|[kM]?B)\b|127\.0\.0\.1:\d+|\b\d+ requests\b"
 )
 
 

@@ -123,7 +123,10 @@ def test_the_verbs(here: Site) -> None:
     (found,) = json.loads(run_hven(*place, "delegate", "--json").stdout)
     listed = run_hven(*place, "delegate").stdout
     assert all(word in listed for word in (found["id"], "karl", "Anna Berg", "progid=p1", "2099-12-31 23:59:59"))
-    assert "karl no longer sees the rows of Anna Berg by this delegation" in run_hven(*place, "delegate", "end", found["id"]).stdout
+    assert (
+        "karl no longer sees the rows of Anna Berg by this delegation"
+        in run_hven(*place, "delegate", "end", found["id"]).stdout
+    )
     assert json.loads(run_hven(*place, "delegate", "--json").stdout) == []
     assert run_hven(*place, "delegate", "end", "x", expected_code=1).stderr.startswith(
         "hven: there is no grant with the number 'x'"

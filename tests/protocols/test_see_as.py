@@ -204,7 +204,10 @@ def test_nothing_is_changed_and_nothing_of_theirs_is_shown(here: Site, client: C
         ("DELETE", "/tap/user_tables/list"),
     ):
         answer = client.ask(method, path, body=body, headers={**FORM, **mine})
-        assert (answer.status, "nothing can be changed while the site is shown as another user sees it" in answer.text) == (403, True), path
+        assert (
+            answer.status,
+            "nothing can be changed while the site is shown as another user sees it" in answer.text,
+        ) == (403, True), path
     assert look(client, mine, "carl").status == 403
     assert ids(client, mine, "tap_user.list") == ["400"]
     job = made.headers["location"].partition("vo.example")[2]

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hven.lint.client import LintLimits, NotJudgeableError
-from hven.lint.findings import SEVERITIES, FindingCollector, LintCheck, LintFinding, LintReport
+from hven.lint.findings import SEVERITIES, FindingCollector, LintCheck, LintFinding, LintReport, TableCoverage
 from hven.lint.groups import CHECK_GROUPS
 from hven.lint.hapi_server import ExaminedHapiServer
 from hven.lint.tap_service import ExaminedTapService
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from hven.lint.check_groups import CheckGroup
 
-__all__ = ["CHECK_GROUPS", "SEVERITIES", "LintCheck", "LintFinding", "LintLimits", "LintReport", "validate_service"]
+__all__ = [
+    "CHECK_GROUPS",
+    "SEVERITIES",
+    "LintCheck",
+    "LintFinding",
+    "LintLimits",
+    "LintReport",
+    "TableCoverage",
+    "validate_service",
+]
 
 
 def validate_service(

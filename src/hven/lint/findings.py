@@ -178,21 +178,39 @@ def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableCoverage:
-    """The part of a table that was checked: `row_count` of `total_rows` (None: the service does not tell)."""
+    """The part of a table that was checked.
+
+    Attributes
+    ----------
+    table
+        Name of the table.
+    row_count
+        Number of rows that were fetched.
+    total_rows
+        Number of rows of the table; None if the service does not tell.
+    used_aggregates
+        Whether the service itself checked the other rows, by conditions and counts.
+    """
+
+    table: str
+    row_count: int
+    total_rows: int | None
+    used_aggregates: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Return the coverage as docs/reference/lint.md describes it."""
+        """Return the coverage as docs/reference/lint.md describes it.
+
+        Returns
+        -------
+        coverage
+            ``table``, ``rows``, ``total`` and ``aggregates``.
+        """
         return {
             "table": self.table,
             "rows": self.row_count,
             "total": self.total_rows,
             "aggregates": self.used_aggregates,
         }
-
-    table: str
-    row_count: int
-    total_rows: int | None
-    used_aggregates: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

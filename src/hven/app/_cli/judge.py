@@ -17,8 +17,7 @@ from hven.sources import RejectedRow, SourceContext, tfcat
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hven.lint import LintFinding, LintReport
-    from hven.lint.findings import TableCoverage
+    from hven.lint import LintFinding, LintReport, TableCoverage
 
 NOT_JUDGED_EXIT_CODE = 2
 

@@ -20,6 +20,7 @@ from hven import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 # verb -> its module in this package, in the order of `hven --help`; "" is the place of the engines' verbs
 VERB_MODULES = {
     "init": "init",
@@ -129,14 +130,12 @@ def _list_own_places() -> dict[str, str]:
 
 def _insert_engine_places(places: dict[str, str]) -> dict[str, str]:
     """Replace the mark "" by the engines' verbs."""
-    from hven.app._cli import engine_verbs  # noqa: PLC0415  (finding the engines takes time)
-
-    complete_places = {}
+    complete_places: dict[str, str] = {}
     for name, place in places.items():
         if name:
             complete_places[name] = place
         else:
-            complete_places |= engine_verbs.list_verbs()
+            complete_places |= _import_engine_verbs().list_verbs()
     return complete_places
 
 
@@ -144,9 +143,15 @@ def _load_verb(place: str) -> Callable[..., None]:
     """Load the function of a verb; one of an engine becomes a command."""
     if place.startswith(f"{__package__}."):
         return resolve_name(place)  # type: ignore[no-any-return]
-    from hven.app._cli import engine_verbs  # noqa: PLC0415  (finding the engines takes time)
+    engine_verbs = _import_engine_verbs()
+    return engine_verbs.build_command(engine_verbs.load_function(place))  # type: ignore[no-any-return]
 
-    return engine_verbs.build_command(engine_verbs.load_function(place))
+
+def _import_engine_verbs() -> ModuleType:
+    """Import the module that finds the engines' verbs, which takes time."""
+    from hven.app._cli import engine_verbs  # noqa: PLC0415  (the verbs of Hven itself do not need it)
+
+    return engine_verbs
 
 
 def _read_help(function_place: str) -> str | None:

@@ -220,7 +220,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         elif self._has_served:
             max_seconds = MAX_FULL_SECONDS if has_answering_worker else MAX_ABSENCE_SECONDS
             if check_time - self._last_served > max_seconds:
-                self._accept_waiting_clients(check_time + WAITING_CLIENT_SECONDS)
+                self._take_waiting_clients(check_time + WAITING_CLIENT_SECONDS)
         if self._waiting_connections:
             message = FULL_MESSAGE if has_answering_worker else RESTARTING_MESSAGE
             self._refuse_waiting_clients(message, check_time)
@@ -228,7 +228,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
     def _has_client_in_queue(self) -> bool:
         return bool(select.select([self._sso], [], [], 0)[0])
 
-    def _accept_waiting_clients(self, close_time: float) -> None:
+    def _take_waiting_clients(self, close_time: float) -> None:
         """Take connections from the queue of the workers, as far as open files allow."""
         with contextlib.suppress(BlockingIOError, OSError):
             while len(self._waiting_connections) < SPARE_FILES // 2:
