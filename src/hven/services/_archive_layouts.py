@@ -1,6 +1,6 @@
-"""Archives as they are laid out.
+"""Byte layouts of ZIP and TAR archives that store their members without compression.
 
-ZIP and TAR of files as they are, whose size is known beforehand, and any range of their bytes.
+Sizes of all members are known beforehand, so any range of an archive's bytes can be written without the rest.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from hven.services._checksums import CrcCache
     from hven.services.collection_files import FilePiece
 
-ZIP64_THRESHOLD = ZIP64_MARKER_32 = 0xFFFFFFFF  # of a field of four bytes: what is as large stands in one of eight
+# A ZIP field of four bytes holds the marker where the value needs eight bytes, which then stand in a ZIP64 field.
+ZIP64_THRESHOLD = ZIP64_MARKER_32 = 0xFFFFFFFF
 ZIP64_MEMBER_THRESHOLD = ZIP64_MARKER_16 = 0xFFFF
-ZIP_FLAGS = 0x0808  # names in UTF-8; checksums stand behind the bytes
-ZIP_FIRST_YEAR, ZIP_LAST_YEAR = 1980, 2107  # of ZIP's dates
-SHA256_LETTERS = 64  # letters of a SHA-256
-TAR_BLOCK_BYTES, TAR_RECORD_BYTES = 512, 10_240  # of TAR
-MEMBERS_AHEAD = 8  # that are on their way from other servers while one is written
+ZIP_FLAGS = 0x0808  # bits 3 and 11: the checksum follows the data, and names are in UTF-8
+ZIP_VERSION, ZIP64_VERSION = 20, 45  # versions of the specification that a program needs to extract a member
+ZIP_FIRST_YEAR, ZIP_LAST_YEAR = 1980, 2107  # range of ZIP's dates
+UNIX_CREATOR_VERSION = 3 << 8 | ZIP64_VERSION
+UNIX_FILE_MODE = 0o100644 << 16  # a regular file that its owner may write and all may read
+SHA256_LETTERS = 64  # hexadecimal digits of a SHA-256
+TAR_BLOCK_BYTES, TAR_RECORD_BYTES = 512, 10_240
+MAX_USTAR_BYTES = 8**11  # a ustar header has 11 octal digits for the size
+MEMBERS_AHEAD = 8  # members that are requested from other servers while one is written
 
 
 class ArchiveMember(NamedTuple):
@@ -35,19 +40,19 @@ class ArchiveMember(NamedTuple):
     Attributes
     ----------
     name
-        In the archive.
+        Path in the archive.
     size
-        In bytes.
+        Size in bytes.
     modified
-        Seconds since 1970.
+        Modification time in seconds since 1970.
     sha256
-        Of its bytes; of a file that nobody summed, what tells its state: size and time.
+        Hexadecimal SHA-256 of the content; for a file without one, a text of size and time that identifies its state.
     read_range
-        Reads the bytes from one to before another.
+        Reads the bytes from a first offset to before a second one.
     note_download
-        Is told when they leave.
+        Records that a client downloads the file; None to record nothing.
     begin
-        Begins to read what is on another server, and does not wait.
+        Requests the file from another server without waiting; None for a local file.
     """
 
     name: str
@@ -60,67 +65,75 @@ class ArchiveMember(NamedTuple):
 
     @property
     def has_checksum(self) -> bool:
-        """Whether `sha256` is one."""
+        """Whether `sha256` is a checksum and not another text that identifies the file's state."""
         return len(self.sha256) == SHA256_LETTERS
 
 
 class ArchiveLayout(ABC):
-    """An archive of members one behind the other.
+    """An archive that holds its members one after the other.
 
     Parameters
     ----------
     members
-        In their order.
+        Files in the order of the archive.
     crc_cache
-        CRC-32 of what was read before, by SHA-256.
+        CRC-32 values of files that were read before, by SHA-256.
     """
 
     def __init__(self, members: Sequence[ArchiveMember], crc_cache: CrcCache) -> None:
         self.members = members
         self._crc_cache = crc_cache
         self._crcs_by_name: dict[str, int] = {}
-        sizes = (
-            self._count_header_bytes(member) + member.size + self._count_trailer_bytes(member) for member in members
-        )
+        sizes = [self._count_member_bytes(member) for member in members]
         self._member_offsets = [0, *accumulate(sizes)]
         self.size = self._member_offsets[-1] + self._count_closing_bytes()
 
     def write_range(self, start: int, stop: int) -> Generator[FilePiece]:
-        """Write the bytes from one to before another; None before what takes a while."""
-        first = begun = max(bisect_right(self._member_offsets, start) - 1, 0)
-        for member_index in range(first, len(self.members) + 1):
-            begin = self._member_offsets[member_index]
-            if begin >= stop:
+        """Write the bytes from `start` to before `stop`, with a None before each step that takes a while."""
+        first_index = max(bisect_right(self._member_offsets, start) - 1, 0)
+        requested_count = first_index
+        for member_index in range(first_index, len(self.members) + 1):
+            offset = self._member_offsets[member_index]
+            if offset >= stop:
                 return
-            yield None  # files are opened, checksums made, and it is written down who takes what
-            while (
-                begun < len(self.members)
-                and begun <= member_index + MEMBERS_AHEAD
-                and self._member_offsets[begun] < stop
-            ):
-                begin_reading = self.members[begun].begin
-                if begin_reading is not None:
-                    begin_reading()
-                begun += 1
+            yield None  # the next step opens files, computes checksums and records the download
+            requested_count = self._request_members_ahead(requested_count, member_index, stop)
             if member_index == len(self.members):
-                yield self._write_closing()[max(start - begin, 0) : stop - begin]
+                yield self._write_closing()[max(start - offset, 0) : stop - offset]
                 return
             member = self.members[member_index]
-            before = self._count_header_bytes(member)
-            if start < begin + before:
-                yield self._write_header(member)[max(start - begin, 0) : stop - begin]
-            begin += before
-            yield from self._read_member(member, max(start - begin, 0), min(stop - begin, member.size))
-            begin += member.size
-            if start < begin + self._count_trailer_bytes(member) and begin < stop:
+            header_bytes = self._count_header_bytes(member)
+            if start < offset + header_bytes:
+                yield self._write_header(member)[max(start - offset, 0) : stop - offset]
+            offset += header_bytes
+            content_start = max(start - offset, 0)
+            content_stop = min(stop - offset, member.size)
+            yield from self._read_member(member, content_start, content_stop)
+            offset += member.size
+            trailer_end = offset + self._count_trailer_bytes(member)
+            if start < trailer_end and offset < stop:
                 yield None
-                yield self._write_trailer(member)[max(start - begin, 0) : stop - begin]
+                yield self._write_trailer(member)[max(start - offset, 0) : stop - offset]
+
+    def _request_members_ahead(self, requested_count: int, member_index: int, stop: int) -> int:
+        """Request the members that follow `member_index` within the range; return how many are requested by now."""
+        last_index = min(member_index + MEMBERS_AHEAD, len(self.members) - 1)
+        while requested_count <= last_index and self._member_offsets[requested_count] < stop:
+            begin_reading = self.members[requested_count].begin
+            if begin_reading is not None:
+                begin_reading()
+            requested_count += 1
+        return requested_count
 
     def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
-        if member.note_download is not None and (start < stop or not member.size):
+        is_download = start < stop or not member.size
+        if member.note_download is not None and is_download:
             member.note_download()
         if start < stop:
             yield from member.read_range(start, stop)
+
+    def _count_member_bytes(self, member: ArchiveMember) -> int:
+        return self._count_header_bytes(member) + member.size + self._count_trailer_bytes(member)
 
     @abstractmethod
     def _count_header_bytes(self, member: ArchiveMember) -> int: ...
@@ -142,11 +155,11 @@ class ArchiveLayout(ABC):
 
 
 class TarLayout(ArchiveLayout):
-    """POSIX.1-2001 (pax)."""
+    """A TAR archive after POSIX.1-2001 (pax)."""
 
     def _count_header_bytes(self, member: ArchiveMember) -> int:
-        plain = member.name.isascii() and len(member.name) <= tarfile.LENGTH_NAME and member.size < 8**11
-        if plain:
+        has_plain_name = member.name.isascii() and len(member.name) <= tarfile.LENGTH_NAME
+        if has_plain_name and member.size < MAX_USTAR_BYTES:
             return TAR_BLOCK_BYTES
         return len(self._write_header(member))
 
@@ -154,7 +167,10 @@ class TarLayout(ArchiveLayout):
         return -member.size % TAR_BLOCK_BYTES
 
     def _count_closing_bytes(self) -> int:
-        return 2 * TAR_BLOCK_BYTES + -(self._member_offsets[-1] + 2 * TAR_BLOCK_BYTES) % TAR_RECORD_BYTES
+        end_marker_bytes = 2 * TAR_BLOCK_BYTES
+        archive_bytes = self._member_offsets[-1] + end_marker_bytes
+        padding_bytes = -archive_bytes % TAR_RECORD_BYTES
+        return end_marker_bytes + padding_bytes
 
     def _write_header(self, member: ArchiveMember) -> bytes:
         tar_info = tarfile.TarInfo(member.name)
@@ -170,25 +186,31 @@ class TarLayout(ArchiveLayout):
 
 
 class ZipLayout(ArchiveLayout):
-    """ZIP without compression (APPNOTE 6.3.3); ZIP64 where something is large.
+    """A ZIP archive without compression (APPNOTE 6.3.3), with ZIP64 fields where a size or an offset needs them.
 
-    A checksum stands behind each file and once more at the end: who goes on from the middle has what was read before
-    from memory, or it is read again.
+    The checksum of a file follows its data and stands again in the central directory. When a client resumes a download
+    in the middle, the checksums of earlier files come from the cache, or those files are read again.
     """
 
     def _count_header_bytes(self, member: ArchiveMember) -> int:
-        return 30 + len(member.name.encode()) + (20 if member.size >= ZIP64_THRESHOLD else 0)
+        name_bytes = len(member.name.encode())
+        if member.size >= ZIP64_THRESHOLD:
+            return 50 + name_bytes
+        return 30 + name_bytes
 
     def _count_trailer_bytes(self, member: ArchiveMember) -> int:
-        return 24 if member.size >= ZIP64_THRESHOLD else 16
+        if member.size >= ZIP64_THRESHOLD:
+            return 24
+        return 16
 
     def _count_closing_bytes(self) -> int:
-        listed = sum(
-            46 + len(member.name.encode()) + len(self._write_zip64_field(member, at))
-            for member, at in zip(self.members, self._member_offsets, strict=False)
-        )
-        is_zip64_needed = self._is_zip64_needed(listed)
-        return listed + (76 if is_zip64_needed else 0) + 22
+        directory_bytes = 0
+        for member, offset in zip(self.members, self._member_offsets, strict=False):
+            zip64_field = self._write_zip64_field(member, offset)
+            directory_bytes += 46 + len(member.name.encode()) + len(zip64_field)
+        if self._is_zip64_needed(directory_bytes):
+            return directory_bytes + 98
+        return directory_bytes + 22
 
     def _is_zip64_needed(self, directory_bytes: int) -> bool:
         return (
@@ -198,23 +220,29 @@ class ZipLayout(ArchiveLayout):
         )
 
     def _write_zip64_field(self, member: ArchiveMember, offset: int) -> bytes:
-        sizes = (member.size, member.size) if member.size >= ZIP64_THRESHOLD else ()
-        values = (*sizes, *((offset,) if offset >= ZIP64_THRESHOLD else ()))
-        if values:
-            return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values)
-        return b""
+        large_values = []
+        if member.size >= ZIP64_THRESHOLD:
+            large_values += [member.size, member.size]
+        if offset >= ZIP64_THRESHOLD:
+            large_values.append(offset)
+        if not large_values:
+            return b""
+        value_count = len(large_values)
+        return struct.pack(f"<HH{value_count}Q", 1, 8 * value_count, *large_values)
 
     def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
-        if start or stop < member.size or self._find_crc(member) is not None:
+        is_whole_file = not start and stop >= member.size
+        if not is_whole_file or self._find_crc(member) is not None:
             yield from super()._read_member(member, start, stop)
             return
         crc = 0
+        remaining_bytes = stop
         for piece in super()._read_member(member, start, stop):
             if piece is not None:
-                yield None  # checksums take their time
+                yield None  # the checksum of a piece takes a while
                 crc = zlib.crc32(piece, crc)
-                stop -= len(piece)
-                if stop == 0:
+                remaining_bytes -= len(piece)
+                if remaining_bytes == 0:
                     self._store_crc(member, crc)
             yield piece
         if not member.size:
@@ -228,90 +256,97 @@ class ZipLayout(ArchiveLayout):
     def _store_crc(self, member: ArchiveMember, crc: int) -> None:
         if member.has_checksum:
             self._crc_cache.store_crc(member.sha256, crc)
-        else:  # what stands for a checksum may stand for another file, too
+        else:  # size and time are not unique to one file, so they must not be a key of the cache
             self._crcs_by_name[member.name] = crc
 
     def _compute_crc(self, member: ArchiveMember) -> int:
         crc = self._find_crc(member)
-        if crc is None:
-            crc = 0
-            for piece in member.read_range(0, member.size) if member.size else ():
+        if crc is not None:
+            return crc
+        crc = 0
+        if member.size:
+            for piece in member.read_range(0, member.size):
                 if piece is not None:
                     crc = zlib.crc32(piece, crc)
-            self._store_crc(member, crc)
+        self._store_crc(member, crc)
         return crc
 
-    def _write_common_fields(self, member: ArchiveMember, crc: int, is_zip64: bool) -> bytes:
-        """Write what a file's own head and its line in the list have in common."""
-        when = time.gmtime(member.modified)
-        if ZIP_FIRST_YEAR <= when.tm_year <= ZIP_LAST_YEAR:
-            day = (when.tm_year - ZIP_FIRST_YEAR) << 9 | when.tm_mon << 5 | when.tm_mday
-            moment = when.tm_hour << 11 | when.tm_min << 5 | when.tm_sec // 2
-        else:
-            day = 1 << 5 | 1
-            moment = 0
+    def _write_common_fields(self, member: ArchiveMember, crc: int | None, *, version: int) -> bytes:
+        """Write the fields that a local file header and a central directory header share.
+
+        Without `crc`, the checksum and the size follow the data and are 0 here.
+        """
+        zip_date, zip_time = _encode_dos_time(member.modified)
         if member.size >= ZIP64_THRESHOLD:
-            size = ZIP64_MARKER_32
-        elif crc >= 0:
-            size = member.size
+            size_field = ZIP64_MARKER_32
+        elif crc is None:
+            size_field = 0
         else:
-            size = 0
-        needed = 45 if is_zip64 else 20
-        return struct.pack("<5H3I", needed, ZIP_FLAGS, 0, moment, day, max(crc, 0), size, size)
+            size_field = member.size
+        return struct.pack("<5H3I", version, ZIP_FLAGS, 0, zip_time, zip_date, crc or 0, size_field, size_field)
 
     def _write_header(self, member: ArchiveMember) -> bytes:
         name = member.name.encode()
-        large = member.size >= ZIP64_THRESHOLD
-        if large:
+        if member.size >= ZIP64_THRESHOLD:
+            version = ZIP64_VERSION
             zip64_field = struct.pack("<HHQQ", 1, 16, 0, 0)
         else:
+            version = ZIP_VERSION
             zip64_field = b""
-        return (
-            b"PK\3\4"
-            + self._write_common_fields(member, -1, large)
-            + struct.pack("<HH", len(name), len(zip64_field))
-            + name
-            + zip64_field
-        )
+        common_fields = self._write_common_fields(member, None, version=version)
+        lengths = struct.pack("<HH", len(name), len(zip64_field))
+        return b"PK\3\4" + common_fields + lengths + name + zip64_field
 
     def _write_trailer(self, member: ArchiveMember) -> bytes:
-        form = "<IQQ" if member.size >= ZIP64_THRESHOLD else "<III"
+        if member.size >= ZIP64_THRESHOLD:
+            field_format = "<IQQ"
+        else:
+            field_format = "<III"
         crc = self._compute_crc(member)
-        return b"PK\7\b" + struct.pack(form, crc, member.size, member.size)
+        return b"PK\7\b" + struct.pack(field_format, crc, member.size, member.size)
 
     def _write_closing(self) -> bytes:
-        lines = []
-        for member, at in zip(self.members, self._member_offsets, strict=False):
-            name = member.name.encode()
-            zip64_field = self._write_zip64_field(member, at)
-            creator_version = struct.pack("<H", 3 << 8 | 45)  # on Unix
-            entry = struct.pack(
-                "<5HII",
-                len(name),
-                len(zip64_field),
-                0,
-                0,
-                0,
-                0o100644 << 16,
-                ZIP64_MARKER_32 if at >= ZIP64_THRESHOLD else at,
-            )
-            crc = self._compute_crc(member)
-            lines.append(
-                b"PK\1\2"
-                + creator_version
-                + self._write_common_fields(member, crc, bool(zip64_field))
-                + entry
-                + name
-                + zip64_field
-            )
-        listed = b"".join(lines)
-        count = len(lines)
-        size = len(listed)
-        at = self._member_offsets[-1]
-        extended = b""
-        end_fields = (count, count, size, at)
-        if self._is_zip64_needed(size):
-            extended = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 3 << 8 | 45, 45, 0, 0, count, count, size, at)
-            extended += b"PK\6\7" + struct.pack("<IQI", 0, at + size, 1)
+        entries = [
+            self._write_directory_entry(member, offset)
+            for member, offset in zip(self.members, self._member_offsets, strict=False)
+        ]
+        directory = b"".join(entries)
+        directory_offset = self._member_offsets[-1]
+        return directory + self._write_end_records(len(entries), len(directory), directory_offset)
+
+    def _write_directory_entry(self, member: ArchiveMember, offset: int) -> bytes:
+        """Write the central directory header of a member that begins at `offset`."""
+        name = member.name.encode()
+        zip64_field = self._write_zip64_field(member, offset)
+        if zip64_field:
+            version = ZIP64_VERSION
+        else:
+            version = ZIP_VERSION
+        crc = self._compute_crc(member)
+        common_fields = self._write_common_fields(member, crc, version=version)
+        offset_field = min(offset, ZIP64_MARKER_32)
+        own_fields = struct.pack("<5HII", len(name), len(zip64_field), 0, 0, 0, UNIX_FILE_MODE, offset_field)
+        creator_field = struct.pack("<H", UNIX_CREATOR_VERSION)
+        return b"PK\1\2" + creator_field + common_fields + own_fields + name + zip64_field
+
+    def _write_end_records(self, entry_count: int, directory_bytes: int, directory_offset: int) -> bytes:
+        """Write the records that end the archive: with ZIP64, the larger record, its locator and markers."""
+        zip64_records = b""
+        end_fields = (entry_count, entry_count, directory_bytes, directory_offset)
+        if self._is_zip64_needed(directory_bytes):
+            version_fields = (UNIX_CREATOR_VERSION, ZIP64_VERSION)
+            zip64_records = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, *version_fields, 0, 0, *end_fields)
+            zip64_end_offset = directory_offset + directory_bytes
+            zip64_records += b"PK\6\7" + struct.pack("<IQI", 0, zip64_end_offset, 1)
             end_fields = (ZIP64_MARKER_16, ZIP64_MARKER_16, ZIP64_MARKER_32, ZIP64_MARKER_32)
-        return listed + extended + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, *end_fields, 0)
+        return zip64_records + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, *end_fields, 0)
+
+
+def _encode_dos_time(modified: float) -> tuple[int, int]:
+    """Return date and time as ZIP stores them; midnight of 1980-01-01 for years that ZIP does not have."""
+    utc_time = time.gmtime(modified)
+    if not ZIP_FIRST_YEAR <= utc_time.tm_year <= ZIP_LAST_YEAR:
+        return (1 << 5 | 1, 0)
+    zip_date = (utc_time.tm_year - ZIP_FIRST_YEAR) << 9 | utc_time.tm_mon << 5 | utc_time.tm_mday
+    zip_time = utc_time.tm_hour << 11 | utc_time.tm_min << 5 | utc_time.tm_sec // 2
+    return (zip_date, zip_time)

@@ -1,9 +1,7 @@
-"""Bytes of a file as an answer.
+"""Answer with a file: whole, or one byte range of it (RFC 9110, 13.1.5 and 14), in pieces that the client paces.
 
-Whole, or one range of them (RFC 9110, 13.1.5 and 14), in pieces that are made as the reader takes them.
-
-To find a thread and to come back from it takes as long as to read a piece that is in memory already: what is there the
-event loop reads itself, without waiting, and only what must come from a disk is read by threads.
+The event loop itself reads the pieces that are in memory, because a change to a thread and back takes as long as the
+read. Threads read only the pieces that must come from a disk.
 """
 
 from __future__ import annotations
@@ -32,55 +30,61 @@ if TYPE_CHECKING:
 
     from hven.services.collection_files import FilePiece
 
-YIELD_AFTER_BYTES = 1 << 20  # bytes after which others have their turn
-TIMER_INTERVAL_SECONDS = 1.0  # seconds: a timer for each piece takes longer than need be
+YIELD_AFTER_BYTES = 1 << 20  # sent bytes after which the event loop serves other requests
+TIMER_INTERVAL_SECONDS = 1.0  # the send timeout is renewed this often: a timer for each piece would cost more
 _SINGLE_RANGE_PATTERN = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IGNORECASE)
 
 
 def build_file_headers(path: str, modified: datetime | None, sha256: str | None) -> dict[str, str]:
-    """Make the headers that tell of a file: a safe name, time, checksum.
+    """Build the response headers that describe a file: a safe name, the modification time and the checksum.
 
     Parameters
     ----------
     path
-        Its last part is the name.
+        Path of the file; its last part becomes the name.
     modified
-        UTC, without a zone.
+        Modification time in UTC, without a zone; None where it is not known.
     sha256
-        Hexadecimal.
+        Hexadecimal SHA-256 of the file; None where it is not known.
     """
     name = path.rpartition("/")[2]
-    plain = re.sub(r"[^A-Za-z0-9._+-]", "_", name)
-    if plain == name:
-        encoded_name = ""
-    else:
-        encoded_name = f"; filename*=UTF-8''{quote(name, safe='')}"
-    file_headers = {"content-disposition": f'inline; filename="{plain}"{encoded_name}', "accept-ranges": "bytes"}
+    plain_name = re.sub(r"[^A-Za-z0-9._+-]", "_", name)
+    disposition = f'inline; filename="{plain_name}"'
+    if plain_name != name:
+        disposition += f"; filename*=UTF-8''{quote(name, safe='')}"
+    file_headers = {"content-disposition": disposition, "accept-ranges": "bytes"}
     if modified is not None:
-        file_headers["last-modified"] = format_datetime(modified.replace(tzinfo=UTC, microsecond=0), usegmt=True)
+        modified_utc = modified.replace(tzinfo=UTC, microsecond=0)
+        file_headers["last-modified"] = format_datetime(modified_utc, usegmt=True)
     if sha256 is not None:
-        file_headers["repr-digest"] = f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"  # RFC 9530
+        digest = b64encode(bytes.fromhex(sha256)).decode()
+        file_headers["repr-digest"] = f"sha-256=:{digest}:"  # RFC 9530
     return file_headers
 
 
 def parse_range(request: Request, file_bytes: int) -> tuple[int, int] | None:
-    """Read the one range that is asked for: first byte, and that behind the last.
+    """Parse the byte range of a request: the offset of the first byte, and the offset after the last one.
 
-    None: all, or several, which nobody must be given.
-
-    Both are 0 where there are no such bytes.
+    Return None for the whole file: the request has no valid range, or several, which a server need not support.
+    Return two zeros where the file has no such bytes.
     """
-    range_match = _SINGLE_RANGE_PATTERN.fullmatch(request.headers.get("range", "").strip())
-    if range_match is None or not (range_match[1] or range_match[2]):
+    range_header = request.headers.get("range", "").strip()
+    range_match = _SINGLE_RANGE_PATTERN.fullmatch(range_header)
+    if range_match is None:
         return None
-    if not range_match[1]:
-        begin = max(file_bytes - int(range_match[2]), 0)
-        end = file_bytes
+    first_text, last_text = range_match.groups()
+    if not first_text and not last_text:
+        return None
+    end = file_bytes
+    if first_text:
+        begin = int(first_text)
+        if last_text:
+            last = int(last_text)
+            if last < begin:
+                return None  # RFC 9110, 14.1.1: an invalid range is ignored
+            end = min(last + 1, file_bytes)
     else:
-        begin = int(range_match[1])
-        end = min(int(range_match[2]) + 1, file_bytes) if range_match[2] else file_bytes
-        if range_match[2] and int(range_match[2]) < begin:
-            return None  # it is no range, and as if not said
+        begin = max(file_bytes - int(last_text), 0)
     if begin < end:
         return (begin, end)
     return (0, 0)
@@ -96,31 +100,32 @@ def answer_file(
     allows_range: bool = True,
     body: bytes | None = None,
 ) -> Response:
-    """Answer with a file, or the range of it that is asked for.
+    """Answer with a file, or with the byte range of it that the client requests.
 
     Parameters
     ----------
     stream_range
-        Makes the bytes from one place to before another.
+        Streams the bytes from a first offset to before a second one.
     media_type
-        Media type; texts are said to be UTF-8.
+        Media type of the file; a text without a charset is declared as UTF-8.
     allows_range
-        Whether `If-Range`, if it is said, names this state: else all is given.
+        Whether a range may be answered: False where the request's `If-Range` names another state of the file.
     body
-        All bytes, where they are there already.
+        All bytes of the file, where they are in memory.
     """
+    byte_range = None
     if allows_range:
-        part = parse_range(request, file_bytes)
-    else:
-        part = None
-    if part == (0, 0):
+        byte_range = parse_range(request, file_bytes)
+    if byte_range == (0, 0):
         return Response(None, 416, {**headers, "content-range": f"bytes */{file_bytes}"})
-    begin, end = part or (0, file_bytes)
-    media_type += "; charset=utf-8" * (media_type.startswith("text/") and "charset" not in media_type)
+    begin, end = byte_range or (0, file_bytes)
+    if media_type.startswith("text/") and "charset" not in media_type:
+        media_type += "; charset=utf-8"
     all_headers = {**headers, "content-type": media_type, "content-length": str(end - begin)}
-    if part is not None:
+    status = 200
+    if byte_range is not None:
         all_headers["content-range"] = f"bytes {begin}-{end - 1}/{file_bytes}"
-    status = 200 if part is None else 206
+        status = 206
     if request.method == "HEAD" or begin == end:
         return Response(None, status, all_headers)
     if body is not None:
@@ -129,44 +134,44 @@ def answer_file(
 
 
 class PieceStreamResponse(Response):
-    """A body that is sent piece by piece; a reader who leaves, or takes nothing any more, ends it.
+    """A body that is sent piece by piece and ends when the client disconnects or stops reading.
 
-    What fails on its way cuts the connection: an answer that is not whole must not look so.
+    A failure in the middle cuts the connection, so that an incomplete answer does not look complete.
     """
 
     def __init__(
         self, request: Request, status: int, headers: Mapping[str, str], pieces: AsyncGenerator[bytes | bytearray]
     ) -> None:
         super().__init__(None, status, headers)
-        if "content-length" not in headers:  # which nobody knows, and is not that of nothing
+        if "content-length" not in headers:  # the base class declares 0 bytes, and the length is unknown
             del self.headers["content-length"]
         self._request = request
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
-        """Send it.
+        """Send the headers and the pieces.
 
         Raises
         ------
         HvenError
-            A piece cannot be had: the server must cut the connection.
+            A piece cannot be read: the server must cut the connection.
         TimeoutError
-            The reader takes nothing any more.
+            The client stopped reading.
         """
         disconnected = asyncio.ensure_future(wait_for_disconnect(self._request))
-        time = asyncio.get_running_loop().time
+        get_loop_time = asyncio.get_running_loop().time
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async with aclosing(self._pieces) as pieces, asyncio.timeout(SEND_TIMEOUT_SECONDS) as patience:
-                looked = time()
+            async with aclosing(self._pieces) as pieces, asyncio.timeout(SEND_TIMEOUT_SECONDS) as send_timeout:
+                renewed_time = get_loop_time()
                 async for piece in pieces:
                     if disconnected.done():
                         return
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    now = time()
-                    if now > looked + TIMER_INTERVAL_SECONDS:
-                        patience.reschedule(now + SEND_TIMEOUT_SECONDS)
-                        looked = now
+                    now = get_loop_time()
+                    if now > renewed_time + TIMER_INTERVAL_SECONDS:
+                        send_timeout.reschedule(now + SEND_TIMEOUT_SECONDS)
+                        renewed_time = now
                 if not disconnected.done():
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -174,32 +179,38 @@ class PieceStreamResponse(Response):
 
 
 async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False) -> AsyncGenerator[bytes | bytearray]:
-    """Stream pieces: on the event loop; after a None in a thread, where small pieces are joined.
+    """Stream pieces: read them on the event loop, and after a None in a thread, where small pieces are joined.
 
-    With `is_remote`, it is one of the threads that wait for other servers.
+    With `is_remote`, the thread is one of those that wait for other servers.
     """
-    waiting = None
-    size = 0
+    thread_read = None
+    sent_bytes = 0
     is_exhausted = False
     try:
-        while not (is_exhausted := (piece := next(pieces, b"")) == b""):
+        while True:
+            piece = next(pieces, b"")
+            if piece == b"":
+                is_exhausted = True
+                break
             if piece is None:
-                waiting = asyncio.ensure_future(call_in_thread(_read_waiting_pieces, pieces, is_remote=is_remote))
-                await asyncio.wait([waiting])  # who does not wait any more leaves it at work
-                piece = waiting.result()
+                reading = call_in_thread(_read_waiting_pieces, pieces, is_remote=is_remote)
+                thread_read = asyncio.ensure_future(reading)
+                await asyncio.wait([thread_read])  # a cancellation here leaves the thread at work
+                piece = thread_read.result()
             yield piece
-            size += len(piece)
-            if size >= YIELD_AFTER_BYTES:
-                size = 0
+            sent_bytes += len(piece)
+            if sent_bytes >= YIELD_AFTER_BYTES:
+                sent_bytes = 0
                 await asyncio.sleep(0)
     finally:
-        if waiting is not None and not waiting.done():
-            await asyncio.wait([waiting])
+        if thread_read is not None and not thread_read.done():
+            await asyncio.wait([thread_read])
         if not is_exhausted:
             await call_in_thread(pieces.close)
 
 
 def _read_waiting_pieces(pieces: Iterator[FilePiece]) -> bytes | bytearray:
+    """Read pieces until they have `READ_BYTES` together, and join them."""
     read_pieces: list[bytes | bytearray] = []
     size = 0
     for piece in pieces:

@@ -1,6 +1,7 @@
-"""CRC-32 of files that left in ZIP archives, by SHA-256.
+"""Cache the CRC-32 of files that were sent in ZIP archives, by their SHA-256.
 
-Whoever goes on from the middle of one needs those of all, after a restart, too, and from any process.
+A client that resumes a download needs the checksums of all files of the archive. The cache is a file, so that every
+process has them, also after a restart.
 """
 
 from __future__ import annotations
@@ -14,32 +15,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE_BYTES = 8 << 20  # bytes of the file, 110,000 sums; of more the newer half is kept
+MAX_FILE_BYTES = 8 << 20  # about 110,000 checksums; a larger file is cut to its newer half
 _LINE_PATTERN = re.compile(rb"^([0-9a-f]{64}) ([0-9a-f]{8})$", re.MULTILINE)
 
 
 class CrcCache:
-    """Sums that are known, in a file that all processes append lines to. Thread-safe.
+    """Store known checksums in a file to which all processes append lines. Thread-safe.
 
     Parameters
     ----------
     path
-        Of the file; None: only what this process computes is known.
+        Path of the file; None to keep only the checksums that this process computes.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._crcs_by_digest: dict[bytes, int] = {}
-        self._read_bytes = 0  # bytes of the file
+        self._read_bytes = 0  # bytes of the file that were read so far
 
     def find_crc(self, sha256: str) -> int | None:
-        """Return a sum; None: nobody has computed it.
+        """Find a checksum; return None if no process has stored it.
 
         Parameters
         ----------
         sha256
-            Of the file, hexadecimal.
+            Hexadecimal SHA-256 of the file's content.
         """
         key = bytes.fromhex(sha256)
         crc = self._crcs_by_digest.get(key)
@@ -50,31 +51,32 @@ class CrcCache:
         return crc
 
     def store_crc(self, sha256: str, crc: int) -> None:
-        """Keep a sum.
+        """Store a checksum.
 
         Parameters
         ----------
         sha256
-            Of the file, hexadecimal.
+            Hexadecimal SHA-256 of the file's content.
         crc
-            Of its bytes.
+            CRC-32 of the content.
         """
         self._crcs_by_digest[bytes.fromhex(sha256)] = crc
         if self._path is None:
             return
-        with suppress(OSError):  # where nothing can be written, it is computed again
+        with suppress(OSError):  # a checksum that cannot be written is computed again
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
             try:
-                os.write(file, f"{sha256} {crc:08x}\n".encode())  # one line at once: others append, too
+                os.write(file, f"{sha256} {crc:08x}\n".encode())  # one write for the line: other processes append too
             finally:
                 os.close(file)
 
     def _read_new_lines(self, path: Path) -> None:
-        """Read what others have appended since."""
-        size = path.stat().st_size
-        if size == self._read_bytes:
+        """Read the lines that other processes have appended; cut a file that is too large."""
+        file_bytes = path.stat().st_size
+        if file_bytes == self._read_bytes:
             return
-        if size < self._read_bytes or size > MAX_FILE_BYTES:  # another process has begun it anew, or it is to be begun
+        was_cut = file_bytes < self._read_bytes  # by another process
+        if was_cut or file_bytes > MAX_FILE_BYTES:
             self._read_bytes = 0
         with path.open("rb") as file:
             file.seek(self._read_bytes)
@@ -88,10 +90,9 @@ class CrcCache:
             new_file.write_bytes(text)
             new_file.replace(path)
             self._read_bytes = len(text)
-        self._crcs_by_digest.update(
-            (bytes.fromhex(line_match[1].decode()), int(line_match[2], 16))
-            for line_match in _LINE_PATTERN.finditer(text)
-        )
+        for line_match in _LINE_PATTERN.finditer(text):
+            digest = bytes.fromhex(line_match[1].decode())
+            self._crcs_by_digest[digest] = int(line_match[2], 16)
 
 
 __all__ = ["CrcCache"]

@@ -1,6 +1,6 @@
-"""Coverage of tables on the sky or a body, in time and in wavelength, for registry records.
+"""Describe the coverage of tables in space, time and wavelength for registry records (VODataService 1.2, section 3.2).
 
-It follows VODataService 1.2, section 3.2, and comes from the statistics of published tables.
+All values come from the statistics of published tables.
 """
 
 from __future__ import annotations
@@ -21,88 +21,91 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedTable
 
-MJD_EPOCH = 2_400_000.5
-MAX_COVERAGE_ORDER = 6  # order to which a coverage is told at most, about a degree
-MAX_COVERAGE_CHARACTERS = (
-    40_000  # characters of a coverage; a longer one is told to a coarser order (VODataService 1.2: a few dozens of kB)
-)
+MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)  # the day of the modified Julian date 0
+MJD_EPOCH = 2_400_000.5  # the Julian date of that day
+MIN_CALENDAR_MJD, MAX_CALENDAR_MJD = -600_000, 2_000_000  # days that `datetime` can express
+SECONDS_PER_DAY = 86_400
+MAX_COVERAGE_ORDER = 6  # finest HEALPix order of a published coverage: cells of about one degree
+# a longer coverage is published at a coarser order; VODataService 1.2 asks for a few dozens of kB at most
+MAX_COVERAGE_CHARACTERS = 40_000
 SPECTRAL_COLUMN_PAIRS = (("em_min", "em_max"), ("spectral_range_min", "spectral_range_max"))  # of ObsCore and EPN-TAP
 ICRS_FRAMES = ("ICRS", "FK5")
 BODY_UCD = "pos.bodyrc"
-NON_EQUATORIAL_UCDS = (
-    BODY_UCD,
-    "pos.earth",
-    "pos.galactic",
-    "pos.ecliptic",
-)  # UCDs of longitudes that are no right ascension
+NON_EQUATORIAL_UCDS = (BODY_UCD, "pos.earth", "pos.galactic", "pos.ecliptic")  # their longitude is no right ascension
 
 
 def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> str:
-    """Write what some tables cover together; nothing that was counted over rows that not everybody sees.
+    """Write the common coverage of some tables as XML; tables with rows that not everybody may see are left out.
 
     Parameters
     ----------
     items
-        As published.
+        Published tables of a collection.
     waveband
-        Words of their collection.
+        Messengers and wavebands of the collection, as words of VODataService.
     """
     public_items = [item for item in items if item.table.is_fully_public]
-    frames: dict[str, list[str]] = {}
-    for item in public_items:
-        frame = _find_frame(item)
-        if item.coverage and frame is not None:
-            frames.setdefault(frame, []).append(item.coverage)
-    spatial = ""
-    if frames:  # one alone can be told: that of the sky before those of bodies
-        frame = min(frames)
-        if frame:
-            where = f" frame={quoteattr(frame)}"
-        else:
-            where = ""
-        spatial = f"<spatial{where}>{_merge_coverages(tuple(frames[frame]))}</spatial>"
-    times = [span for item in public_items if (span := _find_time_span(item)) is not None]
-    energies = [span for item in public_items for span in _find_spectral_spans(item)]
-    coverage_xml = "".join(
-        (
-            spatial,
-            *(
-                f"<{name}>{min(low for low, _ in spans):.10g} {max(high for _, high in spans):.10g}</{name}>"
-                for name, spans in (("temporal", times), ("spectral", energies))
-                if spans
-            ),
-            *(f"<waveband>{escape(band)}</waveband>" for band in waveband),
-        )
-    )
+    parts = [_write_spatial_coverage(public_items)]
+    time_spans = [span for item in public_items if (span := _find_time_span(item)) is not None]
+    spectral_spans = [span for item in public_items for span in _find_spectral_spans(item)]
+    for element, spans in (("temporal", time_spans), ("spectral", spectral_spans)):
+        if spans:
+            lowest = min(low for low, _ in spans)
+            highest = max(high for _, high in spans)
+            parts.append(f"<{element}>{lowest:.10g} {highest:.10g}</{element}>")
+    parts += [f"<waveband>{escape(band)}</waveband>" for band in waveband]
+    coverage_xml = "".join(parts)
     if coverage_xml:
         return f"<coverage>{coverage_xml}</coverage>"
     return ""
 
 
+def _write_spatial_coverage(items: Sequence[PublishedTable]) -> str:
+    """Write the coverage in one frame, because a record has room for one: the sky before the bodies."""
+    coverages_by_frame: dict[str, list[str]] = {}
+    for item in items:
+        frame = _find_frame(item)
+        if item.coverage and frame is not None:
+            coverages_by_frame.setdefault(frame, []).append(item.coverage)
+    if not coverages_by_frame:
+        return ""
+    frame = min(coverages_by_frame)
+    moc_text = _merge_coverages(tuple(coverages_by_frame[frame]))
+    if frame:
+        return f"<spatial frame={quoteattr(frame)}>{moc_text}</spatial>"
+    return f"<spatial>{moc_text}</spatial>"
+
+
 def find_sample_place(table: Table, item: PublishedTable) -> tuple[float, float, float] | None:
-    """Return a place on the sky with rows: longitude, latitude and radius in degrees; None: none is known.
+    """Find a circle on the sky in which a table has rows, or return None where its coverage is not known or public.
 
     Parameters
     ----------
     table
-        With positions.
+        Table with positions.
     item
-        As it is published.
+        The same table as published, with its coverage.
+
+    Returns
+    -------
+    circle
+        Longitude, latitude and radius in degrees.
     """
     if not item.coverage or table.policy is not None or _find_frame(item) != "":
         return None
     moc = sky.Moc.parse(item.coverage)
     if not len(moc.ranges):
         return None
-    lon, lat = sky.healpix.compute_cell_centers(
-        moc.order, np.array([moc.ranges[0, 0] >> 2 * (sky.healpix.MAX_ORDER - moc.order)])
-    )
-    size = float(np.degrees(np.sqrt(np.pi / 3) / 2**moc.order))  # side of a cell: no corner is farther from its centre
-    return float(lon[0]), float(lat[0]), size
+    bits_below_order = 2 * (sky.healpix.MAX_ORDER - moc.order)
+    first_cell = moc.ranges[0, 0] >> bits_below_order
+    lon, lat = sky.healpix.compute_cell_centers(moc.order, np.array([first_cell]))
+    cell_side = np.sqrt(np.pi / 3) / 2**moc.order
+    radius = float(np.degrees(cell_side))  # no corner of a cell is farther from its centre than the side is long
+    return float(lon[0]), float(lat[0]), radius
 
 
 def _find_frame(item: PublishedTable) -> str | None:
-    """Return the frame of a table's positions: empty for the sky's; None: nobody could use it."""
+    """Find the frame of a table's positions: empty for ICRS; None where clients could not interpret it."""
     table = item.table
     if table.position is None:
         return None
@@ -113,104 +116,119 @@ def _find_frame(item: PublishedTable) -> str | None:
         if isinstance(body, str) and body == target_statistics.get("maximum"):
             return f"IAU_{body.upper().replace(' ', '_')}"
         return None
-    return "" if has_icrs_position(table) else None
+    if has_icrs_position(table):
+        return ""
+    return None
 
 
 def has_icrs_position(table: Table) -> bool:
-    """Check whether a table's position is right ascension and declination.
-
-    Not on a body, not in another frame of the sky.
-    """
+    """Check whether a table's position is right ascension and declination, and not in another frame or on a body."""
     if table.position is None:
         return False
     column = table.find_column(table.position[0])
     if (column.ucd or "").lower().startswith(NON_EQUATORIAL_UCDS):
         return False
-    system = next(
-        (table_frame.system for table_frame in table.frames if table_frame.id == column.frame and table_frame.system),
-        ICRS_FRAMES[0],
-    )
-    return system.upper().startswith(ICRS_FRAMES)
+    declared_systems = [frame.system for frame in table.frames if frame.id == column.frame and frame.system]
+    if not declared_systems:
+        return True
+    return declared_systems[0].upper().startswith(ICRS_FRAMES)
 
 
-@lru_cache(maxsize=16)  # a table's records have the same
+@lru_cache(maxsize=16)  # several records of a table have the same coverage
 def _merge_coverages(texts: tuple[str, ...]) -> str:
-    """Unite coverages, to an order at which their text is short."""
+    """Unite coverages at the finest order at which the text is short enough."""
     mocs = [sky.Moc.parse(text) for text in texts]
     ranges = sky.healpix.merge_ranges(np.concatenate([moc.ranges for moc in mocs]))
+    finest_order = max(moc.order for moc in mocs)
     moc_text = ""
     for order in range(MAX_COVERAGE_ORDER, 2, -1):
-        moc_text = str(sky.Moc(sky.healpix.degrade_ranges(ranges, order), min(order, max(moc.order for moc in mocs))))
+        coarse_ranges = sky.healpix.degrade_ranges(ranges, order)
+        moc_text = str(sky.Moc(coarse_ranges, min(order, finest_order)))
         if len(moc_text) <= MAX_COVERAGE_CHARACTERS:
             break
     return moc_text
 
 
 def _find_time_span(item: PublishedTable) -> tuple[float, float] | None:
-    """Return when its rows began and ended, as modified Julian dates."""
-    begin, end = find_begin_and_end_columns(item.table)
-    if begin is None or end is None:
+    """Find the earliest begin and the latest end of a table's rows, as modified Julian dates."""
+    begin_column, end_column = find_begin_and_end_columns(item.table)
+    if begin_column is None or end_column is None:
         return None
-    ends = (
-        _to_mjd(item.statistics.get(begin.name, {}).get("minimum"), begin.epoch),
-        _to_mjd(item.statistics.get(end.name, {}).get("maximum"), end.epoch),
-    )
-    if ends[0] is None or ends[1] is None or ends[0] > ends[1]:
+    begin_statistics = item.statistics.get(begin_column.name, {})
+    end_statistics = item.statistics.get(end_column.name, {})
+    begin = _to_mjd(begin_statistics.get("minimum"), begin_column.epoch)
+    end = _to_mjd(end_statistics.get("maximum"), end_column.epoch)
+    if begin is None or end is None or begin > end:
         return None
-    return (ends[0], ends[1])
+    return (begin, end)
 
 
 def find_date_span(item: PublishedTable) -> tuple[str, str] | None:
-    """Return on which days the first row of a table begins and the last one ends.
+    """Find the day on which the first row of a table begins and the day on which the last one ends.
 
     Parameters
     ----------
     item
-        As it is published.
+        Published table with its statistics.
     """
     time_span = _find_time_span(item)
-    if time_span is None or not all(
-        -600_000 < day < 2_000_000 for day in time_span
-    ):  # years that calendars of computers have
+    if time_span is None:
         return None
-    first, last = ((datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=day)).date().isoformat() for day in time_span)
-    return first, last
+    if not all(MIN_CALENDAR_MJD < mjd < MAX_CALENDAR_MJD for mjd in time_span):
+        return None
+    moments = [MJD_ZERO + timedelta(days=mjd) for mjd in time_span]
+    first_day, last_day = (moment.date().isoformat() for moment in moments)
+    return first_day, last_day
 
 
 def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str, float]]]:
-    """Return the boxes of positions on the Earth, as DataCite has them.
+    """List the bounding boxes of tables with positions on the Earth, as DataCite writes them.
 
-    Positions on the sky and on other bodies are no places there.
+    Tables with positions on the sky or on other bodies have none.
 
     Parameters
     ----------
     items
-        As published.
+        Published tables with their statistics.
     """
     boxes = []
     for item in items:
         if item.table.position is None or _find_frame(item) != "IAU_EARTH":
             continue
-        (west, east), (south, north) = (
-            [item.statistics.get(name, {}).get(end) for end in ("minimum", "maximum")]
-            for name in item.table.position[:2]
-        )
-        if not all(isinstance(bound, int | float) and np.isfinite(bound) for bound in (west, east, south, north)):
-            continue
-        if east > 180:  # type: ignore[operator]  # DataCite counts from -180 to 180
-            west, east = (-180.0, 180.0) if west < 180 else (west - 360, east - 360)  # type: ignore[operator]
-        if -180 <= west <= east <= 180 and -90 <= south <= north <= 90:  # type: ignore[operator]
-            bounds = {
-                "westBoundLongitude": float(west),  # type: ignore[arg-type]
-                "eastBoundLongitude": float(east),  # type: ignore[arg-type]
-                "southBoundLatitude": float(south),  # type: ignore[arg-type]
-                "northBoundLatitude": float(north),  # type: ignore[arg-type]
-            }
-            boxes.append({"geoLocationBox": bounds})
+        box = _build_earth_box(item, *item.table.position[:2])
+        if box is not None:
+            boxes.append({"geoLocationBox": box})
     return boxes
 
 
+def _build_earth_box(item: PublishedTable, longitude_column: str, latitude_column: str) -> dict[str, float] | None:
+    """Build the bounding box of a table's positions; None where the statistics are no valid box."""
+    bounds: list[float] = []
+    for column_name in (longitude_column, latitude_column):
+        column_statistics = item.statistics.get(column_name, {})
+        for extreme in ("minimum", "maximum"):
+            bound = column_statistics.get(extreme)
+            if not isinstance(bound, int | float) or not np.isfinite(bound):
+                return None
+            bounds.append(bound)
+    west, east, south, north = bounds
+    if east > 180:  # DataCite counts longitudes from -180 to 180
+        if west < 180:
+            west, east = -180.0, 180.0
+        else:
+            west, east = west - 360, east - 360
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        return None
+    return {
+        "westBoundLongitude": float(west),
+        "eastBoundLongitude": float(east),
+        "southBoundLatitude": float(south),
+        "northBoundLatitude": float(north),
+    }
+
+
 def _to_mjd(value: object, epoch: float | None) -> float | None:
+    """Convert a statistic of a time column to a modified Julian date: days since `epoch`, or ISO 8601 without it."""
     if epoch is not None:
         if isinstance(value, int | float) and np.isfinite(value):
             return float(value) + epoch - MJD_EPOCH
@@ -221,27 +239,37 @@ def _to_mjd(value: object, epoch: float | None) -> float | None:
         return None
     if not moment.tzinfo:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - datetime(1858, 11, 17, tzinfo=UTC)).total_seconds() / 86_400
+    return (moment - MJD_ZERO).total_seconds() / SECONDS_PER_DAY
 
 
 def _find_spectral_spans(item: PublishedTable) -> Iterator[tuple[float, float]]:
     """Yield the spectral interval of ObsCore's or EPN-TAP's columns, in joules."""
-    names = {column.name.lower(): column for column in item.table.columns}
-    for low, high in SPECTRAL_COLUMN_PAIRS:
-        interval_columns = names.get(low), names.get(high)
-        if interval_columns[0] is None or interval_columns[1] is None:
+    columns_by_name = {column.name.lower(): column for column in item.table.columns}
+    for low_name, high_name in SPECTRAL_COLUMN_PAIRS:
+        low_column = columns_by_name.get(low_name)
+        high_column = columns_by_name.get(high_name)
+        if low_column is None or high_column is None:
             continue
-        ends = []
-        for column, statistic in ((interval_columns[0], "minimum"), (interval_columns[1], "maximum")):
-            value = item.statistics.get(column.name, {}).get(statistic)
-            try:
-                by, divided = units.compute_spectral_conversion(column.unit or "", "J")
-            except ValueError:
-                break
-            if isinstance(value, int | float) and np.isfinite(value) and value > 0:
-                ends.append(by / value if divided else by * value)
-        if len(ends) == 2:
-            yield min(ends), max(ends)
+        energies = []
+        for column, extreme in ((low_column, "minimum"), (high_column, "maximum")):
+            energy = _compute_energy(item.statistics.get(column.name, {}).get(extreme), column.unit or "")
+            if energy is not None:
+                energies.append(energy)
+        if len(energies) == 2:
+            yield min(energies), max(energies)
+
+
+def _compute_energy(value: object, unit: str) -> float | None:
+    """Convert a spectral value to joules; None where it is no positive number or has no spectral unit."""
+    try:
+        factor, is_reciprocal = units.compute_spectral_conversion(unit, "J")
+    except ValueError:
+        return None
+    if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
+        return None
+    if is_reciprocal:
+        return factor / value
+    return factor * value
 
 
 __all__ = ["find_date_span", "find_sample_place", "list_earth_boxes", "write_coverage"]

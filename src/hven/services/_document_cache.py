@@ -1,4 +1,4 @@
-"""Documents that are made from metadata alone, remembered by what they were made from."""
+"""Cache documents that are built from metadata alone."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from hven.model import Cache
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-CACHE_BYTES = 8 * 1024**2  # bytes
+CACHE_BYTES = 8 * 1024**2
 
 
 class DocumentCache(Cache[bytes]):
-    """A map from key to document, bounded by its bytes.
+    """A cache of documents with a limit on its bytes.
 
-    The key holds the version of the holdings and the reader's reach: what changes them makes other documents.
+    A key holds the version of the published state and the reader's permissions, so that a change of either leads to
+    another document.
     """
 
     def __init__(self, budget: int = CACHE_BYTES) -> None:
         super().__init__(budget)
 
     def get_or_build(self, key: Hashable, build_document: Callable[[], bytes]) -> bytes:
-        """Return a document, made now or before.
+        """Return the document of a key; build and store it if the cache does not have it.
 
         Parameters
         ----------
         key
-            All that it is made of.
+            All values on which the document depends.
         build_document
-            Makes its bytes.
+            Builds the bytes of the document.
         """
         document = self.find(key)
         if document is None:

@@ -1,4 +1,4 @@
-"""DALI examples (DALI 1.1 section 2.3): XHTML with RDFa, which programs read and people too."""
+"""Write DALI examples (DALI 1.1 section 2.3) as XHTML with RDFa, which programs and people can read."""
 
 from __future__ import annotations
 
@@ -17,45 +17,52 @@ VOCABULARY_URI = "http://www.ivoa.net/rdf/examples#"
 
 
 def write_examples_document(examples: Iterable[ExampleQuery]) -> bytes:
-    """Write the document; each example's id is made from its name, and stays while the name does."""
+    """Write the document; each example has an id that is derived from its name."""
     used_ids: set[str] = set()
-    inside = "".join(_write_example(item, _make_unique_id(item.name, used_ids)) for item in examples)
+    example_elements = []
+    for example in examples:
+        element_id = _make_unique_id(example.name, used_ids)
+        example_elements.append(_write_example(example, element_id))
+    content = "".join(example_elements)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html>\n'
         '<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en">\n<head><title>Examples</title></head>\n'
-        f'<body vocab="{VOCABULARY_URI}">\n<h1>Example queries</h1>\n{inside}</body>\n</html>\n'
+        f'<body vocab="{VOCABULARY_URI}">\n<h1>Example queries</h1>\n{content}</body>\n</html>\n'
     ).encode()
 
 
-def _write_example(item: ExampleQuery, element_id: str) -> str:
-    tables = "".join(f' <code property="table">{_escape_text(name)}</code>' for name in item.tables)
-    return (
-        (
-            f'<div typeof="example" id="{element_id}" resource="#{element_id}">\n<h2 '
-            f'property="name">{_escape_text(item.name)}</h2>\n'
-        )
-        + (f"<p>{_escape_text(item.description)}</p>\n" if item.description else "")
-        + f'<pre property="query">{_escape_text(item.query)}</pre>\n'
-        + (f"<p>Tables:{tables}</p>\n" if tables else "")
-        + "</div>\n"
-    )
+def _write_example(example: ExampleQuery, element_id: str) -> str:
+    parts = [
+        f'<div typeof="example" id="{element_id}" resource="#{element_id}">\n',
+        f'<h2 property="name">{_escape_text(example.name)}</h2>\n',
+    ]
+    if example.description:
+        parts.append(f"<p>{_escape_text(example.description)}</p>\n")
+    parts.append(f'<pre property="query">{_escape_text(example.query)}</pre>\n')
+    table_elements = [f' <code property="table">{_escape_text(name)}</code>' for name in example.tables]
+    if table_elements:
+        parts.append(f"<p>Tables:{''.join(table_elements)}</p>\n")
+    parts.append("</div>\n")
+    return "".join(parts)
 
 
 def _escape_text(text: str) -> str:
-    """Escape; characters that XML cannot hold are left out."""
+    """Escape a text for XML and leave out the characters that XML does not allow."""
     return escape(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text))
 
 
 def _make_unique_id(name: str, used_ids: set[str]) -> str:
-    """Make a new XML Name of ASCII letters, digits and ``-``."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
-    if plain[:1].isalpha():
-        base = plain
+    """Make an unused XML Name of ASCII letters, digits and ``-``."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    slug = slug[:60].rstrip("-")
+    if slug[:1].isalpha():
+        base_id = slug
     else:
-        base = f"example-{plain}".rstrip("-")
-    ident, number = base, 1
-    while ident in used_ids:
+        base_id = f"example-{slug}".rstrip("-")
+    element_id = base_id
+    number = 1
+    while element_id in used_ids:
         number += 1
-        ident = f"{base}-{number}"
-    used_ids.add(ident)
-    return ident
+        element_id = f"{base_id}-{number}"
+    used_ids.add(element_id)
+    return element_id

@@ -1,4 +1,4 @@
-"""Credentials, checked: right ones pass at once, wrong ones are answered ever later."""
+"""Verify credentials: correct ones pass at once, and the answers to wrong ones are delayed more and more."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 T = TypeVar("T")
-PASSWORD_LIMITER = anyio.CapacityLimiter(
-    4
-)  # proofs at once that may be passwords: those who have other proofs do not wait for them
+# password hashes are slow: at most four are computed at once, so that tokens and sessions do not wait for them
+PASSWORD_LIMITER = anyio.CapacityLimiter(4)
 
 
 async def verify_proof(
@@ -37,64 +36,70 @@ async def verify_proof(
 ) -> T:
     """Verify a proof of identity in a thread.
 
-    A right token passes at once, whatever others have tried: it cannot be guessed. While the answers to wrong proofs of
-    one address for one account are held back, no further passwords of this address for this account are looked at.
+    A correct token passes at once, whatever other clients have tried, because it cannot be guessed. While answers to
+    wrong proofs from an address for an account are delayed, further passwords from it for this account are refused.
 
     Parameters
     ----------
     request
-        With the proof.
+        Request that carries the proof.
     store
-        Of the site, whose attempts are counted.
+        State store of the site, which counts attempts.
     account
-        The one that is claimed.
+        Name of the account that the client claims.
     verify
-        Verifies; it raises `UnauthenticatedError` for a wrong one.
+        Function that verifies the proof and raises `UnauthenticatedError` if it is wrong.
     verify_token
-        The same for tokens and sessions alone, without a look at passwords; `verify` itself: it can be nothing else.
-        None: it can be no token.
+        Function that verifies tokens and sessions only, not passwords; `verify` itself if the proof must be one of
+        these, None if it cannot be one.
     may_be_password
-        It may be a password's.
+        Whether the proof may be a password.
 
     Returns
     -------
     proof
-        What `verify` returned.
+        Result of `verify`.
 
     Raises
     ------
     UnauthenticatedError
-        It is wrong; raised late if there were many of this address or for this account.
+        The proof is wrong; raised after a delay if many attempts from this address or for this account have failed.
     TooManyRequestsError
-        It was not looked at.
+        The proof was not verified, because answers to earlier attempts are still delayed.
     """
     attempts = get_login_attempts(store)
-    pair = find_client_network(request), account
-    if not attempts.is_attempt_allowed(*pair):
+    attempt_key = find_client_network(request), account
+    if not attempts.is_attempt_allowed(*attempt_key):
         if verify_token is not None:
             with contextlib.suppress(UnauthenticatedError):
                 return await anyio.to_thread.run_sync(verify_token)
         raise TooManyRequestsError(
             "there were too many failed attempts to log in from your address", remedy="wait a minute"
         )
+    limiter = None
+    if may_be_password:
+        limiter = PASSWORD_LIMITER
     try:
-        return await anyio.to_thread.run_sync(verify, limiter=PASSWORD_LIMITER if may_be_password else None)
+        return await anyio.to_thread.run_sync(verify, limiter=limiter)
     except UnauthenticatedError as error:
-        pause = attempts.count_failure(*pair, guessable=verify_token is not verify)
+        delay_seconds = attempts.count_failure(*attempt_key, guessable=verify_token is not verify)
         try:
-            await anyio.sleep(pause)
+            await anyio.sleep(delay_seconds)
         finally:
-            attempts.count_answer(*pair)
-        raise error.with_traceback(None) from None  # else the frames of the thread and its future hold each other
+            attempts.count_answer(*attempt_key)
+        # with its traceback, the frames of the thread and its future would keep each other alive
+        raise error.with_traceback(None) from None
 
 
 def find_client_network(request: HTTPConnection) -> str:
-    """Return whom requests are counted for: an address, or the /64 of an IPv6 one, which one household has.
+    """Return the network for which requests are counted: an IPv4 address, or the /64 of an IPv6 one.
+
+    A /64 is what one household has.
 
     Parameters
     ----------
     request
-        Of anybody.
+        Any request.
     """
     address = get_client_address(request)
     if ":" not in address:

@@ -1,4 +1,4 @@
-"""Files that were made of tables: where the site keeps them, and how they are read as they are asked for."""
+"""Find and read the tile files that the site derives from tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from hven.services.collection_files import FilePiece
     from hven.services.face import ServiceContext
 
-_READ_GRACE_SECONDS = 600.0  # seconds in which one that was asked for may be read
+_READ_GRACE_SECONDS = 600.0  # a file that was requested within this time is not removed, because it may be read
 
 
 def get_tile_store(context: ServiceContext) -> DerivedFileStore:
-    """Return where the site keeps them."""
+    """Return the store of the site's tile files."""
     settings = context.site.settings
+    directory = settings.var_directory / "tiles"
     tile_store: DerivedFileStore = context.site.get_or_create(
-        DerivedFileStore, settings.var_directory / "tiles", settings.files.partitions, _READ_GRACE_SECONDS
+        DerivedFileStore, directory, settings.files.partitions, _READ_GRACE_SECONDS
     )
     return tile_store
 
 
 def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
-    """Read bytes of a file, from one place to before another: what is in memory at once."""
+    """Read the bytes from `begin` to before `end`, with a None before each piece that must come from the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         while begin < end:

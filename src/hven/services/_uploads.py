@@ -1,4 +1,4 @@
-"""The uploads of a request, read in threads: few at once, and what they keep in memory is bounded."""
+"""Read the uploads of requests in threads, with limits on concurrent reads and on the memory that uploads hold."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
     from hven.model.settings import Settings
 
-MAX_CONCURRENT_FETCHES, MAX_CONCURRENT_PARSES = (
-    8,
-    2,
-)  # at once, per process: those that wait for other servers, and those that only need a core
+MAX_CONCURRENT_FETCHES = 8  # per process: uploads that wait for other servers
+MAX_CONCURRENT_PARSES = 2  # per process: uploads that need only a processor core
 
 
 class UploadReader:
-    """Reads what the UPLOAD of requests names."""
+    """Read the tables that UPLOAD parameters name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        limits = settings.limits
+        self._max_held_bytes = max(limits.memory, limits.upload * uploads.MEMORY_EXPANSION_FACTOR)
         self._fetch_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FETCHES)
         self._parse_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARSES)
         self._parse_slots = threading.BoundedSemaphore(MAX_CONCURRENT_PARSES)
@@ -36,31 +36,32 @@ class UploadReader:
         self._lock = threading.Lock()
 
     async def read_uploads(self, params: RequestParams) -> uploads.UploadedTables:
-        """Read what UPLOAD names; an empty dictionary if there is no such parameter. Closes the request's files.
+        """Read the tables that UPLOAD names, none if the parameter is absent, and close the request's files.
 
         Raises
         ------
         UserError, StorageError
-            As `read_uploads` does.
+            As `hven.query.uploads.read_uploads` does.
         OverloadedError
-            The uploads that running queries hold take all the memory there is for them.
+            The uploads of running queries hold all the memory for uploads.
         """
         try:
             references = uploads.parse_upload_references(params.read_all("UPLOAD"))
             if not references:
                 return uploads.UploadedTables()
             self._reserve_bytes(0)
-            if all(pair.request_part is not None for pair in references):
+            needs_no_fetch = all(reference.request_part is not None for reference in references)
+            if needs_no_fetch:
                 limiter = self._parse_limiter
             else:
                 limiter = self._fetch_limiter
-            reading = partial(
+            read_references = partial(
                 uploads.read_uploads, references, params.files, self._settings, memory_guard=self._parse_slots
             )
             try:
-                uploaded_tables = await anyio.to_thread.run_sync(reading, limiter=limiter)
+                uploaded_tables = await anyio.to_thread.run_sync(read_references, limiter=limiter)
             finally:
-                schedule_memory_trim()  # a small file may have been large in memory
+                schedule_memory_trim()  # a small file may have needed much memory
         finally:
             params.close()
         for _, rows in uploaded_tables.values():
@@ -70,9 +71,7 @@ class UploadReader:
 
     def _reserve_bytes(self, byte_count: int) -> None:
         with self._lock:
-            if self._held_bytes + byte_count > max(
-                self._settings.limits.memory, self._settings.limits.upload * uploads.MEMORY_EXPANSION_FACTOR
-            ):
+            if self._held_bytes + byte_count > self._max_held_bytes:
                 raise OverloadedError(
                     "other queries hold all the memory there is for uploads", remedy="try again in a minute"
                 )

@@ -1,4 +1,4 @@
-"""Read a VOSI table, as clients send it to make a table that has no rows yet."""
+"""Read a VOSI table, which clients send to create a table without rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
 
 def read_vosi_table(path: Path) -> Table | None:
-    """Read a VOSI table (VODataService 1.2 section 3.3): columns without rows; None if the file is something else."""
+    """Read the columns of a VOSI table (VODataService 1.2 section 3.3); return None if the file is something else."""
     with path.open("rb") as file:
         start = file.read(4096)
-    if (b"<table" not in start and b":table" not in start) or b"<VOTABLE" in start or b":VOTABLE" in start:
+    has_table_element = b"<table" in start or b":table" in start
+    is_votable = b"<VOTABLE" in start or b":VOTABLE" in start
+    if not has_table_element or is_votable:
         return None
     try:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         root = etree.parse(path, parser).getroot()
         if etree.QName(root).localname != "table":
             return None
-        columns = tuple(_read_column(item) for item in root.iter("{*}column"))
+        columns = tuple(_read_column(element) for element in root.iter("{*}column"))
     except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(
             f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable"
@@ -34,7 +36,7 @@ def read_vosi_table(path: Path) -> Table | None:
     return Table(schema="", name="", columns=columns, description=description)
 
 
-# the words of vs:TAPType (VODataService 1.1 section 3.5.3) as descriptors say them
+# the words of vs:TAPType (VODataService 1.1 section 3.5.3) and the types that descriptors name
 _TYPES_BY_TAP_NAME = {
     "BOOLEAN": "bool",
     "SMALLINT": "int16",
@@ -56,35 +58,37 @@ _TYPES_BY_TAP_NAME = {
 
 
 def _read_type(element: Any, column_name: str | None) -> Type:
-    word = (element.text or "").strip()
-    if word.upper() in _TYPES_BY_TAP_NAME and word not in SCALAR_TYPES_BY_DATATYPE:
-        return parse_type(_TYPES_BY_TAP_NAME[word.upper()])
-    kind = Type(word, element.get("arraysize"), element.get("extendedType"))
+    type_name = (element.text or "").strip()
+    tap_name = type_name.upper()
+    if tap_name in _TYPES_BY_TAP_NAME and type_name not in SCALAR_TYPES_BY_DATATYPE:
+        return parse_type(_TYPES_BY_TAP_NAME[tap_name])
+    column_type = Type(type_name, element.get("arraysize"), element.get("extendedType"))
     try:
-        if kind.arrow is not None:
-            return kind
+        if column_type.arrow is not None:
+            return column_type
     except (KeyError, ValueError):
         pass
-    if kind.arraysize:
-        size = f" with arraysize {kind.arraysize!r:.40}"
-    else:
-        size = ""
-    raise ValueError(f"column {column_name!r:.80} is of type {word!r:.40}{size}, which is not known")
+    shape = ""
+    if column_type.arraysize:
+        shape = f" with arraysize {column_type.arraysize!r:.40}"
+    raise ValueError(f"column {column_name!r:.80} is of type {type_name!r:.40}{shape}, which is not known")
 
 
 def _read_column(element: Any) -> Column:
-    attributes = {
-        key: (element.findtext(f"{{*}}{key}") or "").strip() or None
-        for key in ("name", "description", "unit", "ucd", "utype")
-    }
-    kind = element.find("{*}dataType")
-    if kind is None:
-        raise ValueError(f"column {attributes['name']!r:.80} has no dataType")
+    name = _read_child_text(element, "name")
+    type_element = element.find("{*}dataType")
+    if type_element is None:
+        raise ValueError(f"column {name!r:.80} has no dataType")
     return Column(
-        name=attributes["name"] or "",
-        type=_read_type(kind, attributes["name"]),
-        description=attributes["description"],
-        unit=attributes["unit"],
-        ucd=attributes["ucd"],
-        utype=attributes["utype"],
+        name=name or "",
+        type=_read_type(type_element, name),
+        description=_read_child_text(element, "description"),
+        unit=_read_child_text(element, "unit"),
+        ucd=_read_child_text(element, "ucd"),
+        utype=_read_child_text(element, "utype"),
     )
+
+
+def _read_child_text(element: Any, child_name: str) -> str | None:
+    text = element.findtext(f"{{*}}{child_name}") or ""
+    return text.strip() or None

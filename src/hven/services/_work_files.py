@@ -1,6 +1,6 @@
-"""What is made under a name of its own until it is whole: ``.PROCESS-..``.
+"""Find unfinished files that dead processes left behind.
 
-And what processes that died have left of it.
+A process writes a file as ``.PROCESS_ID-..`` and renames it when it is complete.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def list_leftovers(directory: Path) -> Iterator[Path]:
-    """Yield what lies in a directory since its process died."""
-    for leftover in directory.glob(".*-*"):
-        process = leftover.name[1:].partition("-")[0]
-        if process.isdecimal() and not _is_alive(int(process)):
-            yield leftover
+    """Yield the unfinished files of a directory whose process is dead."""
+    for unfinished_path in directory.glob(".*-*"):
+        process_id = unfinished_path.name[1:].partition("-")[0]
+        if process_id.isdecimal() and not _is_alive(int(process_id)):
+            yield unfinished_path
 
 
 def _is_alive(process_id: int) -> bool:
@@ -26,6 +26,6 @@ def _is_alive(process_id: int) -> bool:
         os.kill(process_id, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # the process belongs to another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""Addresses as the reader sees them: public URL, reverse proxy, root path; and the tables that addresses name."""
+"""Build the URLs that clients see, behind a public URL, a reverse proxy and a root path, and find tables by address."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Catalogue
 
-ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits
-PORTAL_SCOPE_KEY = "hven.portal"  # in a request: the portal that it came to
+ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # characters of an address besides letters, digits and "-._"
+PORTAL_SCOPE_KEY = "hven.portal"  # key in a request's scope: the portal to which it came
 LOOPBACK_ADDRESSES = {"127.0.0.1", "::1"}
-_HOST_PATTERN = re.compile(
-    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
-)  # RFC 3986 section 3.2.2, without escapes
-# of a collection's file, or of what is made of it by `files`, `previews`, `cubes`, `keywords` and `conversions`:
-# collection, what, path
+# RFC 3986 section 3.2.2, without escapes
+_HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+# path of a collection's file, or of what `files`, `previews`, `cubes`, `keywords` and `conversions` derive from it
 FILE_PATH_PATTERN = (
     r"/collections/(?P<collection>[^/?#]+)/(?P<what>files|preview|cube|headers|as/[^/?#]+)/(?P<path>[^?#]+)"
 )
@@ -33,51 +31,56 @@ _NAME_PART_PATTERN = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def get_base_url(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address that everything here is below, without a final slash.
+    """Return the base URL of all addresses in an answer, without a final slash.
 
-    That of the portal to which a request came, else of the site.
+    It is the address of the portal to which the request came, else that of the site.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
     portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
-    return f"{get_host_url(request, settings)}{portal.path or '' if portal else ''}"
+    host_url = get_host_url(request, settings)
+    if portal is None:
+        return host_url
+    return f"{host_url}{portal.path or ''}"
 
 
 def get_host_url(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address of the site at the host that was asked, without a final slash.
+    """Return the address of the site at the requested host, without a final slash.
 
     A portal may have a host of its own.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
     portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
-    site = get_site_url(request, settings)
-    if portal and portal.host:
-        return f"{site.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
-    return site
+    site_url = get_site_url(request, settings)
+    if portal is None or not portal.host:
+        return site_url
+    scheme = site_url.partition("://")[0]
+    return f"{scheme}://{portal.host}{settings.root_path.rstrip('/')}"
 
 
 def get_site_url(request: HTTPConnection, settings: Settings) -> str:
     """Return the address of the site itself, without a final slash.
 
-    The public URL, or what the request says of itself, if that can be a host.
+    It is the public URL of the settings, else the request's Host if that is a valid host, else host and port of the
+    settings.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
     if settings.public_url:
         return settings.public_url.rstrip("/")
@@ -88,57 +91,59 @@ def get_site_url(request: HTTPConnection, settings: Settings) -> str:
 
 
 def is_cross_site(request: HTTPConnection, settings: Settings) -> bool:
-    """Return whether a page of another site makes a browser send this.
+    """Check whether a page of another site made the browser send a request that changes something.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
     host_url = get_host_url(request, settings)
     origin = "/".join(host_url.lower().split("/")[:3])
     host = request.headers.get("host", "").lower()
-    return is_cross_site_change(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"})
+    own_origins = {origin, f"https://{host}", f"http://{host}"}
+    return is_cross_site_change(request.scope["method"], request.headers, own_origins)
 
 
 def is_https(request: HTTPConnection, settings: Settings) -> bool:
-    """Return whether cookies may travel by https alone, as a proxy before us says.
+    """Check whether the client uses HTTPS, by the site's address or by the header of a reverse proxy.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
-    forwarded_protocol = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    forwarded_header = request.headers.get("x-forwarded-proto", "")
+    forwarded_protocol = forwarded_header.partition(",")[0].strip().lower()
     return get_site_url(request, settings).startswith("https:") or forwarded_protocol == "https"
 
 
 def build_session_cookie(
     request: HTTPConnection, settings: Settings, proof: str | None, subpath: str = "", **cookie_options: Any
 ) -> str:
-    """Serialize the header Set-Cookie of what proves who asks.
+    """Build the value of the header Set-Cookie that carries a client's proof of identity.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     proof
-        A secret; None ends it.
+        Secret value of the cookie; None deletes the cookie.
     subpath
-        Path that it is for, below the site's.
+        Path below the site's root for which the cookie is valid.
     **cookie_options
-        Name and seconds: as for `hven.site.auth.session.format_session_cookie`.
+        Name and lifetime in seconds, as for `hven.site.auth.session.format_session_cookie`.
 
     Returns
     -------
     header
-        Its value.
+        Value of Set-Cookie.
     """
     host = request.headers.get("host", "").partition(":")[0].lower()
     domain = (settings.login.domain or "").lower()
@@ -146,22 +151,21 @@ def build_session_cookie(
         cookie_options["domain"] = domain
     else:
         cookie_options["domain"] = ""
-    return format_session_cookie(
-        proof, path=settings.root_path + subpath, secure=is_https(request, settings), **cookie_options
-    )
+    path = settings.root_path + subpath
+    return format_session_cookie(proof, path=path, secure=is_https(request, settings), **cookie_options)
 
 
 def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
-    """Return all addresses that the site has for this reader, without a final slash.
+    """List all addresses of the site that a client may use, without a final slash.
 
-    As it calls itself, and as it was asked.
+    They are the configured addresses and the one of the request, with both schemes.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     settings
-        Of the site.
+        Settings of the site.
     """
     here = f"{request.headers.get('host', '')}{settings.root_path.rstrip('/')}"
     site_url = get_site_url(request, settings)
@@ -169,21 +173,22 @@ def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
 
 
 def get_client_address(request: HTTPConnection) -> str:
-    """Return the address of whoever asks; of a proxy on this machine, what it says of its client.
+    """Return the network address of the client; behind a proxy on this machine, the one that the proxy names.
 
     Parameters
     ----------
     request
-        Of a reader.
+        Request of a client.
     """
     if request.client:
-        address = request.client.host
+        peer_address = request.client.host
     else:
-        address = ""
-    forwarded_address = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    if forwarded_address and address in LOOPBACK_ADDRESSES:
+        peer_address = ""
+    forwarded_header = request.headers.get("x-forwarded-for", "")
+    forwarded_address = forwarded_header.rpartition(",")[2].strip()
+    if forwarded_address and peer_address in LOOPBACK_ADDRESSES:
         return forwarded_address[:64]
-    return address
+    return peer_address
 
 
 def find_table(text: str, catalogue: Catalogue) -> Table:
@@ -192,19 +197,19 @@ def find_table(text: str, catalogue: Catalogue) -> Table:
     Parameters
     ----------
     text
-        ``schema.table``, quoted as in a query where that is needed.
+        ``schema.table``, quoted as in a query where a name needs it.
     catalogue
-        What the reader may know of.
+        Tables of which the reader may know.
 
     Returns
     -------
     table
-        One of it.
+        Table of the catalogue.
 
     Raises
     ------
     NotFoundError
-        There is none that this reader may know of.
+        The catalogue has no such table.
     """
     parts = _parse_name_parts(text)
     if len(parts) == 2:
@@ -218,7 +223,11 @@ def find_table(text: str, catalogue: Catalogue) -> Table:
 
 
 def _parse_name_parts(text: str) -> Sequence[Ident]:
-    return [
-        Ident(match.group(2)) if match.group(1) is None else Ident(match.group(1).replace('""', '"'), quoted=True)
-        for match in _NAME_PART_PATTERN.finditer(text)
-    ]
+    name_parts = []
+    for part_match in _NAME_PART_PATTERN.finditer(text):
+        quoted_name, plain_name = part_match.groups()
+        if quoted_name is None:
+            name_parts.append(Ident(plain_name))
+        else:
+            name_parts.append(Ident(quoted_name.replace('""', '"'), quoted=True))
+    return name_parts
