@@ -76,7 +76,7 @@ def test_a_draft_a_publication_an_update(here: Path, world: DataCiteServer) -> N
     assert world.list_write_methods() == ["POST", "PUT", "PUT"]
     assert state(here) == [("psz2", "", DOI, "findable")]
     assert json.loads(run(here, "--json"))[0]["doi"] == DOI
-    assert "no draft any more" in run(here, "psz2", "--draft", code=1)
+    assert "cannot become a draft again" in run(here, "psz2", "--draft", code=1)
 
 
 def test_releases_have_dois_of_their_own(here: Path, world: DataCiteServer) -> None:
@@ -101,8 +101,8 @@ def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
 
 FAILURES = [
     (401, 1, "the repository or the password is wrong (Planted); look at [doi] in hven.toml"),
-    (403, 1, "URA.BORG may not (Planted)"),
-    (422, 1, "Planted; mend the descriptor"),
+    (403, 1, "URA.BORG is not allowed to (Planted)"),
+    (422, 1, "Planted; correct the descriptor"),
     (429, 3, "Planted; later, run the same command again"),
     (500, 3, "Planted; later, run the same command again"),
     (503, 3, "Planted; later, run the same command again"),
@@ -126,7 +126,7 @@ def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteServer, me
 
 @pytest.mark.parametrize(
     ("cut", "kind", "said"),
-    [(20, None, "cannot be asked"), (None, b"<html>maintenance</html>", "none that this Hven knows"), (None, b'{"data": 7}', "none that this Hven knows"),
+    [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its answer"), (None, b'{"data": 7}', "does not understand its answer"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite answers for 10.5072/other")],
 )  # fmt: skip
 def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
@@ -143,7 +143,7 @@ def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteServer, cu
 
 def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, endpoint="http://127.0.0.1:9")
-    assert "cannot be asked" in run(here, "psz2", "--publish", code=3)
+    assert "cannot be reached" in run(here, "psz2", "--publish", code=3)
     build_site(tmp_path, endpoint=world.base)
     world.pause = 4.0
     assert "run the same command again" in run(here, "psz2", "--publish", code=3)
@@ -154,10 +154,10 @@ def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCi
 
 def test_what_is_somebody_elses_is_left_alone(here: Path, world: DataCiteServer) -> None:
     world.foreign_dois.add(DOI)
-    assert "may not" in run(here, "psz2", "--publish", code=1)
+    assert "is not allowed to" in run(here, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
-    assert "leads to https://elsewhere.example/x; give another: --suffix" in run(here, "psz2", "--publish", code=1)
+    assert "leads to https://elsewhere.example/x; choose another one with --suffix" in run(here, "psz2", "--publish", code=1)
     assert world.list_write_methods() == []
 
 
@@ -188,9 +188,9 @@ def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> No
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("", "hven.toml says no prefix and no repository and no password under [doi]"),
+        ("", "hven.toml has no prefix and no repository and no password under [doi]"),
         ('\n[doi]\nprefix = "10.5072"\nrepository = "A.B"\npassword = "$LOST"\n', "the secret LOST is not set"),
-        ('\n[doi]\nprefix = "10.5072"\nrepository = "A.B"\npassword = "$DATACITE"\nendpoint = "http://api.datacite.example"\n', "sent in the open"),
+        ('\n[doi]\nprefix = "10.5072"\nrepository = "A.B"\npassword = "$DATACITE"\nendpoint = "http://api.datacite.example"\n', "sent without encryption"),
     ],
 )  # fmt: skip
 def test_settings_that_lack_something(tmp_path: Path, settings: str, said: str) -> None:
@@ -211,7 +211,7 @@ def test_by_file_for_a_library(tmp_path: Path) -> None:
     xml = tmp_path / "psz2.xml"
     assert "is to resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "(:tba)"
-    assert "is no DOI" in run(here, "psz2", "--is", "psz2", code=1)
+    assert "is not a DOI" in run(here, "psz2", "--is", "psz2", code=1)
     assert "findable, kept" in run(here, "psz2", "--is", "https://doi.org/10.21111/abc-7")
     assert "doi: 10.21111/abc-7\n" in (here / "collections/psz2/psz2.yaml").read_text()
     run(here, "psz2", "--to", str(xml))

@@ -1,4 +1,4 @@
-"""Bytes of files on servers elsewhere: read in blocks, each once for all readers, and kept on disk within a bound."""
+"""Read files on other servers in blocks that are fetched once for all clients and cached on disk up to a limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hven.model.errors import (
     HvenError,
@@ -46,27 +46,30 @@ if TYPE_CHECKING:
     from hven.model.table import FileRoot
     from hven.sources.remote_stores import RemoteFileFacts, RemoteStore
 
+T = TypeVar("T")
 BLOCK_BYTES = MEBIBYTE
-BLOCKS_PER_REQUEST = 8  # blocks that one request reads at most
-READ_AHEAD_BLOCKS = 4  # blocks before its end at which the next request begins
-PIECE_BYTES = 512 * 1024  # bytes that a reader takes at a time: what a slow one holds
-MAX_BLOCK_READS = 5  # of a block that goes while it is read
-QUEUED_REQUESTS_PER_WORKER = 16  # requests that wait, for each that runs
-SERVER_RETRY_SECONDS = 3.0  # seconds in which a server that was away is not asked again
-LOCK_POLL_SECONDS = 0.02  # seconds between two looks at what another process reads
-MAX_CACHED_FILES = 10_000  # files whose facts are remembered
-MIN_SPANS_PER_BLOCK = 4  # spans of a block from which on it is read once
-SPARSE_READ_FACTOR = 32  # times what is wanted: where blocks are more than that, it is read as it is, and not kept
-MAX_WAITING_THREADS = 16  # threads that wait for other servers: one that hangs must not have all of them
-THREAD_WAIT_SECONDS = 2.0  # seconds until one more of them is told to come again
-FAILURE_MEMORY_SECONDS = 600.0  # seconds in which archives leave out a file whose bytes did not come
+BLOCKS_PER_REQUEST = 8  # most blocks that one request fetches
+READ_AHEAD_BLOCKS = 4  # a request for later blocks begins when a client is this many blocks before them
+PIECE_BYTES = 512 * 1024  # bytes that a client receives at a time: the memory that a slow client holds
+MAX_BLOCK_READS = 5  # attempts to read a block that is evicted after it was fetched
+QUEUED_REQUESTS_PER_WORKER = 16  # waiting requests for each running one
+SERVER_RETRY_SECONDS = 3.0  # time in which requests to an unreachable server fail at once
+LOCK_POLL_SECONDS = 0.02  # interval between two looks at a block that another process fetches
+MAX_CACHED_FILES = 10_000  # files whose state is cached
+MIN_SPANS_PER_BLOCK = 4  # with more spans a block on average, each block is read from disk only once
+SPARSE_READ_FACTOR = 32  # spans are read without blocks and cache where the blocks have more bytes than this factor
+MAX_WAITING_THREADS = 16  # threads that wait for other servers: a server that hangs must not occupy all threads
+THREAD_WAIT_SECONDS = 2.0  # time after which a further thread is told to try again later
+FAILURE_MEMORY_SECONDS = 600.0  # time in which archives leave out a file that could not be read
+ACCESS_TIME_RESOLUTION_SECONDS = 60.0  # the time of a block's last use is updated at most this often
+DISK_SECTOR_BYTES = 512  # unit of `st_blocks`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFileState:
-    """A state of a file elsewhere: its root, its path below this, and how many bytes it has.
+    """State of a file on another server: its root, its path below the root and its size in bytes.
 
-    `key` is that state's alone.
+    `key` identifies this state of this file.
     """
 
     root: FileRoot
@@ -78,23 +81,23 @@ class RemoteFileState:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFileRanges:
-    """A state of a file elsewhere, read by ranges (`hven.formats.media.ByteRanges`)."""
+    """Byte ranges of a state of a file on another server (`hven.formats.media.ByteRanges`)."""
 
     blocks: RemoteBlockCache
     file: RemoteFileState
 
     @property
     def length(self) -> int:
-        """How many bytes there are."""
+        """Size of the file in bytes."""
         return self.file.bytes
 
     def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
-        """Read as many bytes at each of some places."""
+        """Read up to `span_bytes` bytes at each of some offsets."""
         return self.blocks.read_spans(self.file, span_bytes, offsets, read_ahead=read_ahead)
 
 
 class RemoteBlockCache:
-    """The blocks that one process reads, and what all processes of this machine keep."""
+    """Fetch blocks for one process, and cache them for all processes of this machine."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -105,25 +108,25 @@ class RemoteBlockCache:
         self._file_states: dict[tuple[str, str], tuple[float, RemoteFileState]] = {}
         self._unreachable_servers: dict[str, tuple[float, HvenError]] = {}
         self._running_reads: dict[tuple[str, int], Future[None]] = {}
-        self._questions: dict[tuple[str, str], Future[RemoteFileState]] = {}
+        self._pending_requests: dict[tuple[str, str], Future[RemoteFileState]] = {}
         self._failed_files: dict[tuple[str, str], tuple[float, UpstreamError]] = {}
         self._lock = threading.Lock()
         self._waiting_slots = threading.BoundedSemaphore(MAX_WAITING_THREADS)
-        self._bytes_since_sweep = settings.files.cache  # what there is of before is counted with the first block
+        self._bytes_since_sweep = settings.files.cache  # so that the first block counts what is on disk already
 
     @cached_property
     def _thread_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._limits.at_once, "hven-far")
 
     async def get_file_state(self, root: FileRoot, path: str) -> RemoteFileState:
-        """Ask what a file is now.
+        """Request the current state of a file.
 
         Raises
         ------
         UpstreamError
-            Of `RemoteStore`; FarSilence, too.
+            The server does not give the file, or does not answer in time.
         OverloadedError
-            Too many wait for other servers.
+            Too many requests wait for other servers.
         """
         file_state: RemoteFileState = await _wait_for_shared_future(self.start_file_request(root, path))
         return file_state
@@ -131,46 +134,43 @@ class RemoteBlockCache:
     def start_file_request(
         self, root: FileRoot, path: str, *, with_first_block: bool = False
     ) -> Future[RemoteFileState]:
-        """Begin to ask what a file is now.
+        """Begin to request the current state of a file.
 
-        Of one that is to be `with_first_block`, and of which nothing is known, with its first block.
+        With `with_first_block`, the request also fetches the first block of a file whose state is not cached.
         """
         if os.getpid() != self._process_id:  # a fork has neither the threads nor the connections of its parent
             self.__dict__ = RemoteBlockCache(self._settings).__dict__
-        name = _make_root_key(root)
-        until, cached_state = self._file_states.get((name, path), (0.0, None))
-        if cached_state is None or time.monotonic() >= until:
-            question = self._questions.get((name, path))
-            if question is None or question.done():
-                if len(self._questions) >= MAX_CACHED_FILES:
-                    self._questions.clear()
-                call = partial(
-                    self._request_file_state,
-                    name,
-                    root,
-                    path,
-                    with_first_block=with_first_block and cached_state is None,
-                )
-                question = self._questions[name, path] = self._submit_call(call)
-            return question
-        future = Future[RemoteFileState]()
-        future.set_result(cached_state)
-        return future
+        root_key = _make_root_key(root)
+        expiry_time, cached_state = self._file_states.get((root_key, path), (0.0, None))
+        if cached_state is not None and time.monotonic() < expiry_time:
+            return _create_finished_future(cached_state)
+        pending_request = self._pending_requests.get((root_key, path))
+        if pending_request is not None and not pending_request.done():
+            return pending_request
+        if len(self._pending_requests) >= MAX_CACHED_FILES:
+            self._pending_requests.clear()
+        fetches_block = with_first_block and cached_state is None
+        call = partial(self._request_file_state, root_key, root, path, with_first_block=fetches_block)
+        new_request = self._submit_call(call)
+        self._pending_requests[root_key, path] = new_request
+        return new_request
 
     def begin_reading(self, root: FileRoot, path: str) -> None:
-        """Begin to read the first block of a file that is needed soon; what goes wrong is told to who reads it."""
+        """Begin to fetch the first block of a file that is needed soon; an error is raised when the file is read."""
         with contextlib.suppress(OverloadedError):
-            self.start_file_request(root, path, with_first_block=True).add_done_callback(self._begin_block)
+            file_request = self.start_file_request(root, path, with_first_block=True)
+            file_request.add_done_callback(self._begin_first_block)
 
-    def _begin_block(self, asked: Future[RemoteFileState]) -> None:
-        if asked.cancelled() or asked.exception() is not None or not (file := asked.result()).bytes:
+    def _begin_first_block(self, file_request: Future[RemoteFileState]) -> None:
+        if file_request.cancelled() or file_request.exception() is not None:
             return
-        if not self._build_block_path(file, 0).exists():
+        file = file_request.result()
+        if file.bytes and not self._has_block(file, 0):
             with contextlib.suppress(OverloadedError):
                 self._start_read(file, 0, 0)
 
     def wait_for_future(self, future: Future[Any]) -> Any:
-        """Wait in a thread for what is on its way."""
+        """Wait in a thread for a request that runs, and return its result."""
         if not future.done():
             if not self._waiting_slots.acquire(timeout=THREAD_WAIT_SECONDS):
                 raise _build_overloaded_error()
@@ -181,63 +181,81 @@ class RemoteBlockCache:
         return future.result()
 
     def find_recent_failure(self, root: FileRoot, path: str) -> UpstreamError | None:
-        """Tell why bytes of a file did not come some time ago."""
-        until, error = self._failed_files.get((_make_root_key(root), path), (0.0, None))
-        if time.monotonic() < until:
+        """Return why a file could not be read a short time ago; None if it was not tried or succeeded."""
+        expiry_time, error = self._failed_files.get((_make_root_key(root), path), (0.0, None))
+        if time.monotonic() < expiry_time:
             return error
         return None
 
     def read_spans(
         self, file: RemoteFileState, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False
     ) -> Iterator[bytes]:
-        """Yield as many bytes at each of some places, in a thread.
-
-        Blocks that are needed next are on their way meanwhile.
-        """
-        spans = [(place, min(place + span_bytes, file.bytes)) for place in offsets]
+        """Yield up to `span_bytes` bytes at each of some offsets, in a thread, while later blocks are fetched."""
+        spans = [(offset, min(offset + span_bytes, file.bytes)) for offset in offsets]
         runs = _group_blocks(spans)
-        count = sum(last - first + 1 for first, last in runs)
-        if len(runs) > BLOCKS_PER_REQUEST and count * BLOCK_BYTES > SPARSE_READ_FACTOR * span_bytes * len(spans):
+        block_count = sum(last - first + 1 for first, last in runs)
+        is_sparse = block_count * BLOCK_BYTES > SPARSE_READ_FACTOR * span_bytes * len(spans)
+        if is_sparse and len(runs) > BLOCKS_PER_REQUEST:
             yielded_count = 0
             with contextlib.suppress(NoRangesError):
-                for part in self._read_spans_directly(file, spans):
-                    yield part
+                for span_content in self._read_spans_directly(file, spans):
+                    yield span_content
                     yielded_count += 1
                 return
             spans = spans[yielded_count:]
             runs = _group_blocks(spans)
-        final = (file.bytes - 1) // BLOCK_BYTES
-        begun = passed = 0
-        current_block = (-1, b"")
+        if len(spans) > MIN_SPANS_PER_BLOCK * block_count:
+            read_part = self._create_block_reader(file)
+        else:
+            read_part = partial(self._read_block, file)
+        final_block = (file.bytes - 1) // BLOCK_BYTES
+        requested_count = passed_count = 0
         for start, end in spans:
-            begin = start
-            while passed < len(runs) and runs[passed][1] < begin // BLOCK_BYTES:
-                passed += 1
+            while passed_count < len(runs) and runs[passed_count][1] < start // BLOCK_BYTES:
+                passed_count += 1
             with contextlib.suppress(OverloadedError):
-                while begun < len(runs) and begun - passed < self._limits.at_once:
-                    for block_number in range(runs[begun][0], runs[begun][1] + 1):
-                        if not self._build_block_path(file, block_number).exists():
-                            self._start_read(file, block_number, final if read_ahead else runs[begun][1])
-                    begun += 1
-                if read_ahead and end // BLOCK_BYTES + READ_AHEAD_BLOCKS <= final:
-                    self._start_read(file, end // BLOCK_BYTES + READ_AHEAD_BLOCKS, final)
-            parts = []
-            while begin < end:
-                block = begin // BLOCK_BYTES
-                until = min(end, (block + 1) * BLOCK_BYTES)
-                if len(spans) <= MIN_SPANS_PER_BLOCK * count:
-                    parts.append(self._read_block(file, block, begin - block * BLOCK_BYTES, until - begin))
-                else:  # many of each: it is read once
-                    if current_block[0] != block:
-                        current_block = (
-                            block,
-                            self._read_block(file, block, 0, min(BLOCK_BYTES, file.bytes - block * BLOCK_BYTES)),
-                        )
-                    parts.append(current_block[1][begin - block * BLOCK_BYTES : until - block * BLOCK_BYTES])
-                begin = until
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
+                while requested_count < min(len(runs), passed_count + self._limits.at_once):
+                    self._start_run(file, runs[requested_count], final_block, read_ahead=read_ahead)
+                    requested_count += 1
+                later_block = end // BLOCK_BYTES + READ_AHEAD_BLOCKS
+                if read_ahead and later_block <= final_block:
+                    self._start_read(file, later_block, final_block)
+            parts = [read_part(block, offset, byte_count) for block, offset, byte_count in _split_at_blocks(start, end)]
+            if len(parts) == 1:
+                yield parts[0]
+            else:
+                yield b"".join(parts)
+
+    def _start_run(
+        self, file: RemoteFileState, run: tuple[int, int], final_block: int, *, read_ahead: bool = False
+    ) -> None:
+        """Begin to fetch the missing blocks of a run; with `read_ahead`, also what one request fetches behind it."""
+        first_block, last_block = run
+        if read_ahead:
+            last_wanted_block = final_block
+        else:
+            last_wanted_block = last_block
+        for block in range(first_block, last_block + 1):
+            if not self._has_block(file, block):
+                self._start_read(file, block, last_wanted_block)
+
+    def _create_block_reader(self, file: RemoteFileState) -> Callable[[int, int, int], bytes]:
+        """Create a function that reads parts of blocks and keeps the last block in memory, for many parts of each."""
+        current_block = -1
+        block_content = b""
+
+        def read_part(block: int, offset: int, byte_count: int) -> bytes:
+            nonlocal current_block, block_content
+            if block != current_block:
+                block_bytes = min(BLOCK_BYTES, file.bytes - block * BLOCK_BYTES)
+                block_content = self._read_block(file, block, 0, block_bytes)
+                current_block = block
+            return block_content[offset : offset + byte_count]
+
+        return read_part
 
     def _read_block(self, file: RemoteFileState, block: int, offset: int, byte_count: int) -> bytes:
+        """Read a part of a block from disk; fetch the block first where it is missing."""
         for _ in range(MAX_BLOCK_READS):
             block_path = self._build_block_path(file, block)
             part = _read_stored_block(block_path, offset, byte_count)
@@ -247,7 +265,7 @@ class RemoteBlockCache:
         raise _build_evicted_error()
 
     def _read_spans_directly(self, file: RemoteFileState, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-        """Read spans as they are, several at once."""
+        """Read spans in requests of their own, several at once, without fetching blocks."""
         pending_reads: deque[Future[bytes]] = deque()
         for begin, end in spans:
             block = begin // BLOCK_BYTES
@@ -256,8 +274,7 @@ class RemoteBlockCache:
             if stored_bytes is None:
                 pending_reads.append(self._submit_call(partial(self._read_span, file, begin, end)))
             else:
-                pending_reads.append(Future())
-                pending_reads[-1].set_result(stored_bytes)
+                pending_reads.append(_create_finished_future(stored_bytes))
             if len(pending_reads) > self._limits.at_once:
                 yield self.wait_for_future(pending_reads.popleft())
         while pending_reads:
@@ -265,10 +282,9 @@ class RemoteBlockCache:
 
     def _read_span(self, file: RemoteFileState, begin: int, end: int) -> bytes:
         try:
-            parts = self._open_store(_make_root_key(file.root), file.root).read_range(
-                file.path, begin, end, file.file_fact
-            )
-            with contextlib.closing(parts):  # type: ignore[type-var]  # they are generators
+            store = self._open_store(_make_root_key(file.root), file.root)
+            parts = store.read_range(file.path, begin, end, file.file_fact)
+            with contextlib.closing(parts):  # type: ignore[type-var]  # all stores return generators
                 span_content = b"".join(parts)
             if len(span_content) != end - begin:
                 raise build_changed_error()
@@ -279,15 +295,17 @@ class RemoteBlockCache:
         return span_content
 
     async def stream_pieces(self, file: RemoteFileState, begin: int, end: int) -> AsyncGenerator[bytes]:
-        """Yield bytes from `begin` to before `end`, as fast as they are taken."""
-        last = (end - 1) // BLOCK_BYTES
+        """Yield the bytes from `begin` to before `end`, as fast as the client takes them."""
+        last_block = (end - 1) // BLOCK_BYTES
         while begin < end:
             block = begin // BLOCK_BYTES
-            if begin % BLOCK_BYTES == 0 and block + READ_AHEAD_BLOCKS <= last:
+            later_block = block + READ_AHEAD_BLOCKS
+            if begin % BLOCK_BYTES == 0 and later_block <= last_block:
                 with contextlib.suppress(OverloadedError):
-                    self._start_read(file, block + READ_AHEAD_BLOCKS, last)
-            until = min(end, begin + PIECE_BYTES, (block + 1) * BLOCK_BYTES)
-            part = await self._read_piece(file, block, begin - block * BLOCK_BYTES, until - begin, last)
+                    self._start_read(file, later_block, last_block)
+            block_end = (block + 1) * BLOCK_BYTES
+            byte_count = min(end, begin + PIECE_BYTES, block_end) - begin
+            part = await self._read_piece(file, block, begin - block * BLOCK_BYTES, byte_count, last_block)
             begin += len(part)
             yield part
 
@@ -304,8 +322,8 @@ class RemoteBlockCache:
         raise _build_evicted_error()
 
     def _submit_call(self, call: Callable[[], Any]) -> Future[Any]:
-        # it does not tell otherwise
-        if self._thread_pool._work_queue.qsize() > QUEUED_REQUESTS_PER_WORKER * self._limits.at_once:  # noqa: SLF001
+        work_queue = self._thread_pool._work_queue  # noqa: SLF001  (an executor has no public count of waiting calls)
+        if work_queue.qsize() > QUEUED_REQUESTS_PER_WORKER * self._limits.at_once:
             raise _build_overloaded_error()
         return self._thread_pool.submit(call)
 
@@ -323,82 +341,89 @@ class RemoteBlockCache:
     def _request_file_state(
         self, root_key: str, root: FileRoot, path: str, *, with_first_block: bool = False
     ) -> RemoteFileState:
-        until, error = self._unreachable_servers.get(root_key, (0.0, None))
-        if error is not None and time.monotonic() < until:
-            raise type(error)(error.message, remedy=error.remedy) from error
+        expiry_time, known_error = self._unreachable_servers.get(root_key, (0.0, None))
+        if known_error is not None and time.monotonic() < expiry_time:
+            raise type(known_error)(known_error.message, remedy=known_error.remedy) from known_error
         try:
             remote_store = self._open_store(root_key, root)
             if with_first_block:
-                fact, body = remote_store.read_beginning(path, BLOCK_BYTES)
+                facts, first_bytes = remote_store.read_beginning(path, BLOCK_BYTES)
             else:
-                fact, body = (remote_store.fetch_facts(path), b"")
-        except UpstreamError as found:
-            self._note_unreachable_server(root_key, found)
+                facts = remote_store.fetch_facts(path)
+                first_bytes = b""
+        except UpstreamError as error:
+            self._note_unreachable_server(root_key, error)
             raise
-        except HvenError as found:  # what its owner must set right is not for readers
-            raise UpstreamError("the server that keeps it cannot be asked", remedy=OWNER_REMEDY) from found
-        if fact.bytes is None:
+        except HvenError as error:  # clients need not know what the owner of the site must correct
+            raise UpstreamError("the server that keeps it cannot be asked", remedy=OWNER_REMEDY) from error
+        if facts.bytes is None:
             raise UpstreamError("the server that keeps it does not say its size", remedy=OWNER_REMEDY)
-        text = "\0".join(map(str, (root_key, path, fact.bytes, fact.modified, fact.tag)))
-        key = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
-        file = RemoteFileState(root=root, path=path, file_fact=fact, bytes=fact.bytes, key=key)
-        if body and len(body) == min(BLOCK_BYTES, file.bytes):
+        state_text = "\0".join(map(str, (root_key, path, facts.bytes, facts.modified, facts.tag)))
+        state_digest = hashlib.blake2b(state_text.encode("utf-8", "surrogateescape"), digest_size=20)
+        key = state_digest.hexdigest()
+        file = RemoteFileState(root=root, path=path, file_fact=facts, bytes=facts.bytes, key=key)
+        if first_bytes and len(first_bytes) == min(BLOCK_BYTES, file.bytes):
             block_path = self._build_block_path(file, 0)
-            self._write_block(block_path, len(body), iter([body]), memoryview(b""), inf)
+            self._write_block(block_path, len(first_bytes), iter([first_bytes]), memoryview(b""), inf)
         if len(self._file_states) >= MAX_CACHED_FILES:
             self._file_states.clear()
         self._file_states[root_key, path] = (time.monotonic() + self._limits.fresh, file)
         return file
 
     def _note_unreachable_server(self, root_key: str, error: UpstreamError) -> None:
-        """Remember that a server is away: not everybody need wait for it."""
+        """Remember that a server is unreachable, so that further requests to it fail at once."""
         if error.remedy == LATER_REMEDY and error.message != CHANGED_MESSAGE:
             self._unreachable_servers[root_key] = (time.monotonic() + SERVER_RETRY_SECONDS, error)
 
     def _note_failed_file(self, file: RemoteFileState, error: UpstreamError) -> None:
-        """Remember that bytes of a file did not come; what it is now is asked anew."""
-        name = _make_root_key(file.root)
-        self._file_states.pop((name, file.path), None)
-        if isinstance(error, UpstreamTimeoutError):  # else it may be this file alone
-            self._note_unreachable_server(name, error)
+        """Remember that a file could not be read, and forget its state, so that it is requested again."""
+        root_key = _make_root_key(file.root)
+        self._file_states.pop((root_key, file.path), None)
+        if isinstance(error, UpstreamTimeoutError):  # other errors may concern this file alone
+            self._note_unreachable_server(root_key, error)
         if len(self._failed_files) >= MAX_CACHED_FILES:
             self._failed_files.clear()
-        self._failed_files[name, file.path] = (time.monotonic() + FAILURE_MEMORY_SECONDS, error)
+        self._failed_files[root_key, file.path] = (time.monotonic() + FAILURE_MEMORY_SECONDS, error)
 
     def _build_block_path(self, file: RemoteFileState, block: int) -> Path:
         return self._directory / file.key[:2] / f"{file.key}-{block}"
 
+    def _has_block(self, file: RemoteFileState, block: int) -> bool:
+        return self._build_block_path(file, block).exists()
+
     def _start_read(
         self, file: RemoteFileState, block: int, last_block: int, *, is_required: bool = False
     ) -> Future[None]:
-        """Read a block, and those behind it that one request reads with it, unless somebody does already."""
+        """Begin to fetch a block, and missing blocks behind it in the same request, unless a fetch runs already.
+
+        With `is_required`, the block is fetched even if it seems to be on disk.
+        """
         with self._lock:
             running_read = self._running_reads.get((file.key, block))
             if running_read is not None:
                 return running_read
-            blocks = []
-            for block_number in range(
-                block, min(last_block + 1, (block // BLOCKS_PER_REQUEST + 1) * BLOCKS_PER_REQUEST)
-            ):
-                if (file.key, block_number) in self._running_reads or (
-                    not (is_required and block_number == block) and self._build_block_path(file, block_number).exists()
-                ):
+            group_end = (block // BLOCKS_PER_REQUEST + 1) * BLOCKS_PER_REQUEST
+            futures: dict[int, Future[None]] = {}
+            for block_number in range(block, min(last_block + 1, group_end)):
+                if (file.key, block_number) in self._running_reads:
                     break
-                blocks.append(block_number)
-            futures = {block_number: Future[None]() for block_number in blocks}
+                must_fetch = is_required and block_number == block
+                if not must_fetch and self._has_block(file, block_number):
+                    break
+                futures[block_number] = Future()
             if not futures:
-                finished_read = Future[None]()
-                finished_read.set_result(None)
-                return finished_read
+                return _create_finished_future(None)
             self._submit_call(partial(self._fetch_blocks, file, futures))
-            self._running_reads |= {(file.key, block_number): future for block_number, future in futures.items()}
+            for block_number, future in futures.items():
+                self._running_reads[file.key, block_number] = future
             return futures[block]
 
     def _fetch_blocks(self, file: RemoteFileState, futures_by_block: dict[int, Future[None]]) -> None:
         try:
             blocks = [*futures_by_block]
+            group_name = str(blocks[0] // BLOCKS_PER_REQUEST)
             try:
-                with self._lock_blocks(file, str(blocks[0] // BLOCKS_PER_REQUEST), blocks) as missing_blocks:
+                with self._lock_blocks(file, group_name, blocks) as missing_blocks:
                     if missing_blocks:
                         self._fetch_block_range(file, missing_blocks[0], missing_blocks[-1], futures_by_block)
             except NoRangesError:
@@ -406,7 +431,7 @@ class RemoteBlockCache:
             for future in futures_by_block.values():
                 if not future.done():
                     future.set_result(None)
-        except BaseException as error:  # noqa: BLE001  (whoever waits is told)
+        except BaseException as error:  # noqa: BLE001  (it is raised where a thread waits for the block)
             if isinstance(error, UpstreamError):
                 self._note_failed_file(file, error)
             for future in futures_by_block.values():
@@ -431,22 +456,23 @@ class RemoteBlockCache:
     def _fetch_block_range(
         self, file: RemoteFileState, first_block: int, last_block: int, futures_by_block: dict[int, Future[None]]
     ) -> None:
-        """Read blocks in one request, each on disk as soon as it is whole."""
+        """Fetch blocks in one request, and write each to disk as soon as it is complete."""
+        begin = first_block * BLOCK_BYTES
         end = min((last_block + 1) * BLOCK_BYTES, file.bytes)
-        parts = self._open_store(_make_root_key(file.root), file.root).read_range(
-            file.path, first_block * BLOCK_BYTES, end, file.file_fact
-        )
-        with contextlib.closing(parts):  # type: ignore[type-var]  # they are generators
+        store = self._open_store(_make_root_key(file.root), file.root)
+        parts = store.read_range(file.path, begin, end, file.file_fact)
+        with contextlib.closing(parts):  # type: ignore[type-var]  # all stores return generators
             pending_bytes = memoryview(b"")
             for block in range(first_block, last_block + 1):
-                size = min(BLOCK_BYTES, file.bytes - block * BLOCK_BYTES)
-                late = time.monotonic() + self._limits.seconds
+                block_bytes = min(BLOCK_BYTES, file.bytes - block * BLOCK_BYTES)
+                deadline_time = time.monotonic() + self._limits.seconds
                 block_path = self._build_block_path(file, block)
-                pending_bytes = self._write_block(block_path, size, parts, pending_bytes, late)
-                if block in futures_by_block and not futures_by_block[block].done():
-                    futures_by_block[block].set_result(None)
+                pending_bytes = self._write_block(block_path, block_bytes, parts, pending_bytes, deadline_time)
+                future = futures_by_block.get(block)
+                if future is not None and not future.done():
+                    future.set_result(None)
             if not pending_bytes:
-                next(parts, None)  # the answer's end: its connection may serve the next
+                next(parts, None)  # read to the end of the answer, so that its connection can be used again
 
     def _write_block(
         self,
@@ -456,16 +482,16 @@ class RemoteBlockCache:
         pending_bytes: memoryview,
         deadline_time: float,
     ) -> memoryview:
-        """Write a block from what comes, and return what came of the next."""
+        """Write a block from received parts, and return the received bytes that belong to the next block."""
         self._remove_oldest_blocks(block_bytes)
         try:
             if not block_path.parent.is_dir():
                 block_path.parent.mkdir(parents=True, exist_ok=True)
-            number, name = tempfile.mkstemp(dir=block_path.parent, prefix=".unfinished-")
+            descriptor, unfinished_name = tempfile.mkstemp(dir=block_path.parent, prefix=".unfinished-")
         except OSError as error:
             raise _build_storage_error(error) from error
         try:
-            with os.fdopen(number, "wb") as out:
+            with os.fdopen(descriptor, "wb") as out:
                 remaining_bytes = block_bytes
                 while remaining_bytes:
                     if not pending_bytes:
@@ -474,87 +500,112 @@ class RemoteBlockCache:
                             raise build_changed_error()
                         if time.monotonic() > deadline_time:
                             raise build_timeout_error()
-                    out.write(pending_bytes[:remaining_bytes])
-                    pending_bytes, remaining_bytes = (
-                        pending_bytes[remaining_bytes:],
-                        remaining_bytes - min(remaining_bytes, len(pending_bytes)),
-                    )
-            Path(name).replace(block_path)
+                    written_bytes = min(remaining_bytes, len(pending_bytes))
+                    out.write(pending_bytes[:written_bytes])
+                    pending_bytes = pending_bytes[written_bytes:]
+                    remaining_bytes -= written_bytes
+            Path(unfinished_name).replace(block_path)
         except OSError as error:
             raise _build_storage_error(error) from error
         finally:
-            Path(name).unlink(missing_ok=True)
+            Path(unfinished_name).unlink(missing_ok=True)
         return pending_bytes
 
     @contextlib.contextmanager
     def _lock_blocks(self, file: RemoteFileState, lock_name: str, blocks: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Wait until nobody else reads the same; give the blocks that are not there then.
+        """Wait until no other process fetches these blocks, and give those that are still missing.
 
-        Who reads has so many seconds for each block: to wait for less would tell a server as silent that is not.
+        The other process may take the time limit for each block of its request, so a shorter wait would report a
+        timeout of a server that answers.
         """
-        mark = hashlib.blake2b(f"{file.key} {lock_name}".encode(), digest_size=2).hexdigest()[:3]
-        place = self._directory / "locks" / mark
-        place.parent.mkdir(parents=True, exist_ok=True)
-        late = time.monotonic() + (BLOCKS_PER_REQUEST + 1) * self._limits.seconds
+        lock_digest = hashlib.blake2b(f"{file.key} {lock_name}".encode(), digest_size=2)
+        lock_path = self._directory / "locks" / lock_digest.hexdigest()[:3]
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        deadline_time = time.monotonic() + (BLOCKS_PER_REQUEST + 1) * self._limits.seconds
 
         def list_missing_blocks() -> list[int]:
-            return [block_number for block_number in blocks if not self._build_block_path(file, block_number).exists()]
+            return [block for block in blocks if not self._has_block(file, block)]
 
-        with place.open("wb") as lock_file:
+        with lock_path.open("wb") as lock_file:
             while True:
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 if not list_missing_blocks():
                     break
-                if time.monotonic() > late:
+                if time.monotonic() > deadline_time:
                     raise build_timeout_error()
                 time.sleep(LOCK_POLL_SECONDS)
             yield list_missing_blocks()
 
     def _remove_oldest_blocks(self, added_bytes: int) -> None:
-        """Remove what was not read for longest, now and then."""
+        """Remove the blocks that were read longest ago, each time a sixteenth of the cache has been written."""
         with self._lock:
             self._bytes_since_sweep += added_bytes
             if self._bytes_since_sweep < self._limits.cache // 16:
                 return
             self._bytes_since_sweep = 0
         stored_blocks = []
-        for place in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+        for block_path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(OSError):
-                stat = place.stat()
-                stored_blocks.append((stat.st_mtime, stat.st_blocks * 512, place))
-        room = sum(stored_block[1] for stored_block in stored_blocks) - self._limits.cache * 7 // 8
-        for _, disk_bytes, place in sorted(stored_blocks):
-            if room <= 0:
+                file_stat = block_path.stat()
+                stored_blocks.append((file_stat.st_mtime, file_stat.st_blocks * DISK_SECTOR_BYTES, block_path))
+        total_bytes = sum(disk_bytes for _, disk_bytes, _ in stored_blocks)
+        excess_bytes = total_bytes - self._limits.cache * 7 // 8
+        for _, disk_bytes, block_path in sorted(stored_blocks):
+            if excess_bytes <= 0:
                 return
             with contextlib.suppress(OSError):
-                place.unlink()
-            room -= disk_bytes
+                block_path.unlink()
+            excess_bytes -= disk_bytes
 
 
 async def _wait_for_shared_future(future: Future[Any]) -> Any:
-    """Wait for something that goes on without us."""
-    inner = asyncio.wrap_future(future)
-    inner.add_done_callback(lambda one: one.cancelled() or one.exception())  # it may be that nobody waits any more
-    return await asyncio.shield(inner)
+    """Wait for a future that others wait for, too: a cancellation ends only this wait."""
+    async_future = asyncio.wrap_future(future)
+    async_future.add_done_callback(_retrieve_exception)
+    return await asyncio.shield(async_future)
+
+
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
+    """Retrieve an exception, because asyncio logs the ones that nobody retrieves, also after the wait has ended."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _create_finished_future(result: T) -> Future[T]:
+    future = Future[T]()
+    future.set_result(result)
+    return future
 
 
 def _make_root_key(root: FileRoot) -> str:
-    return "\0".join([root.address, *(f"{key}={value}" for key, value in sorted(root.options.items()))])
+    options = [f"{key}={value}" for key, value in sorted(root.options.items())]
+    return "\0".join([root.address, *options])
 
 
 def _group_blocks(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return first and last of the blocks in which spans lie, as requests read them."""
+    """Group the blocks of spans into runs, each with its first and last block, as single requests fetch them."""
+    blocks: set[int] = set()
+    for begin, end in spans:
+        blocks.update(range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES)))
     runs: list[tuple[int, int]] = []
-    for block_number in sorted(
-        {block_number for begin, end in spans for block_number in range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES))}
-    ):
-        if runs and block_number == runs[-1][1] + 1 and block_number % BLOCKS_PER_REQUEST:
-            runs[-1] = (runs[-1][0], block_number)
+    for block in sorted(blocks):
+        continues_run = bool(runs) and block == runs[-1][1] + 1
+        if continues_run and block % BLOCKS_PER_REQUEST:
+            runs[-1] = (runs[-1][0], block)
         else:
-            runs.append((block_number, block_number))
+            runs.append((block, block))
     return runs
+
+
+def _split_at_blocks(begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the parts of a span: number of the block, offset in the block and bytes."""
+    while begin < end:
+        block, offset = divmod(begin, BLOCK_BYTES)
+        byte_count = min(end - begin, BLOCK_BYTES - offset)
+        yield block, offset, byte_count
+        begin += byte_count
 
 
 def _build_overloaded_error() -> OverloadedError:
@@ -575,12 +626,17 @@ def _build_storage_error(error: OSError) -> StorageError:
 
 
 def _read_stored_block(block_path: Path, offset: int, byte_count: int) -> bytes | None:
-    """Read a piece of a block; None: it is not there."""
+    """Read a part of a block from disk; return None if the block is missing or shorter."""
     try:
         with block_path.open("rb", buffering=0) as file:
-            if offset == 0 and time.time() - os.fstat(file.fileno()).st_mtime > 60:
-                os.utime(file.fileno())
-            part = os.pread(file.fileno(), byte_count, offset)
+            descriptor = file.fileno()
+            if offset == 0:
+                unused_seconds = time.time() - os.fstat(descriptor).st_mtime
+                if unused_seconds > ACCESS_TIME_RESOLUTION_SECONDS:
+                    os.utime(descriptor)
+            part = os.pread(descriptor, byte_count, offset)
     except OSError:
         return None
-    return part if len(part) == byte_count else None
+    if len(part) != byte_count:
+        return None
+    return part

@@ -1,6 +1,6 @@
-"""DOIs by DataCite's REST interface (api.datacite.org/dois): a draft, published, brought up to date.
+"""Create, publish and update DOIs with DataCite's REST interface (api.datacite.org/dois).
 
-Asked again after any failure, nothing is made twice.
+After any failure the same call can be repeated: it never creates a second DOI.
 """
 
 from __future__ import annotations
@@ -42,121 +42,122 @@ if TYPE_CHECKING:
 JSON_API_MEDIA_TYPE = "application/vnd.api+json"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 RETRY_REMEDY = "run the same command again: it goes on with the same DOI, and makes no second one"
-EVENTS_BY_STATE = {"findable": "publish", "withdrawn": "publish"}  # what DataCite is told, by what is wanted
+EVENTS_BY_STATE = {"findable": "publish", "withdrawn": "publish"}  # DataCite's event for each target state
 
 
 class DataCiteClient:
-    """One repository at DataCite.
+    """A client of one DataCite repository.
 
     Parameters
     ----------
     settings
-        Of the site: ``[doi]``.
+        Settings of the site with the section ``[doi]``.
 
     Raises
     ------
     UserError
-        Something of ``[doi]`` is missing, or the password would be sent in the open.
+        ``[doi]`` is incomplete, or the password would be sent without encryption.
     """
 
     def __init__(self, settings: Settings) -> None:
         doi_settings = settings.doi
-        lacking = [key for key in ("prefix", "repository", "password") if getattr(doi_settings, key) is None]
-        if lacking:
+        missing_keys = [key for key in ("prefix", "repository", "password") if getattr(doi_settings, key) is None]
+        if missing_keys:
             raise UserError(
-                f"hven.toml says no {' and no '.join(lacking)} under [doi]",
-                remedy="write what DataCite gave you, the password as $NAME of a secret; or --to FILE for a library "
-                "that registers it",
+                f"hven.toml has no {' and no '.join(missing_keys)} under [doi]",
+                remedy="write what DataCite gave you, with the password as $NAME of a secret; or use --to FILE for a "
+                "library that registers the DOI",
             )
-        parts = urlsplit(doi_settings.endpoint)
-        self._is_local = parts.hostname in LOOPBACK_HOSTS
-        if parts.scheme != "https" and not self._is_local:
+        endpoint_parts = urlsplit(doi_settings.endpoint)
+        self._is_local = endpoint_parts.hostname in LOOPBACK_HOSTS
+        if endpoint_parts.scheme != "https" and not self._is_local:
             raise UserError(
-                f"{doi_settings.endpoint} is no https address: the password would be sent in the open",
-                remedy='endpoint = "https://.." under [doi]',
+                f"{doi_settings.endpoint} is not an https address: the password would be sent without encryption",
+                remedy='write endpoint = "https://.." under [doi]',
             )
         self._settings = settings
         self._base_url = doi_settings.endpoint.rstrip("/")
-        login = f"{doi_settings.repository}:{settings.resolve_address(doi_settings.password or '')}"
+        password = settings.resolve_address(doi_settings.password or "")
+        login = f"{doi_settings.repository}:{password}"
+        encoded_login = base64.b64encode(login.encode()).decode()
         self._headers = {
-            "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
+            "Authorization": f"Basic {encoded_login}",
             "Content-Type": JSON_API_MEDIA_TYPE,
             "Accept": JSON_API_MEDIA_TYPE,
             "User-Agent": f"Hven/{__version__} ({settings.site_url})",
         }
 
     def find_doi(self, doi: str) -> dict[str, Any] | None:
-        """Return what DataCite has of a DOI.
+        """Find a DOI at DataCite.
 
         Parameters
         ----------
         doi
-            Bare.
+            DOI without a prefix such as ``doi:``.
 
         Returns
         -------
         attributes
-            None: it has none.
+            Attributes of the DOI at DataCite; None if it does not exist.
         """
         status, body = self._send_request("GET", f"/dois/{quote(doi, safe='/')}")
         if status == 404:
             return None
-        return self._read_attributes(status, body, "says nothing of the DOI")
+        return self._read_attributes(status, body, "does not return the DOI")
 
     def create_doi(self, doi: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Make a DOI.
+        """Create a DOI.
 
         Parameters
         ----------
         doi
-            Bare.
+            DOI without a prefix such as ``doi:``.
         attributes
-            Its metadata, with `url` and `event`.
+            Metadata of the DOI with `url` and `event`.
 
         Returns
         -------
         attributes
-            As DataCite has them now; None: there is one of that name already.
+            Attributes of the DOI at DataCite; None if the DOI exists already.
         """
         status, body = self._send_request("POST", "/dois", {**attributes, "doi": doi})
         if status == 422 and "taken" in _read_errors(body):
             return None
-        return self._read_attributes(status, body, "does not make the DOI")
+        return self._read_attributes(status, body, "does not create the DOI")
 
     def update_doi(self, doi: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring a DOI up to date.
+        """Update the metadata of a DOI.
 
         Parameters
         ----------
         doi, attributes
-            As of `create_doi`.
+            As for `create_doi`.
 
         Returns
         -------
         attributes
-            As DataCite has them now.
+            Attributes of the DOI at DataCite after the update.
         """
         status, body = self._send_request("PUT", f"/dois/{quote(doi, safe='/')}", attributes)
         return self._read_attributes(status, body, "does not change the DOI")
 
     def _send_request(self, method: str, path: str, attributes: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        if attributes is None:
-            content = None
-        else:
+        content = None
+        if attributes is not None:
             content = orjson.dumps({"data": {"type": "dois", "attributes": attributes}})
-        seconds = self._settings.doi.seconds
+        timeout_seconds = self._settings.doi.seconds
         try:
             answer = http_client.send_request_once(
                 method,
                 f"{self._base_url}{path}",
                 content=content,
                 headers=self._headers,
-                timeout_seconds=seconds,
-                total_timeout_seconds=seconds,
+                timeout_seconds=timeout_seconds,
+                total_timeout_seconds=timeout_seconds,
                 allow_private=self._is_local or self._settings.allow_private,
             )
-        except UserError as error:  # also what broke off in the middle: it may have been done
-            raise ServiceError(f"DataCite cannot be asked: {error.message}", remedy=RETRY_REMEDY) from error
+        except UserError as error:  # the connection may also have broken after DataCite did what was requested
+            raise ServiceError(f"DataCite cannot be reached: {error.message}", remedy=RETRY_REMEDY) from error
         try:
             if answer.body.strip():
                 body = orjson.loads(answer.body)
@@ -172,24 +173,17 @@ class DataCiteClient:
         Raises
         ------
         UnauthenticatedError, ForbiddenError
-            The account is not taken, or may not do it.
+            DataCite does not accept the account, or it lacks the permission.
         UserError
-            The metadata are refused.
+            DataCite refuses the metadata.
         ServiceError
-            It cannot at the moment, or answers rubbish.
+            DataCite fails at the moment, or its answer cannot be understood.
         """
         if status in {200, 201}:
-            if isinstance(body, dict):
-                data = body.get("data")
-            else:
-                data = None
-            if isinstance(data, dict):
-                attributes = data.get("attributes")
-            else:
-                attributes = None
+            attributes = _find_member(_find_member(body, "data"), "attributes")
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
-                    f"DataCite {failed_action}: its answer is none that this Hven knows",
+                    f"DataCite {failed_action}: this version of Hven does not understand its answer",
                     remedy=f"look at endpoint under [doi], {self._base_url}; then {RETRY_REMEDY}",
                 )
             return attributes
@@ -201,80 +195,87 @@ class DataCiteClient:
             )
         if status == 403:
             raise ForbiddenError(
-                f"DataCite {failed_action}: {self._settings.doi.repository} may not ({error_text})",
-                remedy=f"is {self._settings.doi.prefix} its prefix? is the DOI another repository's?",
+                f"DataCite {failed_action}: {self._settings.doi.repository} is not allowed to ({error_text})",
+                remedy=f"check that {self._settings.doi.prefix} is its prefix and that no other repository has the DOI",
             )
         if status == 429 or status >= 500:
             raise ServiceError(f"DataCite {failed_action} now: {error_text}", remedy=f"later, {RETRY_REMEDY}")
         raise UserError(
-            f"DataCite {failed_action}: {error_text}", remedy="mend the descriptor: hven doi NAME shows what is sent"
+            f"DataCite {failed_action}: {error_text}",
+            remedy="correct the descriptor: hven doi NAME shows the metadata that are sent",
         )
 
 
+def _find_member(json_value: Any, key: str) -> Any:
+    """Find a member of a JSON object; None where the value is no object or has no such member."""
+    if isinstance(json_value, dict):
+        return json_value.get(key)
+    return None
+
+
 def _read_errors(body: Any) -> str:
-    """Return what an answer says is wrong."""
-    if isinstance(body, dict):
-        error_list = body.get("errors")
-    else:
-        error_list = None
+    """Return the errors that an answer lists, as one text of at most 500 characters."""
+    error_list = _find_member(body, "errors")
     if not isinstance(error_list, list):
         return ""
-    error_texts = [
-        ": ".join(str(error_entry[key]) for key in ("source", "title", "detail") if error_entry.get(key))
-        for error_entry in error_list
-        if isinstance(error_entry, dict)
-    ]
+    error_texts = []
+    for error_entry in error_list:
+        if isinstance(error_entry, dict):
+            parts = [str(error_entry[key]) for key in ("source", "title", "detail") if error_entry.get(key)]
+            error_texts.append(": ".join(parts))
     return "; ".join(error_texts)[:500]
 
 
 def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix: str = "") -> str:
-    """Return the DOI that something gets: its own if it has one of this prefix, else one made of its name.
+    """Return the DOI for a collection or release: its own if that has the site's prefix, else one made from its name.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     citation_metadata
-        A collection or a release.
+        Metadata of the collection or release.
     suffix
-        What shall stand behind the prefix; empty: collection and release, in small letters.
+        Part of the DOI behind the prefix; if empty, the names of collection and release in lower case.
 
     Raises
     ------
     ConflictError
-        It has one of another prefix, which is not ours to change.
+        The DOI has another prefix, so the site cannot change it.
     UserError
-        There is no prefix.
+        The settings have no prefix, or the suffix is not valid.
     """
     prefix = settings.doi.prefix
     if prefix is None:
-        raise UserError("hven.toml says no prefix under [doi]", remedy='prefix = "10.xxxx", as DataCite gave it to you')
-    if citation_metadata.doi is not None:
-        if not citation_metadata.doi.lower().startswith(f"{prefix}/"):
+        raise UserError(
+            "hven.toml has no prefix under [doi]", remedy='write prefix = "10.xxxx", as DataCite gave it to you'
+        )
+    existing_doi = citation_metadata.doi
+    if existing_doi is not None:
+        if not existing_doi.lower().startswith(f"{prefix}/"):
             raise ConflictError(
-                f"{citation_metadata.title} has the DOI {citation_metadata.doi}, which is not of our prefix {prefix}",
+                f"{citation_metadata.title} has the DOI {existing_doi}, which is not of our prefix {prefix}",
                 remedy="whoever registered it keeps it up to date: --to FILE writes what to send them",
             )
-        return citation_metadata.doi
+        return existing_doi
+    name = citation_metadata.resource.name
     if citation_metadata.label:
-        name = f"{citation_metadata.resource.name}.{citation_metadata.label}"
-    else:
-        name = citation_metadata.resource.name
+        name = f"{name}.{citation_metadata.label}"
     doi_suffix = suffix or f"{settings.doi.suffix}{name}".lower()
     if not re.fullmatch(r"[A-Za-z0-9._/-]+", doi_suffix):
-        raise UserError(f"{doi_suffix!r:.60} cannot stand in a DOI", remedy="letters, digits and . _ - /")
+        raise UserError(f"{doi_suffix!r:.60} is not valid in a DOI", remedy="use letters, digits and . _ - /")
     return f"{prefix}/{doi_suffix}"
 
 
 def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str, Any]:
-    """Return what DataCite is told.
+    """Build the metadata of a DOI for DataCite.
 
     Parameters
     ----------
     citation_metadata
-        A collection or a release.
+        Metadata of a collection or release.
     doi
-        Its own.
+        DOI that the record names.
     """
     datacite_record = citations.build_datacite_record(replace(citation_metadata, doi=doi))
     return {**datacite_record, "url": citation_metadata.address}
@@ -283,153 +284,156 @@ def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str,
 def mint_doi(
     settings: Settings, store: StateStore, citation_metadata: CitationMetadata, target_state: str, suffix: str = ""
 ) -> tuple[Citation, str]:
-    """Bring a DOI into a state. Whatever fails can be done again.
+    """Bring a DOI into a state at DataCite. A call that fails can be repeated.
 
-    The DOI is kept before it is asked for, and looked up before it is made.
+    The state store reserves the DOI before DataCite is asked for it, and the DOI is looked up before it is created.
 
     Parameters
     ----------
     settings, store
-        Of the site.
+        Settings and state store of the site.
     citation_metadata
-        What it is of.
+        Metadata of the collection or release that the DOI names.
     target_state
         ``draft``, ``findable``, or ``withdrawn``.
     suffix
-        As of `propose_doi`.
+        As for `propose_doi`.
 
     Returns
     -------
-    citation, done
-        As it is kept; and what was done: ``made``, ``changed``, ``as it was``.
+    citation, outcome
+        Citation as stored, and what was done: ``made``, ``changed``, ``as it was``.
 
     Raises
     ------
     UserError
-        It lacks what DataCite asks for, or is refused.
+        The metadata lack what DataCite requires, or DataCite refuses them.
     ConflictError
-        The DOI is somebody else's, or of something else.
+        The DOI belongs to another repository or leads to another page.
     ServiceError
-        DataCite cannot be asked now, or broke off.
+        DataCite cannot be reached now, or the connection broke.
     """
-    wrong = [message for severity, message in citations.list_missing_metadata(citation_metadata) if severity == "error"]
-    if wrong:
-        raise UserError(f"{citation_metadata.title}: {'; '.join(wrong)}")
+    missing_metadata = citations.list_missing_metadata(citation_metadata)
+    errors = [message for severity, message in missing_metadata if severity == "error"]
+    if errors:
+        raise UserError(f"{citation_metadata.title}: {'; '.join(errors)}")
     service = DataCiteClient(settings)
-    before = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
-    if before is not None and before.doi is not None:
-        doi = before.doi
+    known_citation = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
+    if known_citation is not None and known_citation.doi is not None:
+        doi = known_citation.doi
     else:
         doi = propose_doi(settings, citation_metadata, suffix)
-    named = Citation(
+    citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
+    attributes = build_attributes(citation_metadata, doi)
+    if target_state == "draft" and citation.state not in {"reserved", "draft"}:
+        raise ConflictError(
+            f"{doi} is {citation.state}: a published DOI cannot become a draft again",
+            remedy="update it with --publish",
+        )
+    if (citation.state, citation.told) == (target_state, attributes):
+        return citation, "as it was"
+    datacite_attributes, outcome = _send_attributes(service, citation, doi, attributes, target_state)
+    if str(datacite_attributes["doi"]).lower() != doi.lower():
+        raise ServiceError(
+            f"DataCite answers for {datacite_attributes['doi']}, and was asked for {doi}", remedy=RETRY_REMEDY
+        )
+    datacite_state = str(datacite_attributes.get("state", target_state))
+    if target_state != "draft" and datacite_state != "findable":
+        raise ServiceError(f"{doi} is {datacite_state} at DataCite, and not findable", remedy=RETRY_REMEDY)
+    reason = None
+    if target_state == "withdrawn":
+        reason = citation.reason
+    changed_citation = replace(
+        citation, state=target_state, url=citation_metadata.address, told=attributes, reason=reason
+    )
+    return store.citations.save_citation(changed_citation), outcome
+
+
+def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> Citation:
+    return Citation(
         collection=citation_metadata.resource.name,
         label=citation_metadata.label,
         doi=doi,
         url=citation_metadata.address,
     )
-    citation = store.citations.reserve_doi(named)
-    attributes = build_attributes(citation_metadata, doi)
-    if target_state == "draft" and citation.state not in {"reserved", "draft"}:
-        raise ConflictError(
-            f"{doi} is {citation.state}: what was published once is no draft any more",
-            remedy="--publish brings it up to date",
-        )
-    if (citation.state, citation.told) == (target_state, attributes):
-        return citation, "as it was"
-    datacite_attributes = service.find_doi(doi)
-    outcome = "changed"
-    request_attributes = {
-        **attributes,
-        **(
-            {"event": EVENTS_BY_STATE[target_state]}
-            if target_state in EVENTS_BY_STATE and (datacite_attributes or {}).get("state") != "findable"
-            else {}
-        ),
-    }
-    if datacite_attributes is None:
-        datacite_attributes = service.create_doi(doi, request_attributes)
-        outcome = "made"
-        if datacite_attributes is None:  # by somebody else, or by a request of ours whose answer was lost
-            datacite_attributes = service.find_doi(doi)
-            if datacite_attributes is None:
-                raise ConflictError(f"{doi} is taken, and not by this repository", remedy="give another: --suffix")
-            datacite_attributes = service.update_doi(
-                _check_doi_target(datacite_attributes, citation), request_attributes
-            )
-            outcome = "changed"
-    else:
-        datacite_attributes = service.update_doi(_check_doi_target(datacite_attributes, citation), request_attributes)
-    if str(datacite_attributes["doi"]).lower() != doi.lower():
-        raise ServiceError(
-            f"DataCite answers for {datacite_attributes['doi']}, and was asked for {doi}", remedy=RETRY_REMEDY
-        )
-    state = str(datacite_attributes.get("state", target_state))
-    if target_state != "draft" and state != "findable":
-        raise ServiceError(f"{doi} is {state} at DataCite, and not findable", remedy=RETRY_REMEDY)
-    reason = citation.reason if target_state == "withdrawn" else None
-    return store.citations.save_citation(
-        replace(
-            citation,
-            state=target_state,
-            url=citation_metadata.address,
-            told=attributes,
-            reason=reason,
-        )
-    ), outcome
 
 
-def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: Citation) -> str:
-    """See that a DOI that DataCite has is the one that we mean, and not something else of this repository; return it.
+def _send_attributes(
+    service: DataCiteClient, citation: Citation, doi: str, attributes: Mapping[str, Any], target_state: str
+) -> tuple[dict[str, Any], str]:
+    """Create or update a DOI at DataCite.
+
+    Returns
+    -------
+    attributes, outcome
+        Attributes of the DOI at DataCite, and ``made`` or ``changed``.
 
     Raises
     ------
     ConflictError
-        It leads elsewhere.
+        The DOI belongs to another repository or leads to another page.
+    """
+    datacite_attributes = service.find_doi(doi)
+    is_findable = datacite_attributes is not None and datacite_attributes.get("state") == "findable"
+    request_attributes = dict(attributes)
+    if target_state in EVENTS_BY_STATE and not is_findable:
+        request_attributes["event"] = EVENTS_BY_STATE[target_state]
+    if datacite_attributes is None:
+        new_attributes = service.create_doi(doi, request_attributes)
+        if new_attributes is not None:
+            return new_attributes, "made"
+        # another repository has created it, or an earlier request of ours whose answer was lost
+        datacite_attributes = service.find_doi(doi)
+        if datacite_attributes is None:
+            raise ConflictError(f"{doi} belongs to another repository", remedy="choose another one with --suffix")
+    _check_doi_target(datacite_attributes, citation)
+    return service.update_doi(str(citation.doi), request_attributes), "changed"
+
+
+def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: Citation) -> None:
+    """Check that a DOI that DataCite has leads to the citation's page, and not to another one of this repository.
+
+    Raises
+    ------
+    ConflictError
+        The DOI leads to another page.
     """
     url = datacite_attributes.get("url")
     if citation.state == "reserved" and url and url != citation.url:
         raise ConflictError(
-            f"{citation.doi} is there already, and leads to {url}",
-            remedy="give another: --suffix; or --is, if that is the same",
+            f"{citation.doi} exists already and leads to {url}",
+            remedy="choose another one with --suffix; or give it with --is, if that is the same page",
         )
-    return str(citation.doi)
 
 
 def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, text: str) -> Citation:
-    """Keep a DOI that somebody else registered: an institute's library.
+    """Record a DOI that another institution registered, such as an institute's library.
 
     Parameters
     ----------
     store
-        Of the site.
+        State store of the site.
     citation_metadata
-        What it is of.
+        Metadata of the collection or release that the DOI names.
     text
-        The DOI.
+        The DOI, in any common notation.
 
     Returns
     -------
     citation
-        As it is kept.
+        Citation as stored.
 
     Raises
     ------
     UserError
-        It is none.
+        The text is not a DOI.
     ConflictError
-        It has another one, or something else has that one.
+        The collection or release has another DOI, or something else has this one.
     """
     doi = bare_doi(text)
     if doi is None:
-        raise UserError(f"{text!r:.80} is no DOI", remedy="10.xxxx/..")
-    citation = store.citations.reserve_doi(
-        Citation(
-            collection=citation_metadata.resource.name,
-            label=citation_metadata.label,
-            doi=doi,
-            url=citation_metadata.address,
-        )
-    )
+        raise UserError(f"{text!r:.80} is not a DOI", remedy="write it as 10.xxxx/..")
+    citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
         raise ConflictError(f"{citation_metadata.title} has the DOI {citation.doi} already")
     attributes = build_attributes(citation_metadata, doi)
@@ -437,104 +441,98 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
 
 
 def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, reason: str) -> Citation:
-    """Keep that something is withdrawn, and why: its page stays as a tombstone, also when its data are taken away.
+    """Record a withdrawal and its reason; the page stays as a tombstone, also after the data are removed.
 
     Parameters
     ----------
     store
-        Of the site.
+        State store of the site.
     citation_metadata
-        What.
+        Metadata of the collection or release.
     reason
-        For people.
+        Reason of the withdrawal, for people.
 
     Returns
     -------
     citation
-        As it is kept.
+        Citation as stored.
     """
-    name = citation_metadata.resource.name
-    label = citation_metadata.label
-    before = store.citations.find_citation(name, label) or Citation(
-        collection=name, label=label, url=citation_metadata.address, doi=citation_metadata.doi
-    )
-    if (before.state, before.reason) == ("withdrawn", reason):  # the day stays that of the first time
-        return before
-    doi = before.doi or citation_metadata.doi
-    # what DataCite has is kept until it has been told
-    return store.citations.save_citation(
-        replace(
-            before,
-            doi=doi,
-            state="withdrawn",
-            reason=reason,
-            told=before.told
-            or (
-                build_attributes(citation_metadata, doi) if doi else citations.build_datacite_record(citation_metadata)
-            ),
-        )
-    )
+    known_citation = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
+    citation = known_citation or _create_citation(citation_metadata, citation_metadata.doi)
+    if (citation.state, citation.reason) == ("withdrawn", reason):  # the date of the first withdrawal stays
+        return citation
+    doi = citation.doi or citation_metadata.doi
+    # the attributes that DataCite has stay on record until DataCite knows of the withdrawal
+    attributes = citation.told
+    if not attributes and doi:
+        attributes = build_attributes(citation_metadata, doi)
+    elif not attributes:
+        attributes = citations.build_datacite_record(citation_metadata)
+    withdrawn_citation = replace(citation, doi=doi, state="withdrawn", reason=reason, told=attributes)
+    return store.citations.save_citation(withdrawn_citation)
 
 
 def keep_tombstone(site: Site, name: str) -> Citation | None:
-    """Keep the citation of a collection before it is removed, if it has a DOI that was not minted by the site.
+    """Record the citation of a collection before it is removed, if it has a DOI that the site did not mint.
 
     Parameters
     ----------
     site
-        In which it is still published.
+        Site that still publishes the collection.
     name
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     citation
-        What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI
-        already.
+        Citation for the collection's tombstone; None if it has no DOI of its own, is not public, or its DOI is on
+        record already.
     """
     context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
-    now = site.get_published_state()
+    published_state = site.get_published_state()
     try:
-        catalogue = now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        citation_metadata = citations.collect_citation_metadata(context, now, catalogue, name)
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        citation_metadata = citations.collect_citation_metadata(context, published_state, catalogue, name)
     except NotFoundError:
         return None
-    mirror = list_mirrored_sites(citation_metadata.resource)  # its DOI leads to the site that it reproduces
-    if citation_metadata.doi is None or mirror or site.store.citations.find_citation(name) is not None:
+    is_mirror = bool(list_mirrored_sites(citation_metadata.resource))  # the DOI of a mirror leads to the original site
+    if citation_metadata.doi is None or is_mirror or site.store.citations.find_citation(name) is not None:
         return None
     try:
         return record_external_doi(site.store, citation_metadata, citation_metadata.doi)
-    except ConflictError:  # a release has the same DOI, and its page goes on telling of it
+    except ConflictError:  # a release has the same DOI, and its page stays as the tombstone
         return None
 
 
 def write_doi_to_descriptor(path: Path, doi: str) -> bool:
-    """Write a DOI into a descriptor, behind the line that names the collection; all else stays as it is.
+    """Write a DOI into a descriptor, behind the line that names the collection, and leave all other lines as they are.
 
     Parameters
     ----------
     path
-        Of the descriptor.
+        Path of the descriptor.
     doi
-        Bare.
+        DOI without a prefix such as ``doi:``.
 
     Returns
     -------
     done
-        False: it cannot be written there by a line; nothing was changed.
+        False if the descriptor has a DOI already or no single line for the collection; nothing was changed then.
     """
     try:
         text = path.read_bytes().decode()
         lines = text.splitlines(keepends=True)
-        at = [number for number, line in enumerate(lines) if re.match(r"collection\s*:", line)]
-        if len(at) != 1 or any(re.match(r"doi\s*:", line) for line in lines):
+        collection_lines = [number for number, line in enumerate(lines) if re.match(r"collection\s*:", line)]
+        has_doi = any(re.match(r"doi\s*:", line) for line in lines)
+        if len(collection_lines) != 1 or has_doi:
             return False
-        if lines[at[0]].endswith("\r\n"):
-            end = "\r\n"
+        line_number = collection_lines[0]
+        if lines[line_number].endswith("\r\n"):
+            line_end = "\r\n"
         else:
-            end = "\n"
-        lines[at[0]] = lines[at[0]].rstrip("\r\n") + end
-        lines.insert(at[0] + 1, f"doi: {doi}{end}")
+            line_end = "\n"
+        lines[line_number] = lines[line_number].rstrip("\r\n") + line_end
+        lines.insert(line_number + 1, f"doi: {doi}{line_end}")
         path.write_bytes("".join(lines).encode())
     except (OSError, UnicodeDecodeError):
         return False

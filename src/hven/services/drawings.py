@@ -1,7 +1,4 @@
-"""Pictures of files as the site keeps them.
-
-The shelf, and the key by which a picture of some files, as it is to look, stands there.
-"""
+"""Draw pictures of files and store them by a key that is made of the files' states and the look of the picture."""
 
 from __future__ import annotations
 
@@ -23,65 +20,60 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-PICTURE_VERSION = (
-    2  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
-)
-THUMBNAIL_PIXELS = 200  # pixels
-MAX_CACHED_VERDICTS = 20_000  # of which it is remembered whether they show something
-DEFAULT_LOOKS = (
-    Look(size=THUMBNAIL_PIXELS, axes=False),
-    Look(),
-)  # a row's thumbnail, and what is shown where nothing is said
+PICTURE_VERSION = 2  # part of each key: a change of how pictures are drawn needs a new number
+THUMBNAIL_PIXELS = 200
+MAX_CACHED_VERDICTS = 20_000  # pictures of which it is cached whether they are informative
+THUMBNAIL_LOOK = Look(size=THUMBNAIL_PIXELS, axes=False)
+DEFAULT_LOOKS = (THUMBNAIL_LOOK, Look())  # the thumbnail of a row, and the picture for a request without options
 
 
 def get_picture_store(context: ServiceContext) -> DerivedFileStore:
-    """Return where the site's pictures are.
+    """Return the store of the site's pictures.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     """
     settings = context.site.settings
-    picture_store: DerivedFileStore = context.site.get_or_create(
-        DerivedFileStore, settings.var_directory / "previews", settings.files.pictures
-    )
+    directory = settings.var_directory / "previews"
+    picture_store: DerivedFileStore = context.site.get_or_create(DerivedFileStore, directory, settings.files.pictures)
     return picture_store
 
 
 def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
-    """Return the picture of a key; None: it is to be drawn.
+    """Find the stored picture of a key; return None if it was not drawn yet.
 
     Parameters
     ----------
     picture_store
-        Where the site's pictures are.
+        Store of the site's pictures.
     key
-        As of `make_picture_key`.
+        Key from `make_picture_key`.
     """
-    place = picture_store.find_file(f"{key}.png")
-    with suppress(OSError):  # it went meanwhile
-        if place is None:
-            return None
-        return place.read_bytes()
+    path = picture_store.find_file(f"{key}.png")
+    if path is None:
+        return None
+    with suppress(OSError):  # another process may have removed the picture
+        return path.read_bytes()
     return None
 
 
 def get_or_draw_picture(
     picture_store: DerivedFileStore, key: str, files: Sequence[tuple[Place, str]], look: Look
 ) -> bytes:
-    """Return the picture of a key, drawn and kept if nobody did so meanwhile.
+    """Return the picture of a key; draw and store it if it is not stored yet.
 
     Parameters
     ----------
     picture_store
-        Where the site's pictures are.
+        Store of the site's pictures.
     key
-        As of `make_picture_key`.
+        Key from `make_picture_key`.
     files
-        Each with its name; several are drawn beside one another.
+        Files with their names; several are drawn side by side.
     look
-        As it is to look.
+        Size, axes and note of the picture.
 
     Returns
     -------
@@ -91,63 +83,63 @@ def get_or_draw_picture(
     Raises
     ------
     SourceError
-        One cannot be drawn.
+        A file cannot be drawn.
     """
-    body = find_picture(picture_store, key)
-    if body is None:
-        body = picture = draw_files(files, look)
-        with suppress(OSError):  # a full disk: it is drawn again
-            picture_store.get_or_write(f"{key}.png", lambda part: part.write_bytes(picture))
-    return body
+    stored_picture = find_picture(picture_store, key)
+    if stored_picture is not None:
+        return stored_picture
+    picture = draw_files(files, look)
+    with suppress(OSError):  # with a full disk, the picture is drawn again next time
+        picture_store.get_or_write(f"{key}.png", lambda path: path.write_bytes(picture))
+    return picture
 
 
 def has_informative_thumbnail(context: ServiceContext, principal: Principal, collection: str, path: str) -> bool:
-    """Return whether a file's thumbnail can be drawn for a reader, and shows something; it is drawn and kept.
+    """Check whether a file's thumbnail can be drawn for a reader and shows more than one colour; store it.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     principal
-        The reader.
+        Reader of the file.
     collection
-        Its name.
+        Name of the collection.
     path
-        Of the file.
+        Path of the file in the collection.
 
     Returns
     -------
     verdict
-        False also where the file is not there, or not for this reader.
+        False also if the file does not exist or the reader has no access to it.
     """
     try:
         files = collection_files.find_files(context, principal, collection, [path])
         file = collection_files.open_original(context, principal, files, path)
-        look = add_credit(context, collection, DEFAULT_LOOKS[0])
+        look = add_credit(context, collection, THUMBNAIL_LOOK)
         key = make_picture_key([file], look)
         verdict = context.site.get_or_create(_create_verdict_cache).find(key)
         if verdict is None:
-            verdict = is_informative(
-                context, key, get_or_draw_picture(get_picture_store(context), key, [(file.path, file.name)], look)
-            )
-    except HvenError:  # it is not there, not for this reader, or cannot be drawn
+            picture = get_or_draw_picture(get_picture_store(context), key, [(file.path, file.name)], look)
+            verdict = is_informative(context, key, picture)
+    except HvenError:  # the file does not exist, needs more rights or cannot be drawn
         return False
     return verdict
 
 
-def is_informative(around: ServiceContext, key: str, picture: bytes) -> bool:
-    """Return whether a picture is not of one colour; it is judged once.
+def is_informative(context: ServiceContext, key: str, picture: bytes) -> bool:
+    """Check whether a picture has more than one colour; the verdict is cached by the key.
 
     Parameters
     ----------
-    around
-        The site.
+    context
+        Service context of the site.
     key
-        As of `make_picture_key`.
+        Key from `make_picture_key`.
     picture
         PNG.
     """
-    verdict_cache: Cache[bool] = around.site.get_or_create(_create_verdict_cache)
+    verdict_cache: Cache[bool] = context.site.get_or_create(_create_verdict_cache)
     verdict = verdict_cache.find(key)
     if verdict is None:
         verdict = has_contrast(picture)
@@ -160,32 +152,33 @@ def _create_verdict_cache() -> Cache[bool]:
 
 
 def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
-    """Return how a picture looks with licence and citation of what it shows.
+    """Add the licence and the citation of a collection to the look of a picture, as its note.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     collection
-        Its name.
+        Name of the collection.
     look
-        Without.
+        Look without a note.
     """
     resource = context.site.get_published_state().resources.get(collection)
-    credit_texts = () if resource is None else (resource.licence, resource.citation)
-    note = " · ".join(credit_text for credit_text in credit_texts if credit_text)
-    return replace(look, note=note)
+    credit_texts = []
+    if resource is not None:
+        credit_texts = [text for text in (resource.licence, resource.citation) if text]
+    return replace(look, note=" · ".join(credit_texts))
 
 
 def make_picture_key(files: Sequence[collection_files.OriginalFile], look: Look) -> str:
-    """Return the key of a picture: what is in the files, and how it looks.
+    """Make the key of a picture from the states of its files and its look.
 
     Parameters
     ----------
     files
-        In the order in which they are drawn.
+        Files in the order in which they are drawn.
     look
-        With its note.
+        Look with its note.
     """
     key_text = "\n".join([str(PICTURE_VERSION), repr(look), *(picture_file.etag for picture_file in files)])
     return hashlib.sha256(key_text.encode()).hexdigest()[:40]

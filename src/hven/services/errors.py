@@ -1,4 +1,4 @@
-"""One table error -> HTTP status, and the error documents of DALI, cone search and plain pages."""
+"""Map errors to HTTP statuses, and write the error documents of DALI, cone search and plain pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hven")
 
-# the first class that fits counts: children before parents
+# the first class that matches counts, so subclasses stand before their base classes
 HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
     (errors.GoneError, 410),
     (errors.NotFoundError, 404),
@@ -43,7 +43,7 @@ HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
     (errors.UpstreamError, 502),
     (errors.HvenError, 500),
 )
-# all of an absolute path but the file's name
+# the directories of an absolute path, without the file's name
 _DIRECTORY_PATTERN = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
 INTERNAL_ERROR_MESSAGE = (
     "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
@@ -64,32 +64,32 @@ _RESOURCE_ERRNOS = {
 
 
 def _is_resource_shortage(error: BaseException) -> bool:
-    """Return whether the machine has no room, no files left, or does not let us.
-
-    That passes, and is no fault of the program.
-    """
+    """Check whether the machine lacks disk space, file handles or permissions, which is no fault of the program."""
     return isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS
 
 
 def find_http_status(error: BaseException) -> int:
-    """Map an error to its HTTP status; anything unforeseen is 500.
+    """Map an error to its HTTP status; an unexpected error has 500.
 
     Parameters
     ----------
     error
-        Any.
+        Any exception.
 
     Returns
     -------
     status
-        400 to 504.
+        HTTP status from 400 to 504.
     """
     if _is_resource_shortage(error):
         return 503
-    return next((status for kind, status in HTTP_STATUS_BY_ERROR if isinstance(error, kind)), 500)
+    for error_class, status in HTTP_STATUS_BY_ERROR:
+        if isinstance(error, error_class):
+            return status
+    return 500
 
 
-# what readers and circumstances bring about is in the access log; everything else is the owner's business
+# errors that clients cause are in the access log only; all others concern the owner and are logged with details
 _CLIENT_ERRORS = (
     errors.UserError,
     errors.UsageError,
@@ -100,21 +100,21 @@ _CLIENT_ERRORS = (
 
 
 def write_error_message(error: BaseException, request_id: str = "") -> str:
-    """Phrase what a reader is told. Of unforeseen errors only that they happened; the log has the rest.
+    """Write the message for the client, log the error, and drop its traceback.
 
-    The error is over then.
+    The message for an unexpected error does not reveal details; the log has them.
 
     Parameters
     ----------
     error
-        Any.
+        Any exception; it loses its traceback and its cause.
     request_id
-        Under which the log knows it.
+        Id of the request in the log.
 
     Returns
     -------
     message
-        Without paths of this machine.
+        Message without paths of this machine.
     """
     log_service_error(error, request_id)
     _remove_traceback(error)
@@ -130,7 +130,7 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
     else:
         text = errors.format_message(INTERNAL_ERROR_MESSAGE)
     if isinstance(error, errors.StorageError) and _DIRECTORY_PATTERN.search(text):
-        text = _DIRECTORY_PATTERN.sub("", text)  # where things lie on the disk is for the log
+        text = _DIRECTORY_PATTERN.sub("", text)  # paths on this machine are for the log only
     if request_id:
         return errors.format_message("{message} [request {request}]", errors.format_message(text), request_id)
     return text
@@ -148,47 +148,47 @@ def log_service_error(error: BaseException | None, request_id: str = "") -> None
     Parameters
     ----------
     error
-        Any; None and readers' faults are not written.
+        Any exception; None and errors that clients cause are not logged.
     request_id
-        Of the request.
+        Id of the request.
     """
-    if error is not None and not isinstance(error, _CLIENT_ERRORS):
-        # ours say themselves whose fault it is
-        if isinstance(error, errors.HvenError):
-            where = ""
-        else:
-            where = f", in {plugins.locate_error(error)}"
-        if isinstance(error, errors.UpstreamError):  # nothing here is wrong: what was said there is enough
-            logger.error("%s in request %s: %s (%s)", type(error).__name__, request_id, error, _find_root_cause(error))
-            return
-        logger.error(
-            "%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error
-        )
+    if error is None or isinstance(error, _CLIENT_ERRORS):
+        return
+    error_name = type(error).__name__
+    if isinstance(error, errors.UpstreamError):  # the fault is on another server: its message is enough
+        logger.error("%s in request %s: %s (%s)", error_name, request_id, error, _find_root_cause(error))
+        return
+    if isinstance(error, errors.HvenError):  # its message names the place
+        where = ""
+    else:
+        where = f", in {plugins.locate_error(error)}"
+    logger.error("%s in request %s%s: %s", error_name, request_id or "without id", where, error, exc_info=error)
 
 
 def _remove_traceback(error: BaseException | None) -> None:
-    """Forget where an error came from.
+    """Remove the traceback of an error and its causes.
 
-    Those frames hold all that was asked, and the future that holds the error, until the collector's next round.
+    Its frames would keep the request's data, and the future that holds the error, until the next garbage collection.
     """
     while error is not None:
-        before = error.__cause__ or error.__context__
+        previous_error = error.__cause__ or error.__context__
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        error = before
+        error = previous_error
 
 
 def build_error_headers(error: BaseException) -> Mapping[str, str]:
-    """Return the headers that belong to an error: when to come back. How to log in is said at the edge.
+    """Build the headers of an error that say when to try again. The request middleware adds how to log in.
 
     Parameters
     ----------
     error
-        Any.
+        Any exception.
     """
     if isinstance(error, errors.TooManyRequestsError):
         return {"retry-after": "60"}
     if isinstance(error, errors.OverloadedError):
-        return {"retry-after": str(min(max(math.ceil(error.retry_after_seconds), 1), 60))}
+        retry_seconds = max(math.ceil(error.retry_after_seconds), 1)
+        return {"retry-after": str(min(retry_seconds, 60))}
     if isinstance(error, errors.StorageError) or _is_resource_shortage(error):
         return {"retry-after": "5"}
     return {}
@@ -200,9 +200,9 @@ def write_votable_error(message: str, namespace: str | None = None) -> bytes:
     Parameters
     ----------
     message
-        For the reader.
+        Message for the client.
     namespace
-        The version whose namespace a client wants; None: the standard's.
+        VOTable version whose namespace the client requests; None for the standard one.
 
     Returns
     -------
@@ -222,39 +222,37 @@ def write_cone_error(message: str) -> bytes:
     Parameters
     ----------
     message
-        For the reader.
+        Message for the client.
 
     Returns
     -------
     document
         VOTable.
     """
-    return _write_votable(
-        f'<INFO ID="Error" name="Error" value={quoteattr(replace_illegal_characters(message))}/><RESOURCE '
-        f'type="results"/>'
-    )
+    value = quoteattr(replace_illegal_characters(message))
+    return _write_votable(f'<INFO ID="Error" name="Error" value={value}/><RESOURCE type="results"/>')
 
 
 def get_request_id(request: HTTPConnection) -> str:
-    """Return the id under which the log knows a request; it stands in error documents too.
+    """Return the id of a request in the log; error documents contain it, too.
 
     Parameters
     ----------
     request
-        Any.
+        Any request.
     """
     return str(request.scope.get("hven.request_id", ""))
 
 
 def write_json_error(message: str, status: int) -> bytes:
-    """Serialize an error for scripts.
+    """Serialize an error as JSON, for scripts.
 
     Parameters
     ----------
     message
-        For the reader.
+        Message for the client.
     status
-        Of HTTP.
+        HTTP status.
 
     Returns
     -------
@@ -273,20 +271,20 @@ def _write_votable(content_xml: str, namespace: str = "1.3") -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponder:
-    """How a face words what went wrong; plain text, where its standard has no document.
+    """Answer to errors as a protocol requires; as plain text where its standard has no error document.
 
     Attributes
     ----------
     write_document
-        Writes a message as the standard has it.
+        Writes the error document of a message.
     media_type
-        The document's media type.
+        Media type of the document.
     headers
-        Of each such answer.
+        Headers of each error answer.
     answers_with_200
-        Faults of the request are told under status 200, as protocols from before DALI do.
+        Whether errors of the request have the status 200, as in protocols older than DALI.
     label_error
-        Makes the word of an error with which its message begins.
+        Returns the word with which the message of an error begins; None for no word.
     """
 
     write_document: Callable[[str], bytes] = str.encode
@@ -296,31 +294,33 @@ class ErrorResponder:
     label_error: Callable[[Exception], str] | None = None
 
     def __call__(self, request: Request, error: Exception) -> Response:
-        """Make the answer to an error."""
+        """Build the answer to an error."""
         status = find_http_status(error)
-        if self.answers_with_200 and isinstance(error, errors.UserError) and status in {400, 413}:
+        is_client_error = isinstance(error, errors.UserError) and status in {400, 413}
+        if self.answers_with_200 and is_client_error:
             status = 200
         message = write_error_message(error, get_request_id(request))
-        body = self.write_document(message if self.label_error is None else f"{self.label_error(error)}: {message}")
-        return Response(body, status, {**build_error_headers(error), **self.headers}, media_type=self.media_type)
+        if self.label_error is not None:
+            message = f"{self.label_error(error)}: {message}"
+        body = self.write_document(message)
+        headers = {**build_error_headers(error), **self.headers}
+        return Response(body, status, headers, media_type=self.media_type)
 
 
 def name_dali_fault(error: Exception) -> str:
-    """Return the word of SIA 2.0 (section 3.2) and DataLink 1.1 (section 3.4) for an error.
+    """Return the word for an error in SIA 2.0 (section 3.2) and DataLink 1.1 (section 3.4).
 
     Parameters
     ----------
     error
-        Any.
+        Any exception.
     """
     status = find_http_status(error)
     return {503: "TransientFault", 408: "TransientFault", 500: "FatalFault"}.get(status, "UsageFault")
 
 
-PLAIN_TEXT_ERRORS, TEXT_LINE_ERRORS = (
-    ErrorResponder(),
-    ErrorResponder(write_document=lambda message: f"{message}\n".encode()),
-)
+PLAIN_TEXT_ERRORS = ErrorResponder()
+TEXT_LINE_ERRORS = ErrorResponder(write_document=lambda message: f"{message}\n".encode())
 VOTABLE_ERRORS = ErrorResponder(write_document=write_votable_error, media_type="application/x-votable+xml")
 LABELLED_VOTABLE_ERRORS = ErrorResponder(
     write_document=write_votable_error, media_type="application/x-votable+xml", label_error=name_dali_fault

@@ -1,7 +1,4 @@
-"""Files that can be explored.
-
-Those with an array of three axes or more have a page of slices and spectra, to which rows, files and pages lead.
-"""
+"""Find the files that can be explored: a file with an array of three or more axes has a page of slices and spectra."""
 
 from __future__ import annotations
 
@@ -24,77 +21,86 @@ if TYPE_CHECKING:
 
 PAGE_MEDIA_TYPE = "text/html"  # media type of a page that explores a file
 TITLE_PREFIX = "Explore "  # begins the description of a link that no descriptor declares
-MIN_AXES = 3  # longer than one value
-MAX_CACHED_VERDICTS = 200_000  # files of which it is remembered whether they have such an array
-MAX_OPENED_FILES = 200  # files that one answer opens; of those behind them nothing is known yet
+MIN_AXES = 3  # axes with more than one value
+MAX_CACHED_VERDICTS = 200_000  # files of which it is cached whether they can be explored
+MAX_OPENED_FILES = 200  # files of a collection that one answer opens; the verdict on further ones stays unknown
 _FILE_ADDRESS_PATTERN = re.compile(FILE_PATH_PATTERN)
 
 
 def build_explorer_url(base_url: str, collection: str, path: str) -> str:
-    """Return the page that explores a file.
+    """Return the address of the page that explores a file.
 
     Parameters
     ----------
     base_url
         Address of the site, without a final slash.
     collection
-        Its name.
+        Name of the collection.
     path
-        Of the file.
+        Path of the file in the collection.
     """
     return f"{base_url}/collections/{quote(collection)}/cube/{quote(path)}"
 
 
 def list_explorable_extensions() -> tuple[tuple[str, str], ...]:
-    """List how names of files end that may have such an array, each with the media type of the page that explores them.
+    """List the file name extensions of formats that may hold arrays, each with the media type of the explorer page.
 
     Returns
     -------
-    endings
-        Without the dot, as `hven.model.table.LinkTemplate` has them.
+    extensions
+        Extensions without the dot and media types, as in `hven.model.table.LinkTemplate`.
     """
-    endings = {ending for medium in list_media().values() for ending in medium.extensions if "." not in ending}
-    return tuple((ending, PAGE_MEDIA_TYPE) for ending in sorted(endings))
+    extensions: set[str] = set()
+    for medium in list_media().values():
+        extensions.update(extension for extension in medium.extensions if "." not in extension)
+    return tuple((extension, PAGE_MEDIA_TYPE) for extension in sorted(extensions))
 
 
 def find_explorable(context: ServiceContext, addresses: Sequence[str | None]) -> list[bool]:
-    """Say of addresses of files, or of their pages, whether these files have an array of three axes or more.
+    """Check for addresses of files, or of pages about files, whether the file can be explored.
 
-    A file is opened once for each state of the site, at most `MAX_OPENED_FILES` at a time; those on other servers are
-    not opened.
+    A file is opened once for each state of the site, and at most `MAX_OPENED_FILES` of a collection are opened at a
+    time. Files on other servers are not opened.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     addresses
-        Below ``/collections/``; None is none.
+        Addresses below ``/collections/``; None for a row without one.
 
     Returns
     -------
     verdicts
-        In the order of the addresses.
+        One for each address, in the same order.
     """
     verdict_cache: Cache[bool] = context.site.get_or_create(_create_verdict_cache)
     version = context.site.get_published_state().version
-    places = [None if text is None else _FILE_ADDRESS_PATTERN.search(text) for text in addresses]
-    requested_files = [
-        None if file_match is None else (unquote(file_match["collection"]), unquote(file_match["path"]))
-        for file_match in places
-    ]
-    unknown: dict[str, list[str]] = {}
-    for file_match in dict.fromkeys(requested_files):
-        if file_match is not None and verdict_cache.find((version, *file_match)) is None:
-            unknown.setdefault(file_match[0], []).append(file_match[1])
-    for collection, paths in unknown.items():
+    requested_files = [_parse_file_address(address) for address in addresses]
+    unknown_paths: dict[str, list[str]] = {}
+    for requested_file in dict.fromkeys(requested_files):
+        if requested_file is not None and verdict_cache.find((version, *requested_file)) is None:
+            collection, path = requested_file
+            unknown_paths.setdefault(collection, []).append(path)
+    for collection, paths in unknown_paths.items():
         checked_paths = paths[:MAX_OPENED_FILES]
-        for path, verdict in zip(
-            checked_paths, _check_files_for_cubes(context, collection, checked_paths), strict=True
-        ):
+        verdicts = _check_files_for_cubes(context, collection, checked_paths)
+        for path, verdict in zip(checked_paths, verdicts, strict=True):
             verdict_cache.store((version, collection, path), verdict)
     return [
-        file_match is not None and bool(verdict_cache.find((version, *file_match))) for file_match in requested_files
+        requested_file is not None and bool(verdict_cache.find((version, *requested_file)))
+        for requested_file in requested_files
     ]
+
+
+def _parse_file_address(address: str | None) -> tuple[str, str] | None:
+    """Return collection and path of the file that an address names; None where it names no file."""
+    if address is None:
+        return None
+    address_match = _FILE_ADDRESS_PATTERN.search(address)
+    if address_match is None:
+        return None
+    return unquote(address_match["collection"]), unquote(address_match["path"])
 
 
 def _create_verdict_cache() -> Cache[bool]:
@@ -102,7 +108,7 @@ def _create_verdict_cache() -> Cache[bool]:
 
 
 def _check_files_for_cubes(context: ServiceContext, collection: str, paths: Sequence[str]) -> list[bool]:
-    """Look into files as their owner; whether a reader may take them is asked elsewhere."""
+    """Check files with the owner's rights; the callers check whether a reader may see them."""
     try:
         found_files = collection_files.find_files(context, OWNER_PRINCIPAL, collection, paths)
     except HvenError:
@@ -120,4 +126,4 @@ def _has_cube(context: ServiceContext, found_files: collection_files.FoundFiles,
         with open_product(file.path, file.name) as product:
             return any(sum(axis.size > 1 for axis in array.axes) >= MIN_AXES for array in product.arrays)
     except (HvenError, OSError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError):
-        return False  # what cannot be read cannot be explored; its own page says why
+        return False  # a damaged file cannot be explored; the explorer page of the file shows the reason

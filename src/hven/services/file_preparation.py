@@ -1,6 +1,6 @@
-"""What is made of a collection's files before anybody asks: pictures, and rotated copies of cubes.
+"""Prepare a collection's files before clients request them: draw pictures, and make rotated copies of cubes.
 
-Of what is new alone, and each file by itself.
+Only new and changed files are prepared, each independently of the others.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,26 +28,27 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 PREVIEWS, SPECTRA = PRODUCT_KINDS = ("previews", "spectra")
-FILES_PER_BATCH = 256  # files that are asked for at once
+FILES_PER_BATCH = 256  # files that are looked up in one query, and marks that are written at once
+MARK_BYTES = 8
 
 
 @dataclass(slots=True, kw_only=True)
 class PreparationReport:
-    """What was made.
+    """Counts of what was prepared.
 
     Attributes
     ----------
     files
-        That were new.
+        Number of new files.
     pictures, copies
-        How many.
+        Number of pictures drawn, and of files with new rotated copies.
     bytes
-        Of both.
+        Bytes of pictures and copies together.
     failed
-        Why nothing could be made of a file, by path.
+        Error messages by the path of the file that could not be prepared.
     left
-        Files whose pictures would have pushed out those that were made just now: `files.pictures` of the settings is
-        full.
+        Number of files without new pictures, because these would have displaced pictures of the same run: the limit
+        `files.pictures` of the settings is reached.
     """
 
     files: int = 0
@@ -69,98 +71,103 @@ def prepare_files(
     redo: bool = False,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> PreparationReport:
-    """Make what is to be made of a collection's files that are new, and remove copies of what is no more.
+    """Prepare the new and changed files of a collection, and remove rotated copies of files that have gone.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     principal
-        By whose rights files are taken.
+        Principal with whose rights files are read.
     collection
-        Its name.
+        Name of the collection.
     product_kinds
-        ``previews``: thumbnails and quicklooks; ``spectra``: rotated copies of cubes.
+        ``previews`` for thumbnails and quicklooks, ``spectra`` for rotated copies of cubes.
     patterns
-        Of paths; empty: all that can be looked into.
+        Patterns of paths, as of `fnmatch`; empty for all files that can be read.
     part, depth_axis
-        Of cubes, as of `rotations.create_rotated_copies`.
+        Part and axis of cubes, as for `rotations.create_rotated_copies`.
     redo
-        What was looked at before, too.
+        Whether files that were prepared before are prepared again.
     progress
-        What it is told to.
+        Receives the progress, and says whether the call is cancelled.
 
     Returns
     -------
-    prepared
-        What was made, and what failed.
+    report
+        Counts, and the errors by path.
 
     Raises
     ------
     NotFoundError
         The collection has no files.
     StorageError
-        The disk.
+        The disk is full or cannot be written.
     OperationCancelledError
-        It was stopped: what was made stays.
+        The call was cancelled; finished products stay.
     """
     settings = context.site.settings
     report = PreparationReport()
     prepared_marks = _PreparedMarks(settings.var_directory / "prepared" / collection)
-    # pictures first: where the disk has no room for copies, it ends
-    new = prepared_marks.list_new(_list_products(context, principal, collection, product_kinds, patterns), redo=redo)
-    todo = sorted(
-        new,
-        key=lambda product_kind: product_kind[1],
-    )
-    rotations.remove_stale_copies(context, collection)  # not before it is known that there is such a collection
-    report.files = len({path for path, _, _ in todo})
+    products = _list_products(context, principal, collection, product_kinds, patterns)
+    # pictures come first, because the run ends when the disk has no space for copies
+    pending_products = sorted(prepared_marks.list_new(products, redo=redo), key=lambda product: product[1])
+    rotations.remove_stale_copies(context, collection)  # only now is it known that the collection exists
+    report.files = len({path for path, _, _ in pending_products})
+    product_count = len(pending_products)
+
+    def report_share(product_index: int, share: float) -> None:
+        progress.on_progress((product_index + share) / product_count)
+
     try:
-        for start in range(0, len(todo), FILES_PER_BATCH):
-            batch = todo[start : start + FILES_PER_BATCH]
-            found_files = collection_files.find_files(
-                context, principal, collection, list(dict.fromkeys(path for path, _, _ in batch))
-            )
-            for at, (path, product_kind, mark) in enumerate(batch, start):
-                progress.report_progress(at / len(todo))
-                inner = ProgressMonitor(
-                    lambda share, at=at: progress.on_progress((at + share) / len(todo)),  # type: ignore[misc]
-                    progress.is_cancelled,
-                )
+        for start in range(0, product_count, FILES_PER_BATCH):
+            batch = pending_products[start : start + FILES_PER_BATCH]
+            batch_paths = list(dict.fromkeys(path for path, _, _ in batch))
+            found_files = collection_files.find_files(context, principal, collection, batch_paths)
+            for product_index, (path, product_kind, mark) in enumerate(batch, start):
+                progress.report_progress(product_index / product_count)
                 try:
                     if product_kind == SPECTRA:
-                        turned = rotations.create_rotated_copies(
-                            context, principal, collection, path, part=part, depth_axis=depth_axis, progress=inner
-                        )
-                        report.copies = report.copies + bool(turned.bytes)
-                        report.bytes = report.bytes + turned.bytes
-                    elif report.bytes < settings.files.pictures:
-                        _draw_pictures(
+                        copy_progress = ProgressMonitor(partial(report_share, product_index), progress.is_cancelled)
+                        rotation = rotations.create_rotated_copies(
                             context,
-                            collection_files.open_original(context, principal, found_files, path),
+                            principal,
                             collection,
-                            report,
+                            path,
+                            part=part,
+                            depth_axis=depth_axis,
+                            progress=copy_progress,
                         )
+                        report.copies += bool(rotation.bytes)
+                        report.bytes += rotation.bytes
+                    elif report.bytes < settings.files.pictures:
+                        file = collection_files.open_original(context, principal, found_files, path)
+                        _draw_pictures(context, file, collection, report)
                     else:
                         report.left += 1
                         continue
                 except rotations.NoCubeError:
                     pass
-                except Exception as error:  # one file must not end it for all
-                    if isinstance(error, OperationCancelledError) or (
-                        isinstance(error, StorageError) and not isinstance(error, StorageUnavailableError)
-                    ):
+                except Exception as error:  # a file that fails must not end the run
+                    if _ends_run(error):
                         raise
                     if isinstance(error, HvenError):
                         report.failed[path] = str(error)
                     else:
                         report.failed[path] = f"{type(error).__name__}: {error}"
-                    if not isinstance(error, UserError):  # it may come right
+                    if not isinstance(error, UserError):  # the error may pass, so the next run tries again
                         continue
                 prepared_marks.add_mark(mark)
     finally:
         prepared_marks.write_marks()
     return report
+
+
+def _ends_run(error: Exception) -> bool:
+    """Check whether an error concerns all files: a cancellation, or a disk that cannot be written."""
+    if isinstance(error, StorageUnavailableError):
+        return False
+    return isinstance(error, OperationCancelledError | StorageError)
 
 
 def _list_products(
@@ -170,34 +177,37 @@ def _list_products(
     product_kinds: Sequence[str],
     patterns: Sequence[str],
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield paths, what is made of each, and what tells its state."""
-    pictured = (*list_drawable_extensions(), *(f".{item}" for item in FILM_MEDIA_TYPES if can_read_films()))
-    note = drawings.add_credit(context, collection, drawings.DEFAULT_LOOKS[0]).note  # stands in the pictures
+    """Yield the path of a file, the kind of product that can be made of it, and a text that identifies the input."""
+    drawable_extensions = list_drawable_extensions()
+    if can_read_films():
+        drawable_extensions = (*drawable_extensions, *(f".{extension}" for extension in FILM_MEDIA_TYPES))
+    note = drawings.add_credit(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
     for path, state in collection_files.list_file_states(context, principal, collection):
-        if patterns and not any(fnmatch.fnmatchcase(path, item) for item in patterns):
+        if patterns and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
             continue
-        for item in product_kinds:
-            if path.lower().endswith(pictured) if item == PREVIEWS else detect_medium(path) is not None:
-                yield path, item, f"{state} {note}" if item == PREVIEWS else state
+        for product_kind in product_kinds:
+            if product_kind == PREVIEWS:
+                if path.lower().endswith(drawable_extensions):
+                    yield path, product_kind, f"{state} {note}"
+            elif detect_medium(path) is not None:
+                yield path, product_kind, state
 
 
 def _draw_pictures(
     context: ServiceContext, file: collection_files.OriginalFile, collection: str, report: PreparationReport
 ) -> None:
-    shelf = drawings.get_picture_store(context)
-    for usual in drawings.DEFAULT_LOOKS:
-        look = drawings.add_credit(context, collection, usual)
+    picture_store = drawings.get_picture_store(context)
+    for default_look in drawings.DEFAULT_LOOKS:
+        look = drawings.add_credit(context, collection, default_look)
         key = drawings.make_picture_key([file], look)
-        if drawings.find_picture(shelf, key) is None:
-            report.bytes += len(drawings.get_or_draw_picture(shelf, key, [(file.path, file.name)], look))
+        if drawings.find_picture(picture_store, key) is None:
+            picture = drawings.get_or_draw_picture(picture_store, key, [(file.path, file.name)], look)
+            report.bytes += len(picture)
             report.pictures += 1
 
 
 class _PreparedMarks:
-    """What was looked at before, as 8 bytes for each state of a file.
-
-    A collection that is synchronised often looks at what is new alone.
-    """
+    """A file with a digest of 8 bytes for each input that was prepared, so that a later run skips it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -208,16 +218,15 @@ class _PreparedMarks:
             self._known_marks = np.empty(0, "<u8")
 
     def list_new(self, products: Iterator[tuple[str, str, str]], *, redo: bool) -> Iterator[tuple[str, str, int]]:
-        """Yield those that were not looked at as they are now, each with its mark."""
+        """Yield the products whose input was not prepared before, or all with `redo`, each with its mark."""
+        versions = f"{drawings.PICTURE_VERSION} {collection_files.READER_VERSION}"
         for path, product_kind, state in products:
-            mark_input = (
-                f"{drawings.PICTURE_VERSION} {collection_files.READER_VERSION} {product_kind} {path} {state}".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-            mark = int.from_bytes(hashlib.blake2b(mark_input, digest_size=8).digest(), "little")
-            at = int(np.searchsorted(self._known_marks, np.uint64(mark)))
-            if redo or at == len(self._known_marks) or self._known_marks[at] != mark:
+            mark_input = f"{versions} {product_kind} {path} {state}".encode("utf-8", "surrogateescape")
+            digest = hashlib.blake2b(mark_input, digest_size=MARK_BYTES).digest()
+            mark = int.from_bytes(digest, "little")
+            position = int(np.searchsorted(self._known_marks, np.uint64(mark)))
+            is_known = position < len(self._known_marks) and self._known_marks[position] == mark
+            if redo or not is_known:
                 yield path, product_kind, mark
 
     def add_mark(self, mark: int) -> None:

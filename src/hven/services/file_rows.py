@@ -1,6 +1,6 @@
-"""Tables whose rows are files.
+"""Find out what the rows of a table are.
 
-Which columns lead to the files, which name the observation of a file, and what the rows are called.
+Tables whose rows are files have columns that link to the files and columns that name the observation of a file.
 """
 
 from __future__ import annotations
@@ -16,47 +16,49 @@ if TYPE_CHECKING:
 
 NOUNS = ("observations", "rows", "files")
 NAME, INSTRUMENT = "obs_id", "instrument_name"
-MIN_FILES_PER_ROW = 0.9  # different files of a row, on the average: what was counted may be an estimate
-MIN_ROWS_PER_OBSERVATION = 1.2  # on the average, from which on lines are worth it
-MAX_OBSERVED_ROWS = 2_000_000  # of a table; more are not put together while somebody waits
+MIN_FILES_PER_ROW = 0.9  # average of distinct files a row; below 1, because the statistics may be estimates
+MIN_ROWS_PER_OBSERVATION = 1.2  # average from which on it is useful to group rows by observation
+MAX_OBSERVED_ROWS = 2_000_000  # a larger table is not grouped, because clients wait for it
 
 
 class Amount(NamedTuple):
-    """How many there are of one thing.
+    """A number of things of one sort.
 
     Attributes
     ----------
     number
-        How many.
+        How many there are.
     noun
-        Of what: one of `NOUNS`.
+        What they are, in the plural: one of `NOUNS`.
     """
 
     number: int
     noun: str
 
     def __str__(self) -> str:
-        """Write it in English: ``1 row``, ``1,200 files``."""
-        return f"{self.number:,} {self.noun.removesuffix('s') if self.number == 1 else self.noun}"
+        """Write the amount in English: ``1 row``, ``1,200 files``."""
+        if self.number == 1:
+            return f"1 {self.noun.removesuffix('s')}"
+        return f"{self.number:,} {self.noun}"
 
 
 def choose_row_noun(table: Table, item: PublishedTable) -> str:
-    """Return what the rows of a table are.
+    """Choose the noun for the rows of a table.
 
     Parameters
     ----------
     table
-        As the reader sees it.
+        Table as the reader sees it.
     item
-        What is known of its rows.
+        The same table as published, with the statistics of its rows.
 
     Returns
     -------
     noun
-        ``files`` where they are files, of observations or of other tables, else ``rows``.
+        ``files`` for a table of files or of observations' files, else ``rows``.
     """
-    observed = table.view is None and find_observation_columns(table, item)
-    if observed or table.utype == FILES_UTYPE:
+    has_observations = table.view is None and find_observation_columns(table, item)
+    if has_observations or table.utype == FILES_UTYPE:
         return "files"
     return "rows"
 
@@ -67,14 +69,14 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
     Parameters
     ----------
     table
-        As the reader sees it.
+        Table as the reader sees it.
     item
-        What is known of its rows.
+        The same table as published, with the statistics of its rows.
 
     Returns
     -------
     names
-        As the descriptor says, else by the statistics of the rows; empty if the rows are no files of observations.
+        Columns from the descriptor, else by the statistics; empty if the rows are not files of observations.
     """
     if len(table.primary) != 1 or not item.rows or item.rows > MAX_OBSERVED_ROWS:
         return ()
@@ -82,47 +84,47 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
         names = _guess_observation_columns(table, item)
     else:
         names = table.observation
-    if {column.name for column in table.columns}.issuperset(names):
+    visible_names = {column.name for column in table.columns}
+    if visible_names.issuperset(names):
         return tuple(names)
     return ()
 
 
 def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
-    """Return the columns that name an observation where its descriptor does not say them.
+    """Guess the columns that name an observation where the descriptor does not declare them.
 
-    None where they do not repeat, or files do.
+    Rows are files of observations where names of observations repeat and addresses of files do not.
     """
-    columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    named = columns.get(NAME)
-    rows = item.rows or 0
-    link = next(iter(list_file_columns(table)), None)
-    column_statistics = {} if named is None else item.statistics.get(named.name, {})
-    distinct = column_statistics.get("distinct")
-    nulls = column_statistics.get("nulls")
-    if link is None:
-        files = None
-    else:
-        files = item.statistics.get(link.name, {}).get("distinct")
-    if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
+    visible_columns = {column.name.lower(): column for column in table.columns if not column.hidden}
+    observation_column = visible_columns.get(NAME)
+    file_columns = list_file_columns(table)
+    if observation_column is None or not file_columns:
         return ()
-    if not distinct or rows - nulls < MIN_ROWS_PER_OBSERVATION * distinct or files < MIN_FILES_PER_ROW * rows:
+    observation_statistics = item.statistics.get(observation_column.name, {})
+    observation_count = observation_statistics.get("distinct")
+    null_count = observation_statistics.get("nulls")
+    file_count = item.statistics.get(file_columns[0].name, {}).get("distinct")
+    if not isinstance(observation_count, int) or not isinstance(null_count, int) or not isinstance(file_count, int):
         return ()
-    begin, _ = find_begin_and_end_columns(table)
-    further_columns = [begin, columns.get(INSTRUMENT)]
-    return tuple(
-        dict.fromkeys(
-            [named.name, *(further_column.name for further_column in further_columns if further_column is not None)]
-        )
-    )
+    row_count = item.rows or 0
+    named_row_count = row_count - null_count
+    if not observation_count or named_row_count < MIN_ROWS_PER_OBSERVATION * observation_count:
+        return ()
+    if file_count < MIN_FILES_PER_ROW * row_count:
+        return ()
+    begin_column, _ = find_begin_and_end_columns(table)
+    observation_columns = [observation_column, begin_column, visible_columns.get(INSTRUMENT)]
+    names = [column.name for column in observation_columns if column is not None]
+    return tuple(dict.fromkeys(names))
 
 
 def list_file_columns(table: Table) -> list[Column]:
-    """Return the columns with addresses of files themselves, no previews and no templates, the likeliest first.
+    """List the columns with addresses of the files themselves, without previews and templates, the likeliest first.
 
     Parameters
     ----------
     table
-        Of rows, as the reader sees it.
+        Table as the reader sees it.
 
     Returns
     -------
@@ -135,36 +137,34 @@ def list_file_columns(table: Table) -> list[Column]:
 
 
 def list_link_columns(table: Table) -> list[Column]:
-    """Return the columns whose addresses lead to files, the likeliest first.
-
-    Previews behind them, and links made by a template last.
+    """List the columns whose addresses lead to files: files first, then previews, then links from a template.
 
     Parameters
     ----------
     table
-        Of rows, as the reader sees it.
+        Table as the reader sees it.
 
     Returns
     -------
     columns
-        Empty if there are none.
+        The likeliest first; empty if there are none.
     """
     link_columns = [column for column in table.columns if not column.hidden and _is_link_column(column, table)]
-    return sorted(link_columns, key=lambda column: (_rank(column, table), column.rank))
+    return sorted(link_columns, key=lambda column: (_rank_link_column(column, table), column.rank))
 
 
 def classify_column(column: Column, table: Table) -> str:
-    """Return how a column is read: number, time, text, link, picture, code.
+    """Classify a column by how its values are shown.
 
     Parameters
     ----------
     column, table
-        A column, and the table that has it.
+        Column, and the table that has it.
 
     Returns
     -------
     kind
-        One of these words.
+        ``number``, ``time``, ``text``, ``link``, ``picture`` or ``code``.
     """
     if is_time_column(column):
         return "time"
@@ -176,40 +176,45 @@ def classify_column(column: Column, table: Table) -> str:
             return "picture"
         if "meta.ref.url" in ucd or column.link:
             return "link"
-        return "text"
-    return "number" if column.type.is_numeric else "text"
+    elif column.type.is_numeric:
+        return "number"
+    return "text"
 
 
 def _is_link_column(column: Column, table: Table) -> bool:
     if column.link:
-        return ADDRESS_PATTERN.match(column.link) is not None and None not in list_template_columns(column, table)
-    return column.type.is_string and (
-        column.name.lower() in ADDRESS_COLUMNS or classify_column(column, table) in {"link", "picture"}
-    )
+        is_address = ADDRESS_PATTERN.match(column.link) is not None
+        return is_address and None not in list_template_columns(column, table)
+    if not column.type.is_string:
+        return False
+    return column.name.lower() in ADDRESS_COLUMNS or classify_column(column, table) in {"link", "picture"}
 
 
 def list_template_columns(column: Column, table: Table) -> list[str | None]:
-    """Return the columns whose values the template of a column wants.
-
-    None for one that there is not, or that nobody is shown.
+    """List the columns whose values the link template of a column needs.
 
     Parameters
     ----------
     column, table
-        A column, and the table that has it.
+        Column, and the table that has it.
 
     Returns
     -------
     names
-        In the order of the template.
+        Names in the order of the template, with None for a column that does not exist or is hidden.
     """
     visible_names = {visible_column.name for visible_column in table.columns if not visible_column.hidden}
-    return [name if name in visible_names else None for name in PLACEHOLDER_PATTERN.findall(column.link or "")]
+    placeholder_names = PLACEHOLDER_PATTERN.findall(column.link or "")
+    return [name if name in visible_names else None for name in placeholder_names]
 
 
-def _rank(column: Column, table: Table) -> int:
+def _rank_link_column(column: Column, table: Table) -> int:
+    """Rank a link column: known names first, then other links, previews and templates."""
+    name = column.name.lower()
     if column.link:
         return len(ADDRESS_COLUMNS) + 2
-    if column.name.lower() in ADDRESS_COLUMNS:
-        return ADDRESS_COLUMNS.index(column.name.lower())
-    return len(ADDRESS_COLUMNS) + (classify_column(column, table) == "picture")
+    if name in ADDRESS_COLUMNS:
+        return ADDRESS_COLUMNS.index(name)
+    if classify_column(column, table) == "picture":
+        return len(ADDRESS_COLUMNS) + 1
+    return len(ADDRESS_COLUMNS)

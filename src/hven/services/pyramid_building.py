@@ -1,6 +1,6 @@
-"""Reductions of long series made at once, by who publishes without a server.
+"""Build the reductions of long time series when a collection is published without a server.
 
-The first picture finds them, as it does behind a server's own syncs.
+The first plot then needs no wait, as after a synchronisation by a server.
 """
 
 from __future__ import annotations
@@ -17,29 +17,26 @@ if TYPE_CHECKING:
 
 
 def build_missing_pyramids(site: Site, collection: str) -> None:
-    """Make the reductions of a collection's data sets that are lacking, of those that everybody may see.
-
-    Return when they are there.
+    """Build the missing reductions of a collection's public data sets, and return when they are complete.
 
     Parameters
     ----------
     site
-        Where.
+        Site that publishes the collection.
     collection
-        Its name.
+        Name of the collection.
     """
     context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
-    if any(
-        published_table.table.series
-        for published_table in published_state.tables_by_name.values()
-        if published_table.table.schema == collection
-    ):
-        data_sets_by_id = series.list_data_sets(
-            context, ANONYMOUS_PRINCIPAL, "das2", published_state, collection=collection
-        )
-        pyramids.request_all_builds(context, data_sets_by_id.values(), published_state)
-        pyramids.get_pyramid_store(site).wait_until_idle()
+    tables = [published_table.table for published_table in published_state.tables_by_name.values()]
+    has_series = any(table.series for table in tables if table.schema == collection)
+    if not has_series:
+        return
+    data_sets_by_id = series.list_data_sets(
+        context, ANONYMOUS_PRINCIPAL, "das2", published_state, collection=collection
+    )
+    pyramids.request_all_builds(context, data_sets_by_id.values(), published_state)
+    pyramids.get_pyramid_store(site).wait_until_idle()
 
 
 __all__ = ["build_missing_pyramids"]

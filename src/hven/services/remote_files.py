@@ -1,13 +1,11 @@
-"""Files of collections that lie on other servers.
-
-What these say of them now, whether they are the ones that were published, and which fault it is when not.
+"""Request the state of collections' files on other servers, and check that it is the published one.
 
 Common
 ------
 context
-    The site.
+    Service context of the site.
 row
-    As `hven.services.collection_files.find_files` found it.
+    Row of a file, as `hven.services.collection_files.find_files` returns it.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from hven.sources.remote_stores import LATER_REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from hven.model.table import FileRoot
     from hven.services._remote_blocks import RemoteFileState
@@ -32,18 +31,18 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-MAX_CONCURRENT_CALLS = 8  # threads of one reader that wait for other servers
-FILES_PER_REQUEST = 64  # files of other servers that are asked about at a time
+MAX_CONCURRENT_CALLS = 8  # threads of one request that wait for other servers
+FILES_PER_REQUEST = 64  # files on other servers whose states are requested concurrently
 
 
 def get_remote_block_cache(context: ServiceContext) -> RemoteBlockCache:
-    """Return what reads files on other servers."""
+    """Return the site's cache of blocks of files on other servers."""
     block_cache: RemoteBlockCache = context.site.get_or_create(RemoteBlockCache, context.site.settings)
     return block_cache
 
 
 def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
-    """Return where a file lies on another server: its root, and its path below; None: it lies here."""
+    """Return root and path below the root of a file on another server; None for a local file."""
     file_root = find_root(row["path"], row["roots"])
     if file_root[0].scheme is None:
         return None
@@ -52,12 +51,12 @@ def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
 
 @contextmanager
 def name_failed_file(row: dict[str, Any]) -> Iterator[None]:
-    """Say which file it is that another server does not give.
+    """Add the path of the file to the error of another server.
 
     Raises
     ------
     UpstreamError
-        With its path, as readers know it.
+        The same error, with the path in the collection in its message.
     """
     try:
         yield
@@ -67,32 +66,32 @@ def name_failed_file(row: dict[str, Any]) -> Iterator[None]:
 
 
 def check_published_state(row: dict[str, Any], file_state: RemoteFileState) -> RemoteFileState:
-    """See that a file elsewhere is the one that was published.
+    """Check that a file on another server has the size and the modification time that were published.
 
     Parameters
     ----------
     file_state
-        What its server says of it.
+        Current state of the file on its server.
 
     Returns
     -------
-    found
-        The same.
+    file_state
+        The same state.
 
     Raises
     ------
     StorageUnavailableError
-        It is another one.
+        The file was changed.
     """
-    when = get_modification_time(row)
-    is_changed = when is not None and file_state.file_fact.modified not in {None, when}
+    published_time = get_modification_time(row)
+    is_changed = published_time is not None and file_state.file_fact.modified not in {None, published_time}
     if is_changed or row["bytes"] not in {None, file_state.bytes}:
         raise build_changed_error(row)
     return file_state
 
 
 def get_modification_time(row: dict[str, Any]) -> datetime | None:
-    """Return when a file was changed: UTC, without a zone."""
+    """Return the published modification time of a file, in UTC without a zone; None where it is not known."""
     if row["modified"] is None:
         return None
     return datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
@@ -101,132 +100,131 @@ def get_modification_time(row: dict[str, Any]) -> datetime | None:
 def request_file_state(
     context: ServiceContext, row: dict[str, Any], *, with_first_block: bool = False
 ) -> RemoteFileState | None:
-    """Ask what a file elsewhere is now, in a thread.
+    """Request the current state of a file on another server, in a thread.
 
     Parameters
     ----------
     with_first_block
-        Its bytes are wanted next.
+        Whether the first block is fetched in the same request, because its bytes are needed next.
 
     Returns
     -------
-    file
-        None: it lies here.
+    file_state
+        State of the file; None for a local file.
 
     Raises
     ------
     UpstreamError, StorageUnavailableError
-        Its server does not give it, or has another one.
+        The server does not give the file, or the file was changed.
     """
     remote_root = find_remote_root(row)
     if remote_root is None:
         return None
     block_cache = get_remote_block_cache(context)
     with name_failed_file(row):
-        return check_published_state(
-            row,
-            block_cache.wait_for_future(
-                block_cache.start_file_request(*remote_root, with_first_block=with_first_block)
-            ),
-        )
+        file_request = block_cache.start_file_request(*remote_root, with_first_block=with_first_block)
+        return check_published_state(row, block_cache.wait_for_future(file_request))
 
 
-def build_read_ahead(around: ServiceContext, row: dict[str, Any]) -> Callable[[], None] | None:
-    """Return what begins to read a file on another server, for who needs it soon.
-
-    Parameters
-    ----------
-    row
-        Of the file.
+def build_read_ahead(context: ServiceContext, row: dict[str, Any]) -> Callable[[], None] | None:
+    """Return a function that begins to fetch a file on another server that is needed soon.
 
     Returns
     -------
-    begin
-        Does not wait, and raises nothing; None: the file lies here, or has no bytes.
+    begin_reading
+        Function that does not wait and raises nothing; None for a local or empty file.
     """
-    if row["bytes"]:
-        remote_root = find_remote_root(row)
-    else:
-        remote_root = None
+    if not row["bytes"]:
+        return None
+    remote_root = find_remote_root(row)
     if remote_root is None:
         return None
-    return partial(get_remote_block_cache(around).begin_reading, *remote_root)
+    return partial(get_remote_block_cache(context).begin_reading, *remote_root)
 
 
 def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
-    """Ask for files on other servers, several at once, so that each has a size, a time and a state.
+    """Complete the size, the time and the state of files on other servers, with several requests at once.
 
     Parameters
     ----------
     rows
-        Of such files, as `asked` found them. Of those whose size and time were published nothing is asked.
+        Rows of such files, as `hven.services.collection_files.find_files` returns them. A file with a published size
+        and time needs no request.
 
     Returns
     -------
     rows
-        In their order; why one cannot be had, where its server says so or its bytes did not come a while ago.
+        Rows in the same order; an error in place of a row if its server does not give the file, or if the file could
+        not be read a short time ago.
     """
     block_cache = get_remote_block_cache(context)
     results: list[dict[str, Any] | HvenError] = []
-    for at in range(0, len(rows), FILES_PER_REQUEST):
-        rooted_rows = [(row, *find_root(row["path"], row["roots"])) for row in rows[at : at + FILES_PER_REQUEST]]
-        is_published = [row["bytes"] is not None and row["modified"] is not None for row, _, _ in rooted_rows]
-        asking = [
-            None if has_state else block_cache.start_file_request(root, below)
-            for has_state, (_, root, below) in zip(is_published, rooted_rows, strict=True)
-        ]
-        for (row, root, below), answer in zip(rooted_rows, asking, strict=True):
+    for start in range(0, len(rows), FILES_PER_REQUEST):
+        file_requests: list[tuple[dict[str, Any], FileRoot, str, Future[RemoteFileState] | None]] = []
+        for row in rows[start : start + FILES_PER_REQUEST]:
+            root, path_below = find_root(row["path"], row["roots"])
+            file_request = None
+            if row["bytes"] is None or row["modified"] is None:
+                file_request = block_cache.start_file_request(root, path_below)
+            file_requests.append((row, root, path_below, file_request))
+        for row, root, path_below, file_request in file_requests:
             try:
                 with name_failed_file(row):
-                    fault = block_cache.find_recent_failure(root, below)
-                    if fault is not None:
-                        raise fault
-                    if answer is not None:
-                        file = check_published_state(row, block_cache.wait_for_future(answer))
-                        modified = file.file_fact.modified
-                        seconds = 0.0
-                        if modified is not None:
-                            seconds = modified.replace(tzinfo=UTC).timestamp()
-                        tag = row["sha256"] or file.key
-                        row = {**row, "bytes": file.bytes, "modified": seconds, "tag": tag}  # noqa: PLW2901
-                results.append(row)
+                    failure = block_cache.find_recent_failure(root, path_below)
+                    if failure is not None:
+                        raise failure
+                    if file_request is None:
+                        results.append(row)
+                    else:
+                        file_state = check_published_state(row, block_cache.wait_for_future(file_request))
+                        results.append(_add_file_state(row, file_state))
             except HvenError as error:
                 results.append(error)
     return results
 
 
+def _add_file_state(row: dict[str, Any], file_state: RemoteFileState) -> dict[str, Any]:
+    """Return a row with the size, the time and the state that a file has on its server."""
+    modified = file_state.file_fact.modified
+    modified_seconds = 0.0
+    if modified is not None:
+        modified_seconds = modified.replace(tzinfo=UTC).timestamp()
+    tag = row["sha256"] or file_state.key
+    return {**row, "bytes": file_state.bytes, "modified": modified_seconds, "tag": tag}
+
+
 def is_temporary_failure(error: HvenError) -> bool:
-    """Return whether a fault is one of a server that may give the file later: what is made without it is not the same.
+    """Check whether a server may give the file later, so that a result without the file must not be cached.
 
     Parameters
     ----------
     error
-        Any.
+        Error of a file.
     """
     return isinstance(error, UpstreamError) and error.remedy == LATER_REMEDY
 
 
 def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    """Call a function for some items, several at once: it waits for other servers.
+    """Call a function that waits for other servers for several items at once.
 
     Parameters
     ----------
     call
-        Thread-safe.
+        Thread-safe function of one item.
     items
-        Any.
+        Items of the calls.
 
     Returns
     -------
     answers
-        In the items' order.
+        Results in the order of the items.
     """
     with ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "hven-elsewhere") as pool:
         return list(pool.map(call, items))
 
 
 def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
-    """Return what tells a state of a file from others."""
+    """Return a key that identifies the current state of a file."""
     remote_state = request_file_state(context, row)
     if remote_state is None:
         return str(row["tag"])
@@ -234,7 +232,7 @@ def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
 
 
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
-    """Make the fault of a file that is not the one that was published."""
+    """Build the error of a file that was changed after it was published."""
     return StorageUnavailableError(
         f"the file {row['path']} was changed since it was published",
         remedy="its owner must ingest the collection again",
