@@ -152,7 +152,7 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
         ("POS=POLYGON 1 2 3 4", "UsageFault: POS='POLYGON 1 2 3 4': "),
         ("POS=CIRCLE NaN 2 1", "UsageFault: POS='CIRCLE NaN 2 1': "),
         ("TIME=2 1", "UsageFault: TIME='2 1' is empty: its end is before its beginning"),
-        ("TIME=NaN", "UsageFault: TIME='NaN' has a number that is none"),
+        ("TIME=NaN", "UsageFault: TIME='NaN' has an end that is not a number"),
         ("BAND=red", "UsageFault: BAND='red' is no interval; write two numbers in m, such as 1 2 or -Inf 2, or one"),
         ("BAND=1 2 3", "BAND='1 2 3' is no interval"),
         ("DPTYPE=spectrum", "UsageFault: DPTYPE='spectrum' is not known; allowed: image, cube"),

@@ -198,7 +198,7 @@ def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> 
     ("params", "status", "words"),
     [
         ({"BAND": "505 508"}, 400, "UsageError: BAND is in metres, and the file has 5e-07 to 5.19e-07 m"),
-        ({"BAND": "NaN 1"}, 400, "UsageError: BAND='NaN 1' has a number that is none"),
+        ({"BAND": "NaN 1"}, 400, "UsageError: BAND='NaN 1' has an end that is not a number"),
         ({"BAND": "2 1"}, 400, "UsageError"),
         ({"CIRCLE": "10 20"}, 400, "UsageError: CIRCLE='10 20'"),
         ({"POLYGON": "1 2 3 4"}, 400, "UsageError: POLYGON"),

@@ -1,4 +1,7 @@
-"""HTTP -> Params by DALI's rules: names without case, GET = POST, repeats counted, values checked against `Param`."""
+"""Read the parameters of HTTP requests by DALI's rules.
+
+Names are case-insensitive, GET and POST mean the same, and values are checked against their `Param` declarations.
+"""
 
 from __future__ import annotations
 
@@ -32,43 +35,44 @@ if TYPE_CHECKING:
 
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 MULTIPART_MEDIA_TYPE = "multipart/form-data"
-MAX_FORM_BYTES = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
+MAX_FORM_BYTES = 16 * 1024**2  # of a form without files: enough for the longest query, percent-encoded
 _BOOLEAN_WORDS = {"true": True, "1": True, "false": False, "0": False}
 _BLANK_ZONE_PATTERN = re.compile(r"(:\d\d(?:\.\d+)?) (?=\d\d:?\d\d$)")
 _UPLOAD_PART_PATTERN = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
 MAX_PARAMETERS = 10_000
-STANDARD_IDS_BY_ENDPOINT: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # endpoint -> the standard that it answers
-MAX_ADDRESS_CHARACTERS = 2_000  # characters of an address that answers repeat
-MIN_THREADED_BYTES = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
+STANDARD_IDS_BY_ENDPOINT: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the standard that each endpoint follows
+MAX_ADDRESS_CHARACTERS = 2_000  # of a request's address that answers repeat
+MIN_THREADED_BYTES = 64 * 1024  # a larger form is parsed in a thread, so that the event loop serves other requests
 
 
 def record_request_infos(request: Request) -> None:
-    """Keep which request is answered, for the heads of its answers (IVOA note Data Origin in the VO 1.1).
+    """Record the request that is answered, for the headers of results (IVOA note Data Origin in the VO 1.1).
 
     Parameters
     ----------
     request
-        Any; what signs its address is left out.
+        Any request; the signature of a signed address is left out.
     """
     url = request.url
-    scope = request.scope
-    query = signed_addresses.remove_signature(url.query.encode())[0].decode("utf-8", "replace")
-    address_text = str(url.replace(query=query, username=None, password=None))[:MAX_ADDRESS_CHARACTERS]
-    endpoint = scope.get("endpoint")
+    unsigned_query, _ = signed_addresses.remove_signature(url.query.encode())
+    query = unsigned_query.decode("utf-8", "replace")
+    address = str(url.replace(query=query, username=None, password=None))
+    endpoint = request.scope.get("endpoint")
     if endpoint is not None:
         protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "")
     else:
         protocol = ""
-    info_values = {
+    values_by_name = {
         "service_protocol": protocol,
-        "request": address_text,
+        "request": address[:MAX_ADDRESS_CHARACTERS],
         "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    CURRENT_REQUEST_INFOS.set(
-        tuple(
-            InfoElement(name=name, value=replace_illegal_characters(text)) for name, text in info_values.items() if text
-        )
-    )
+    infos = [
+        InfoElement(name=name, value=replace_illegal_characters(value))
+        for name, value in values_by_name.items()
+        if value
+    ]
+    CURRENT_REQUEST_INFOS.set(tuple(infos))
 
 
 async def read_params(request: Request, byte_limit: int) -> RequestParams:
@@ -77,14 +81,14 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
     Parameters
     ----------
     request
-        GET or POST.
+        GET or POST request.
     byte_limit
-        Bytes.
+        Limit on the bytes of the body.
 
     Returns
     -------
     params
-        Names in upper case; files of a multipart body.
+        Parameters with names in upper case, and the files of a multipart body.
 
     Raises
     ------
@@ -96,35 +100,43 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
     pairs = _parse_pairs(request.scope.get("query_string", b""), "the address")
     files: dict[str, Upload] = {}
     if request.method == "POST":
-        alias = request.scope.get("hven.alias")  # an old address: its parameters' names hold for the body too
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > byte_limit:
-            raise build_too_large_error(int(declared), byte_limit)
-        packed = request.headers.get("content-encoding", "identity").strip().lower()
-        if packed not in {"identity", ""}:
-            raise ParamError(
-                f"a body that is packed with {packed!r:.40} is not understood",
-                remedy="send it as it is; files may be packed by themselves",
-            )
-        kind = request.headers.get("content-type", FORM_MEDIA_TYPE).partition(";")[0].strip().lower()
-        if kind == FORM_MEDIA_TYPE:
-            body = await read_body(request, min(byte_limit, MAX_FORM_BYTES))
-            if len(body) <= MIN_THREADED_BYTES:
-                body_pairs = _parse_pairs(body, "the body")
-            else:
-                body_pairs = await anyio.to_thread.run_sync(_parse_pairs, body, "the body")
-        elif kind == MULTIPART_MEDIA_TYPE:
-            body_pairs, files = await _read_multipart(request, byte_limit)
-            body_pairs = _read_query_files(_extract_inline_uploads(pairs, body_pairs, files), files)
-        else:
-            raise ParamError(
-                f"a body of type {kind!r} is not understood", remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}"
-            )
+        content_length = request.headers.get("content-length", "")
+        if content_length.isdigit() and int(content_length) > byte_limit:
+            raise build_too_large_error(int(content_length), byte_limit)
+        body_pairs, files = await _read_body_pairs(request, pairs, byte_limit)
+        alias = request.scope.get("hven.alias")  # an alias of an old service renames parameters of the body, too
         if alias is None:
             pairs = [*pairs, *body_pairs]
         else:
             pairs = alias.add_fixed_values([*pairs, *alias.rename_parameters(body_pairs)])
     return collect_params(pairs, files)
+
+
+async def _read_body_pairs(
+    request: Request, address_pairs: list[tuple[str, str]], byte_limit: int
+) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+    """Read names and values, and the files of a multipart body."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", ""}:
+        raise ParamError(
+            f"a body that is compressed with {encoding!r:.40} is not understood",
+            remedy="send it without compression; the files in it may be compressed",
+        )
+    media_type = request.headers.get("content-type", FORM_MEDIA_TYPE).partition(";")[0].strip().lower()
+    if media_type == FORM_MEDIA_TYPE:
+        body = await read_body(request, min(byte_limit, MAX_FORM_BYTES))
+        if len(body) <= MIN_THREADED_BYTES:
+            form_pairs = _parse_pairs(body, "the body")
+        else:
+            form_pairs = await anyio.to_thread.run_sync(_parse_pairs, body, "the body")
+        return form_pairs, {}
+    if media_type == MULTIPART_MEDIA_TYPE:
+        multipart_pairs, files = await _read_multipart(request, byte_limit)
+        remaining_pairs = _extract_inline_uploads(address_pairs, multipart_pairs, files)
+        return _read_query_files(remaining_pairs, files), files
+    raise ParamError(
+        f"a body of type {media_type!r} is not understood", remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}"
+    )
 
 
 def parse_values(params: RequestParams, declared: Iterable[Param]) -> dict[str, Any]:
@@ -133,19 +145,19 @@ def parse_values(params: RequestParams, declared: Iterable[Param]) -> dict[str, 
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
     declared
-        Their declarations.
+        Declarations of the parameters.
 
     Returns
     -------
     values
-        Each as `parse_value` returns it, by name.
+        Values by name, each as `parse_value` returns it.
 
     Raises
     ------
     ParamError
-        Of the first that is absent though it must not be, or not as it is declared.
+        A required parameter is missing, or a value does not match its declaration.
     """
     return {param.name: parse_value(params, param) for param in declared}
 
@@ -156,34 +168,39 @@ def parse_value(params: RequestParams, param: Param) -> Any:
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
     param
-        Its declaration.
+        Declaration of the parameter.
 
     Returns
     -------
     value
-        What was given, else its default, else None; a tuple if there may be `many`.
+        Value of the request, else the default, else None; a tuple for a parameter with `many`.
 
     Raises
     ------
     ParamError
-        It is absent though it must not be, or not as it is declared.
+        The parameter is required and missing, or its value does not match the declaration.
     """
-    if param.many:
-        texts = [text for text in params.read_all(param.name) if text] or [""]
-        read = (parse_value(RequestParams({param.name: (text,)}), replace(param, many=False)) for text in texts)
-        return tuple(parsed for parsed in read if parsed is not None)
-    params.check_values([param] if param.allowed else [])
     name = param.name
-    type_ = param.type
+    if param.many:
+        single_param = replace(param, many=False)
+        texts = [text for text in params.read_all(name) if text] or [""]
+        values = [parse_value(RequestParams({name: (text,)}), single_param) for text in texts]
+        return tuple(value for value in values if value is not None)
+    if param.allowed:
+        params.check_values([param])
+    else:
+        params.check_values([])
     if param.default is not None and params.read_one(name) is None:
         params = RequestParams({name: (param.default,)})
     parsed_value: Any
-    if type_.is_integer:
-        minimum = -MAX_INT64 if param.minimum is None else int(param.minimum)
+    if param.type.is_integer:
+        minimum = -MAX_INT64
+        if param.minimum is not None:
+            minimum = int(param.minimum)
         parsed_value = params.read_integer(name, minimum=minimum, maximum=param.maximum)
-    elif type_.is_numeric and not type_.is_array:
+    elif param.type.is_numeric and not param.type.is_array:
         parsed_value = params.read_number(name, minimum=param.minimum, maximum=param.maximum, period=param.period)
     else:
         text = params.read_one(name)
@@ -192,30 +209,30 @@ def parse_value(params: RequestParams, param: Param) -> Any:
         else:
             parsed_value = _parse_text_value(text, param)
     if parsed_value is None and param.required:
-        unit = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
-        raise ParamError(f"{name} is missing", name=name, remedy=f"give the {param.description or 'value'}{unit}")
+        unit_text = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
+        raise ParamError(f"{name} is missing", name=name, remedy=f"give the {param.description or 'value'}{unit_text}")
     return parsed_value
 
 
 def _parse_interval(text: str, param: Param) -> tuple[float, float]:
-    """Read two numbers, of which the first may be -Inf and the second +Inf, or one number, which is both."""
+    """Parse two numbers, of which the first may be -Inf and the second +Inf, or one number, which is both ends."""
     try:
         numbers = [float(word) for word in text.split()]
-        if len(numbers) == 2:
-            low, high = numbers
-        elif len(numbers) == 1:
-            low, high = numbers * 2
-        else:
-            low, high = numbers
+        if len(numbers) == 1:
+            numbers *= 2
+        low, high = numbers
     except ValueError:
+        unit_text = ""
+        if param.unit:
+            unit_text = f" in {param.unit}"
         raise ParamError(
             f"{param.name}={text!r:.60} is no interval",
             name=param.name,
-            remedy=f"write two numbers{f' in {param.unit}' if param.unit else ''}, such as 1 2 or -Inf 2, or one",
+            remedy=f"write two numbers{unit_text}, such as 1 2 or -Inf 2, or one",
         ) from None
     if math.isnan(low) or math.isnan(high):
-        message = f"{param.name}={text!r:.60} has a number that is none"
-        raise ParamError(message, name=param.name, remedy="write -Inf or +Inf for an end that is open")
+        message = f"{param.name}={text!r:.60} has an end that is not a number"
+        raise ParamError(message, name=param.name, remedy="write -Inf or +Inf for an open end")
     if not low <= high:
         message = f"{param.name}={text!r:.60} is empty: its end is before its beginning"
         raise ParamError(message, name=param.name, remedy="write the smaller number first")
@@ -223,52 +240,53 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
 
 
 def _parse_text_value(text: str, param: Param) -> Any:
-    """Read what is no number: an interval, a boolean, a time (DALI 1.1 section 3.3), or text as it is."""
+    """Parse a value that is no number: an interval, a boolean, a time (DALI 1.1 section 3.3), or plain text."""
     if param.type.xtype == "interval":
         return _parse_interval(text, param)
     if param.type.is_boolean:
-        if text.strip().lower() in _BOOLEAN_WORDS:
-            return _BOOLEAN_WORDS[text.strip().lower()]
+        word = text.strip().lower()
+        if word in _BOOLEAN_WORDS:
+            return _BOOLEAN_WORDS[word]
         raise ParamError(
             f"{param.name}={text!r:.60} is neither true nor false", name=param.name, remedy="write true or false"
         )
     if param.type.is_timestamp:
-        moment = parse_utc_time(text)
-        if moment is None:
+        utc_time = parse_utc_time(text)
+        if utc_time is None:
             remedy = "timestamps look like 2026-11-20T10:15:00"
             raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy)
-        return datetime.fromisoformat(moment)
+        return datetime.fromisoformat(utc_time)
     return text
 
 
 def parse_utc_time(text: str) -> str | None:
-    """Read a time of a client that may have a zone, or none.
+    """Convert a client's time, with or without a zone, to UTC.
 
     Parameters
     ----------
     text
-        ISO 8601; the + of its zone may have become a blank, as where nobody escaped it.
+        Time in ISO 8601; the ``+`` of its zone may have become a blank because the client did not escape it.
 
     Returns
     -------
     time
-        ISO 8601 in UTC without a zone; None: it is no time.
+        Time in ISO 8601 and UTC without a zone; None if the text is no time.
     """
     return to_plain_time(_BLANK_ZONE_PATTERN.sub(r"\1+", text.strip()))
 
 
 def describe_param(param: Param) -> dict[str, Any]:
-    """Describe a parameter as plain values: what it has not is left out.
+    """Describe a parameter with plain values, without the ones that it does not have.
 
     Parameters
     ----------
     param
-        Its declaration.
+        Declaration of the parameter.
 
     Returns
     -------
     description
-        For JSON.
+        Dictionary for JSON.
     """
     description = {
         "name": param.name,
@@ -293,14 +311,9 @@ def _parse_pairs(raw: bytes, source_name: str) -> list[tuple[str, str]]:
             f"{source_name} has more than {MAX_PARAMETERS:,} parameters", remedy="ask in several requests"
         )
     try:
-        text = raw.decode("ascii")
-    except UnicodeDecodeError:  # unescaped UTF-8 is common and harmless
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ParamError(
-                f"{source_name} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8"
-            ) from None
+        text = raw.decode("utf-8")  # bytes that are not escaped are common and harmless
+    except UnicodeDecodeError as error:
+        raise ParamError(f"{source_name} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
     try:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeDecodeError as error:
@@ -313,7 +326,7 @@ def _parse_pairs(raw: bytes, source_name: str) -> list[tuple[str, str]]:
 
 
 class _BoundedMultiPartParser(MultiPartParser):
-    """Counts what it holds as text, which is all but files: these go to disk."""
+    """A parser with a limit on the bytes of fields, which it holds in memory; files go to disk."""
 
     field_bytes = 0
 
@@ -331,10 +344,10 @@ class _BoundedMultiPartParser(MultiPartParser):
 async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
     pairs: list[tuple[str, str]] = []
     files: dict[str, Upload] = {}
+    body_chunks = read_chunks(request, byte_limit)
+    parser = _BoundedMultiPartParser(request.headers, body_chunks, max_part_size=byte_limit)
     try:
-        form = await _BoundedMultiPartParser(
-            request.headers, read_chunks(request, byte_limit), max_part_size=byte_limit
-        ).parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise ParamError(f"the multipart body cannot be read: {error.message}") from None
     for name, value in form.multi_items():
@@ -351,20 +364,19 @@ async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple
 
 
 def _extract_inline_uploads(
-    address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]
+    address_pairs: list[tuple[str, str]], body_pairs: list[tuple[str, str]], files: dict[str, Upload]
 ) -> list[tuple[str, str]]:
-    """Read parts that UPLOAD names as files though they have no file name.
+    """Move parts without a file name that UPLOAD names to the files, and return the other pairs.
 
-    DALI asks for none, and scripts in browsers send so.
+    DALI does not require a file name, and scripts in browsers send none.
     """
-    upload_names = {
-        part.strip()
-        for name, value in (*address, *body)
-        if name.upper() == "UPLOAD"
-        for part in _UPLOAD_PART_PATTERN.findall(value)
-    } - set(files)
+    upload_names: set[str] = set()
+    for name, value in (*address_pairs, *body_pairs):
+        if name.upper() == "UPLOAD":
+            upload_names.update(part_name.strip() for part_name in _UPLOAD_PART_PATTERN.findall(value))
+    upload_names -= set(files)
     remaining_pairs = []
-    for name, value in body:
+    for name, value in body_pairs:
         if name in upload_names and name.upper() != "UPLOAD":
             content = value.encode()
             files[name] = Upload(name=name, file=BytesIO(content), size=len(content))
@@ -373,14 +385,13 @@ def _extract_inline_uploads(
     return remaining_pairs
 
 
-def _read_query_files(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+def _read_query_files(pairs: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
     """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as text, unless it was also sent as text."""
-    all_pairs = list(body)
-    for name in [
-        name
-        for name in files
-        if name.upper() == "QUERY" and all(known_name.upper() != "QUERY" for known_name, _ in body)
-    ]:
+    all_pairs = list(pairs)
+    if any(name.upper() == "QUERY" for name, _ in pairs):
+        return all_pairs
+    query_names = [name for name in files if name.upper() == "QUERY"]
+    for name in query_names:
         content = files[name].file.read(MAX_FORM_BYTES + 1)
         if len(content) > MAX_FORM_BYTES:
             raise build_too_large_error(len(content), MAX_FORM_BYTES)
@@ -395,12 +406,10 @@ def _read_query_files(body: list[tuple[str, str]], files: dict[str, Upload]) -> 
 
 
 async def _build_upload(name: str, part: UploadFile) -> Upload:
-    """Keep a part: a small one needs no closing, so that faces that know no files need not think of them."""
+    """Build an upload from a part; a small one is in memory, so that services without files need not close it."""
     size = part.size or 0
-    if size > MIN_THREADED_BYTES:
-        return Upload(name=name, file=part.file, size=size, media_type=part.content_type, filename=part.filename or "")
-    content = await part.read()
-    await part.close()
-    return Upload(
-        name=name, file=BytesIO(content), size=size, media_type=part.content_type, filename=part.filename or ""
-    )
+    file = part.file
+    if size <= MIN_THREADED_BYTES:
+        file = BytesIO(await part.read())
+        await part.close()
+    return Upload(name=name, file=file, size=size, media_type=part.content_type, filename=part.filename or "")

@@ -1,4 +1,4 @@
-"""The one reader of bodies: counted as they come, at the pace of their line, so many big ones at once in a process."""
+"""Read request bodies in chunks, with limits on their size, their pace and the number of large ones in a process."""
 
 from __future__ import annotations
 
@@ -18,32 +18,28 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Scope
 
-MIN_BIG_BODY_BYTES = 1024**2  # bytes from which a body takes one of the places
-BODY_SLOTS_SCOPE_KEY, HELD_SLOT_SCOPE_KEY = (
-    "hven.bodies",
-    "hven.body",
-)  # in a request's scope: how many places there are; that it holds one
-IDLE_TIMEOUT_SECONDS = 30.0  # seconds without a byte, after which a body is given up
-BASE_TIMEOUT_SECONDS = 60.0  # seconds that a body may take ..
-MIN_BYTES_PER_SECOND = 16 * 1024  # .. and one more for so many bytes that came
-CHUNK_BYTES = (
-    64 * 1024
-)  # bytes that are given at once: who sends a body in a million pieces keeps nobody busy with each
-TIMER_INTERVAL_SECONDS = 1.0  # seconds between two looks at how long a line was still
+MIN_BIG_BODY_BYTES = 1024**2  # a body of this size takes one of the slots for large bodies
+BODY_SLOTS_SCOPE_KEY = "hven.bodies"  # key in a request's scope: number of slots of the process
+HELD_SLOT_SCOPE_KEY = "hven.body"  # key in a request's scope: the request holds a slot
+IDLE_TIMEOUT_SECONDS = 30.0  # without a byte
+BASE_TIMEOUT_SECONDS = 60.0  # a body may take this time ..
+MIN_BYTES_PER_SECOND = 16 * 1024  # .. and one second more for each 16 KiB that have been received
+CHUNK_BYTES = 64 * 1024  # smaller pieces are joined, so that a body in a million pieces does not cost a million steps
+TIMER_INTERVAL_SECONDS = 1.0  # the timeout is renewed this often: a timer for each piece would cost more than the piece
 _held_count = 0
 
 
 async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes, None]:
-    """Receive a body piece by piece, small pieces together.
+    """Receive a body in chunks of at least `CHUNK_BYTES`.
 
-    The time that a line takes is not the request's, but a line must go on.
+    The transfer does not count as processing time of the request, but the client must send without long pauses.
 
     Parameters
     ----------
     request
-        With the body.
+        Request with the body.
     byte_limit
-        Bytes.
+        Limit on the bytes of the body.
 
     Yields
     ------
@@ -53,51 +49,50 @@ async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes
     Raises
     ------
     TooLargeError
-        More than `byte_limit` bytes.
+        The body has more than `byte_limit` bytes.
     OverloadedError
-        It is big, and so many big ones are held already.
+        The body is large, and the process receives too many large bodies already.
     TimeLimitError
-        It comes too slowly.
+        The client sends too slowly.
     OperationCancelledError
-        The reader left in the middle of it, which is no fault of ours.
+        The client disconnected before the body was complete.
     """
-    size = 0
-    begun = time.monotonic()
-    running = deadlines.CURRENT_DEADLINE.get()
+    received_bytes = 0
+    begin_time = time.monotonic()
+    deadline = deadlines.CURRENT_DEADLINE.get()
     stream = request.stream()
+    get_loop_time = asyncio.get_running_loop().time
     has_more = True
     while has_more:
         pieces: list[bytes] = []
-        chunk_end = size + CHUNK_BYTES
+        chunk_end = received_bytes + CHUNK_BYTES
         try:
-            with deadlines.pause_deadline(running):
-                async with asyncio.timeout(None) as patience:
-                    looked = 0.0
-                    while has_more and size < chunk_end:
-                        # a timer for each piece takes longer than the piece
+            with deadlines.pause_deadline(deadline):
+                async with asyncio.timeout(None) as receive_timeout:
+                    renewed_time = 0.0
+                    while has_more and received_bytes < chunk_end:
                         now = time.monotonic()
-                        if now > looked + TIMER_INTERVAL_SECONDS:
-                            patience.reschedule(
-                                asyncio.get_running_loop().time()
-                                + min(
-                                    IDLE_TIMEOUT_SECONDS,
-                                    max(begun + BASE_TIMEOUT_SECONDS + size / MIN_BYTES_PER_SECOND - now, 0.0),
-                                )
-                            )
-                            looked = now
+                        if now > renewed_time + TIMER_INTERVAL_SECONDS:
+                            allowed_seconds = BASE_TIMEOUT_SECONDS + received_bytes / MIN_BYTES_PER_SECOND
+                            remaining_seconds = max(begin_time + allowed_seconds - now, 0.0)
+                            timeout_seconds = min(IDLE_TIMEOUT_SECONDS, remaining_seconds)
+                            receive_timeout.reschedule(get_loop_time() + timeout_seconds)
+                            renewed_time = now
                         piece = await anext(stream, None)
-                        has_more = piece is not None
-                        pieces.append(piece or b"")
-                        size += len(pieces[-1])
+                        if piece is None:
+                            has_more = False
+                        else:
+                            pieces.append(piece)
+                            received_bytes += len(piece)
         except TimeoutError:
             raise TimeLimitError(
-                f"the body of the request came too slowly: {size:,} bytes until now", remedy="send it again"
+                f"the body of the request came too slowly: {received_bytes:,} bytes until now", remedy="send it again"
             ) from None
         except ClientDisconnect:
-            raise OperationCancelledError("the reader left before the request was complete") from None
-        if size > byte_limit:
-            raise build_too_large_error(size, byte_limit)
-        if size > MIN_BIG_BODY_BYTES:
+            raise OperationCancelledError("the client disconnected before the request was complete") from None
+        if received_bytes > byte_limit:
+            raise build_too_large_error(received_bytes, byte_limit)
+        if received_bytes > MIN_BIG_BODY_BYTES:
             take_body_slot(request.scope)
         chunk = b"".join(pieces)
         if chunk:
@@ -105,53 +100,53 @@ async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes
 
 
 async def read_body(request: Request, byte_limit: int) -> bytes:
-    """Receive a body into memory.
+    """Receive a whole body into memory; raises what `read_chunks` raises.
 
     Parameters
     ----------
     request
-        With the body.
+        Request with the body.
     byte_limit
-        Bytes; what `read_chunks` raises is raised.
+        Limit on the bytes of the body.
 
     Returns
     -------
     body
-        All of it.
+        All bytes of the body.
     """
     return b"".join([chunk async for chunk in read_chunks(request, byte_limit)])
 
 
 def take_body_slot(scope: Scope) -> None:
-    """Take a place for a big body, if the request has none yet; the edge returns it at the request's end.
+    """Take a slot for a large body, unless the request has one; the middleware releases it when the request ends.
 
     Parameters
     ----------
     scope
-        Of the request (ASGI).
+        ASGI scope of the request.
 
     Raises
     ------
     OverloadedError
-        So many big ones are held already.
+        All slots are taken.
     """
     global _held_count  # noqa: PLW0603  (of the process, as its memory is)
-    places = scope.get(BODY_SLOTS_SCOPE_KEY)
-    if places is None or HELD_SLOT_SCOPE_KEY in scope:
+    slot_count = scope.get(BODY_SLOTS_SCOPE_KEY)
+    if slot_count is None or HELD_SLOT_SCOPE_KEY in scope:
         return
-    if _held_count >= places:
+    if _held_count >= slot_count:
         raise OverloadedError("too many big requests are received at the moment", remedy="try again in a few seconds")
     scope[HELD_SLOT_SCOPE_KEY] = True
     _held_count += 1
 
 
 def release_body_slot(scope: Scope) -> None:
-    """Return the place of a request, if it has one.
+    """Release the slot of a request, if it holds one.
 
     Parameters
     ----------
     scope
-        Of the request (ASGI).
+        ASGI scope of the request.
     """
     global _held_count  # noqa: PLW0603
     if scope.pop(HELD_SLOT_SCOPE_KEY, False):
@@ -160,19 +155,19 @@ def release_body_slot(scope: Scope) -> None:
 
 
 def build_too_large_error(body_bytes: int, byte_limit: int) -> TooLargeError:
-    """Make the error of a body that is too large.
+    """Build the error of a body that is too large.
 
     Parameters
     ----------
     body_bytes
-        Bytes that came, or were announced.
+        Bytes that were received, or that the request announces.
     byte_limit
-        Bytes.
+        Limit on the bytes of the body.
 
     Returns
     -------
     error
-        To be raised.
+        Error to raise.
     """
     return TooLargeError(
         f"the request has {body_bytes:,} bytes or more; the limit is {byte_limit:,}",

@@ -1,11 +1,11 @@
-"""Rotated copies of cubes, from which spectra are read at once.
+"""Create, use and remove rotated copies of cubes, from which spectra are read in one piece.
 
-Made where somebody asks for them, used by all who read the file, gone with its state.
+A copy is made on request, serves all readers of the file, and is removed when the file changes.
 
 Common
 ------
 context
-    The site.
+    Service context of the site.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-ORIGINAL_PATH_FILE = "of"  # the file of a directory of copies that names the path of the original
+ORIGINAL_PATH_FILE = "of"  # file in a directory of copies that holds the path of the original
 _STATE_PATTERN = re.compile(r"[0-9a-f]{64}")
 _COPY_NAME_PATTERN = re.compile(r"(\d+)-(\d+)\.npy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationResult:
-    """What was made.
+    """Copies of a file.
 
     Attributes
     ----------
     parts
         Names or indices of the arrays that have copies now.
     bytes
-        Of those that were made; 0: they were there.
+        Bytes of the copies that were made; 0 if all existed before.
     """
 
     parts: tuple[str, ...]
@@ -56,68 +56,64 @@ class RotationResult:
 
 
 def open_rotated(original_file: collection_files.OriginalFile) -> Product:
-    """Open a file; its copies are read where that is less.
+    """Open a file so that its rotated copies are read where that needs fewer bytes.
 
     Parameters
     ----------
     original_file
-        A file, as its reader may take it.
+        File that the reader may see.
 
     Returns
     -------
     product
-        To be closed.
+        Open file; the caller closes it.
 
     Raises
     ------
     SourceError
-        It is of no medium that is known, damaged, or empty.
+        The file is of no known medium, damaged, or empty.
     """
     product = open_product(original_file.path, original_file.name)
-    with suppress(OSError):
-        # names alone
-        names = map(_COPY_NAME_PATTERN.fullmatch, os.listdir(original_file.copies_directory))  # noqa: PTH208
-        return rotated_copies.add_rotated_copies(
-            product,
-            {
-                (int(name_match[1]), int(name_match[2])): original_file.copies_directory / name_match[0]
-                for name_match in names
-                if name_match
-            },
-        )
+    with suppress(OSError):  # there is no directory of copies
+        copy_paths = {}
+        for file_name in os.listdir(original_file.copies_directory):  # noqa: PTH208  (only names are needed)
+            name_match = _COPY_NAME_PATTERN.fullmatch(file_name)
+            if name_match:
+                array_index, axis = map(int, name_match.groups())
+                copy_paths[array_index, axis] = original_file.copies_directory / file_name
+        return rotated_copies.add_rotated_copies(product, copy_paths)
     return product
 
 
 def choose_arrays(
     product: Product, part: str | None = None, depth_axis: int | None = None
 ) -> tuple[list[ArrayPart], int]:
-    """Tell of which arrays copies are made: of a cube, and of what belongs to it.
+    """Choose the arrays of which copies are made: a cube, and arrays that belong to it, such as its errors.
 
     Parameters
     ----------
     product
-        An open file.
+        Open file.
     part
-        Index or name; None: the one that its page shows first.
+        Index or name of the cube; None for the one that the explorer page shows first.
     depth_axis
-        Number of the axis along which spectra are read, as FITS counts; None: the one that its page goes through.
+        Number of the axis along which spectra are read, counted as in FITS; None for the default of the page.
 
     Returns
     -------
     arrays, axis
-        Those of any one shape; the axis in the order of C.
+        Arrays that are not empty, and the axis in C order.
 
     Raises
     ------
     NoCubeError
-        There is none in it.
+        The file has no cube.
     """
     cube_view = cube.build_cube_view(product, part, depth_axis, {})
     if cube_view.depth_axis is None or cube_view.depth < 2:
         raise NoCubeError(format_message("there is no cube in it"))
-    return [
-        array for array in cube.list_related_arrays(product, cube_view.array) if all(array.shape)
-    ], cube_view.depth_axis
+    related_arrays = cube.list_related_arrays(product, cube_view.array)
+    return [array for array in related_arrays if all(array.shape)], cube_view.depth_axis
 
 
 def create_rotated_copies(
@@ -130,72 +126,81 @@ def create_rotated_copies(
     depth_axis: int | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> RotationResult:
-    """Make copies of a cube; each is there, whole, or not at all.
+    """Create the missing copies of a cube; each copy is complete or does not exist.
 
     Parameters
     ----------
     principal
-        By whose rights the file is taken.
+        Principal with whose rights the file is read.
     collection, path
-        Of the file.
+        Collection of the file, and its path there.
     part, depth_axis
-        As of `choose_arrays`.
+        As for `choose_arrays`.
     progress
-        What it is told to.
+        Receives the progress, and says whether the call is cancelled.
 
     Returns
     -------
-    turned
-        What there is now.
+    result
+        Copies that exist now.
 
     Raises
     ------
     HvenError
-        The file cannot be taken, or has no cube; there is no room; it was stopped.
+        The file cannot be read or has no cube; the disk lacks space; the call was cancelled.
     """
     original_file = collection_files.take_file(context, principal, collection, path)
     with open_product(original_file.path, original_file.name) as product:
         arrays, axis = choose_arrays(product, part, depth_axis)
-        copies = [(array, original_file.copies_directory / f"{array.index}-{axis}.npy") for array in arrays]
-        missing = [(array, place) for array, place in copies if not place.exists()]
-        sizes = [rotated_copies.estimate_copy_bytes(array) for array, _ in missing]
-        flat = [0 if array.is_local_uncompressed else size for (array, _), size in zip(missing, sizes, strict=True)]
-        if missing:
-            ingest.check_disk_space(context.site, path, sum(sizes) + max(flat), write_factor=1.0)
+        copies = [(array, _build_copy_path(original_file, array, axis)) for array in arrays]
+        missing_copies = [(array, copy_path) for array, copy_path in copies if not copy_path.exists()]
+        sizes = [rotated_copies.estimate_copy_bytes(array) for array, _ in missing_copies]
+        total_bytes = sum(sizes)
+        if missing_copies:
+            # a remote or compressed array is first written to a temporary file, one array after the other
+            temporary_sizes = [
+                size for (array, _), size in zip(missing_copies, sizes, strict=True) if not array.is_local_uncompressed
+            ]
+            needed_bytes = total_bytes + max(temporary_sizes, default=0)
+            ingest.check_disk_space(context.site, path, needed_bytes, write_factor=1.0)
             original_file.copies_directory.mkdir(parents=True, exist_ok=True)
             (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
-        total_bytes = sum(sizes)
         written_bytes = 0
-        for size, (array, place) in zip(sizes, missing, strict=True):
+        for size, (array, copy_path) in zip(sizes, missing_copies, strict=True):
 
             def report_share(share: float, size: int = size, written_bytes: int = written_bytes) -> None:
                 progress.on_progress((written_bytes + share * size) / total_bytes)
 
             copy_progress = ProgressMonitor(report_share, progress.is_cancelled)
-            rotated_copies.write_rotated_copy(array, axis, place, copy_progress)
+            rotated_copies.write_rotated_copy(array, axis, copy_path, copy_progress)
             written_bytes += size
     try:
-        # if the file was changed meanwhile, it is not known what was read
+        # if the file was changed meanwhile, the copies may mix two states
         collection_files.take_file(context, principal, collection, path)
     except HvenError:
-        for _, place in missing:
-            place.unlink(missing_ok=True)
+        for _, copy_path in missing_copies:
+            copy_path.unlink(missing_ok=True)
         raise
-    return RotationResult(parts=tuple(array.name or str(array.index) for array in arrays), bytes=sum(sizes))
+    part_names = tuple(array.name or str(array.index) for array in arrays)
+    return RotationResult(parts=part_names, bytes=total_bytes)
+
+
+def _build_copy_path(original_file: collection_files.OriginalFile, array: ArrayPart, axis: int) -> Path:
+    return original_file.copies_directory / f"{array.index}-{axis}.npy"
 
 
 def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
-    """Return how many bytes copies of a file would take; 0: there are some, or it has no cube.
+    """Estimate the bytes of the copies of a file; return 0 if they exist or the file has no cube.
 
     Parameters
     ----------
     original_file
-        A file, as its reader may take it.
+        File that the reader may see.
     """
     try:
         with open_product(original_file.path, original_file.name) as product:
             arrays, axis = choose_arrays(product)
-            if all((original_file.copies_directory / f"{array.index}-{axis}.npy").exists() for array in arrays):
+            if all(_build_copy_path(original_file, array, axis).exists() for array in arrays):
                 return 0
             return sum(map(rotated_copies.estimate_copy_bytes, arrays))
     except HvenError:
@@ -203,40 +208,36 @@ def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
 
 
 def remove_stale_copies(context: ServiceContext, collection: str) -> None:
-    """Remove copies of what is there no more, or another one now, and what dead processes left.
+    """Remove copies of files that have changed or gone, and unfinished files of dead processes.
 
     Parameters
     ----------
     collection
-        Its name.
+        Name of the collection.
     """
-    home = context.site.settings.var_directory / "cubes" / collection
-    for place in (
-        [candidate for candidate in home.iterdir() if _STATE_PATTERN.fullmatch(candidate.name)] if home.is_dir() else ()
-    ):
-        if not _is_current(context, collection, place):
-            shutil.rmtree(place, ignore_errors=True)
-        for old in list_leftovers(place):
-            old.unlink(missing_ok=True)
+    collection_directory = context.site.settings.var_directory / "cubes" / collection
+    if not collection_directory.is_dir():
+        return
+    for copies_directory in list(collection_directory.iterdir()):
+        if not _STATE_PATTERN.fullmatch(copies_directory.name):
+            continue
+        if not _is_current(context, collection, copies_directory):
+            shutil.rmtree(copies_directory, ignore_errors=True)
+        for leftover in list_leftovers(copies_directory):
+            leftover.unlink(missing_ok=True)
 
 
-def _is_current(context: ServiceContext, collection: str, directory: Path) -> bool:
+def _is_current(context: ServiceContext, collection: str, copies_directory: Path) -> bool:
+    """Check whether a directory holds copies of the current state of its file."""
     try:
-        path = os.fsdecode((directory / ORIGINAL_PATH_FILE).read_bytes())
+        path = os.fsdecode((copies_directory / ORIGINAL_PATH_FILE).read_bytes())
         files = collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path])
-        return (
-            collection_files.open_original(
-                context,
-                OWNER_PRINCIPAL,
-                files,
-                path,
-            ).copies_directory
-            == directory
-        )
+        original_file = collection_files.open_original(context, OWNER_PRINCIPAL, files, path)
     except (OSError, NotFoundError):
         return False
-    except HvenError:  # it, or its server, is away for now
+    except HvenError:  # the file, or its server, cannot be reached now
         return True
+    return original_file.copies_directory == copies_directory
 
 
 __all__ = [

@@ -1,8 +1,7 @@
-"""Files that a reader takes home, as scripts for wget and curl or as lists of links; and what they may be called.
+"""Write scripts for wget and curl, and lists of links, that download the files of a result; make safe file names.
 
-Addresses and names come from cells, so they are hostile until shown otherwise: only http, https and ftp, every byte
-that a shell, a terminal or a file system might read in its own way is written in percent or left out, and each word
-stands in quotes.
+Addresses and names come from cells and may be hostile. Only http, https and ftp are allowed. Each byte that a shell, a
+terminal or a file system could interpret is percent-encoded or left out, and each word is quoted.
 """
 
 from __future__ import annotations
@@ -24,225 +23,241 @@ if TYPE_CHECKING:
     from hven.formats import ResultStatus, TableMetadata
 
 ADDRESS_COLUMNS = ("access_url", "datalink_url", "file_url", "url")  # columns of addresses, the likeliest first
-MAX_SCRIPT_FILES = 100_000  # files of one script
-MAX_NAME_CHARACTERS = 150  # characters of a file's name
-MAX_ADDRESS_CHARACTERS = 8_000  # characters of an address; longer ones no server takes
-TEMPLATE_OPTION = "template"  # a writer's option
+MAX_SCRIPT_FILES = 100_000
+MAX_NAME_CHARACTERS = 150
+MAX_NAME_BYTES = 240  # file systems have a limit of 255 bytes
+MAX_EXTENSION_CHARACTERS = 12  # a longer ending of a name is not kept as its extension
+MIN_ADDRESS_CHARACTERS = 8
+MAX_ADDRESS_CHARACTERS = 8_000  # no server accepts longer addresses
+TEMPLATE_OPTION = "template"  # name of a writer's option
 PLACEHOLDER_PATTERN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ADDRESS_PATTERN = re.compile(r"(?:https?|ftp)://[^/\s?#@\\]+", re.IGNORECASE)
+_CONTROL_CATEGORIES = {"Cc", "Cf", "Cs"}  # Unicode categories: control, format, surrogate
 _SAFE_CHARACTERS = "!$&()*+,/:;=?@[]~%#-._"  # stay as they are in an address; a quote, a blank or a backslash do not
-_SAFE_NAME_PATTERN = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9.+=@,-]*(?:_[A-Za-z0-9.+=@,-]+)*"
-)  # most names are: nothing is to be done
+# most names match this pattern and need no change
+_SAFE_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+=@,-]*(?:_[A-Za-z0-9.+=@,-]+)*")
 _UNSAFE_CHARACTERS_PATTERN = re.compile(r"[^\w.+=@,-]+|_{2,}")
-_DEVICE_NAME_PATTERN = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # are no files on Windows
+_DEVICE_NAME_PATTERN = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # devices of Windows
 
 
 def escape_address(text: str) -> str:
-    """Write a cell's address so that nothing but its server reads more into it; empty if it is none.
+    """Escape the address of a cell so that only its server interprets it; return an empty text if it is not allowed.
 
-    Blanks, quotes, backslashes and whatever is not ASCII are written in percent; control characters are refused.
+    Blanks, quotes, backslashes and characters outside ASCII are percent-encoded. Control characters are not allowed.
 
     Parameters
     ----------
     text
-        Of a cell.
+        Value of the cell.
 
     Returns
     -------
     address
-        In ASCII.
+        Address in ASCII.
     """
     text = text.strip()
-    if (
-        not 8 <= len(text) <= MAX_ADDRESS_CHARACTERS
-        or ADDRESS_PATTERN.match(text) is None
-        or any(unicodedata.category(letter) in {"Cc", "Cf", "Cs"} for letter in text)
-    ):
+    has_valid_length = MIN_ADDRESS_CHARACTERS <= len(text) <= MAX_ADDRESS_CHARACTERS
+    if not has_valid_length or ADDRESS_PATTERN.match(text) is None:
+        return ""
+    if any(unicodedata.category(letter) in _CONTROL_CATEGORIES for letter in text):
         return ""
     try:
         url_parts = urlsplit(text)
         _ = url_parts.port
     except ValueError:
         return ""
-    if not url_parts.hostname or url_parts.username is not None:  # names and passwords in a script that is passed on
+    if not url_parts.hostname or url_parts.username is not None:  # people pass scripts on: no passwords in them
         return ""
     return quote(text, safe=_SAFE_CHARACTERS)
 
 
 def make_safe_name(text: str) -> str:
-    """Convert any text to a file's name: letters, digits and few marks; never a path, hidden, an option, or a device.
+    """Convert a text to a safe file name of letters, digits and few marks.
+
+    The name is never a path, a hidden file, an option of a command, or a device.
 
     Parameters
     ----------
     text
-        Any.
+        Any text.
 
     Returns
     -------
     name
-        Of at most `MAX_NAME_CHARACTERS` characters.
+        Name with at most `MAX_NAME_CHARACTERS` characters.
     """
-    if (
-        len(text) <= MAX_NAME_CHARACTERS
-        and _SAFE_NAME_PATTERN.fullmatch(text)
-        and not _DEVICE_NAME_PATTERN.fullmatch(text)
-    ):
+    has_safe_characters = len(text) <= MAX_NAME_CHARACTERS and _SAFE_NAME_PATTERN.fullmatch(text)
+    if has_safe_characters and not _DEVICE_NAME_PATTERN.fullmatch(text):
         return text
-    text = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
-    text = _UNSAFE_CHARACTERS_PATTERN.sub("_", text).strip("_").lstrip(".-")
-    if len(text) > MAX_NAME_CHARACTERS:
-        stem, dot, ending = text.rpartition(".")
-        if dot and len(ending) <= 12:
-            text = f"{stem[: MAX_NAME_CHARACTERS - 13]}.{ending}"
+    last_part = text.replace("\\", "/").rpartition("/")[2]
+    name = unicodedata.normalize("NFC", last_part)
+    name = _UNSAFE_CHARACTERS_PATTERN.sub("_", name).strip("_").lstrip(".-")
+    if len(name) > MAX_NAME_CHARACTERS:
+        stem, dot, extension = name.rpartition(".")
+        if dot and len(extension) <= MAX_EXTENSION_CHARACTERS:
+            max_stem_characters = MAX_NAME_CHARACTERS - MAX_EXTENSION_CHARACTERS - 1
+            name = f"{stem[:max_stem_characters]}.{extension}"
         else:
-            text = text[:MAX_NAME_CHARACTERS]
-    while len(text.encode()) > 240:  # file systems count bytes
-        text = text[1:]
-    if not text.strip("._"):
+            name = name[:MAX_NAME_CHARACTERS]
+    while len(name.encode()) > MAX_NAME_BYTES:
+        name = name[1:]
+    if not name.strip("._"):
         return "file"
-    if _DEVICE_NAME_PATTERN.fullmatch(text):
-        return f"_{text}"
-    return text
+    if _DEVICE_NAME_PATTERN.fullmatch(name):
+        return f"_{name}"
+    return name
 
 
 def make_name_from_address(address: str) -> str:
-    """Name the file behind an address: the last part of its path; of a script that takes parameters, their last value.
+    """Make a file name from an address: the last part of its path, followed by the last value of its query.
+
+    A part that has an extension is the name without the query.
 
     Parameters
     ----------
     address
-        The address.
+        Address of the file.
 
     Returns
     -------
     name
-        As `make_safe_name` makes it.
+        Safe name, as from `make_safe_name`.
     """
-    parts = urlsplit(address)
-    last = unquote(parts.path.rstrip("/").rpartition("/")[2], errors="replace")
-    if parts.query and "." not in last:
-        value = unquote(parts.query.rpartition("=")[2].rpartition("&")[2], errors="replace")
+    url_parts = urlsplit(address)
+    last_path_part = url_parts.path.rstrip("/").rpartition("/")[2]
+    name = unquote(last_path_part, errors="replace")
+    if url_parts.query and "." not in name:
+        last_value = url_parts.query.rpartition("=")[2].rpartition("&")[2]
+        value = unquote(last_value, errors="replace")
         if value:
-            last = f"{last}_{value.rpartition('/')[2]}"
-    return make_safe_name(last)
+            name = f"{name}_{value.rpartition('/')[2]}"
+    return make_safe_name(name)
 
 
 @dataclass(slots=True)
 class UniqueNames:
-    """File names, each once: a second ``a.fits`` is ``a-2.fits``.
+    """Make file names unique: a second ``a.fits`` becomes ``a-2.fits``.
 
-    Names that differ in case alone are one on some disks.
+    Names that differ only in case are equal, as on some file systems.
 
     Attributes
     ----------
     used_names
-        Without case, with the last number that was given.
+        Used names in lower case (`str.casefold`), each with its last number.
     """
 
     used_names: dict[str, int] = field(default_factory=dict)
 
     def make_unique(self, name: str) -> str:
-        """Return the name, with a number if it is taken.
+        """Return the name, with a number if it is used already.
 
         Parameters
         ----------
         name
-            That is wanted.
+            Preferred name.
         """
+        folded_name = name.casefold()
         unique_name = name
-        while (folded_name := unique_name.casefold()) in self.used_names:
-            self.used_names[name.casefold()] = number = self.used_names.get(name.casefold(), 1) + 1
-            stem, dot, ending = name.rpartition(".")
+        while unique_name.casefold() in self.used_names:
+            number = self.used_names.get(folded_name, 1) + 1
+            self.used_names[folded_name] = number
+            stem, dot, extension = name.rpartition(".")
             if dot and stem:
-                unique_name = f"{stem}-{number}.{ending}"
+                unique_name = f"{stem}-{number}.{extension}"
             else:
                 unique_name = f"{name}-{number}"
-        self.used_names[folded_name] = self.used_names.get(folded_name, 1)
+        self.used_names[unique_name.casefold()] = 1
         return unique_name
 
 
 def list_files(
     batches: Iterator[pa.RecordBatch], rejected_addresses: list[str], template: str = ""
 ) -> Iterator[list[tuple[str, str]]]:
-    """List addresses and names of the files of rows, by batches.
+    """List addresses and names of the files of rows, batch by batch.
 
     Parameters
     ----------
     batches
-        A column of addresses, and perhaps one of names; or what a template takes.
+        Rows with a column of addresses and optionally one of names, or with the columns that a template needs.
     rejected_addresses
-        Gets the texts that are no address.
+        List to which texts are appended that are no allowed address.
     template
-        Makes addresses of the rows; empty: they have them.
+        Template of addresses; empty if the rows have addresses.
 
     Returns
     -------
     files
-        Address and name, which no other file has.
+        Address and unique name of each file.
     """
-    names = UniqueNames()
+    unique_names = UniqueNames()
     for batch in batches:
+        name_texts = [None] * batch.num_rows
         if template:
-            texts = fill_link_template(batch, template)
+            address_texts = fill_link_template(batch, template)
         else:
-            texts = batch.column(0).to_pylist()
-        if batch.num_columns > 1 and not template:
-            name_texts = batch.column(1).to_pylist()
-        else:
-            name_texts = [None] * batch.num_rows
+            address_texts = batch.column(0).to_pylist()
+            if batch.num_columns > 1:
+                name_texts = batch.column(1).to_pylist()
         named_addresses = []
-        for text, called in zip(texts, name_texts, strict=True):
-            if text is None or not text.strip():
+        for address_text, name_text in zip(address_texts, name_texts, strict=True):
+            if address_text is None or not address_text.strip():
                 continue
-            where = escape_address(text)
-            if not where:
-                rejected_addresses.append(text)
+            address = escape_address(address_text)
+            if not address:
+                rejected_addresses.append(address_text)
                 continue
-            named_addresses.append(
-                (where, names.make_unique(make_safe_name(called) if called else make_name_from_address(where)))
-            )
+            if name_text:
+                name = make_safe_name(name_text)
+            else:
+                name = make_name_from_address(address)
+            named_addresses.append((address, unique_names.make_unique(name)))
         yield named_addresses
 
 
 def fill_link_template(batch: pa.RecordBatch, template: str) -> list[str | None]:
-    """Write a template's links; a row that lacks a value has none.
+    """Fill a link template for each row; a row that lacks a value has no link.
 
     Parameters
     ----------
     batch
-        The column's own values first, and those that the template takes.
+        Rows whose first column is the one with the template, with the columns that the template names.
     template
-        With names of columns in braces.
+        Template with names of columns in braces.
 
     Returns
     -------
     links
-        One for each row.
+        One link or None for each row.
     """
     names = list(dict.fromkeys(PLACEHOLDER_PATTERN.findall(template)))
-    values = [batch.column(name).to_pylist() for name in names]
-    if values:
-        rows = zip(*values, strict=True)
+    columns = [batch.column(name).to_pylist() for name in names]
+    if columns:
+        rows = zip(*columns, strict=True)
     else:
         rows = ((),) * batch.num_rows
-    filled_links: list[str | None] = []
+    links: list[str | None] = []
     for own_value, row in zip(batch.column(0).to_pylist(), rows, strict=True):
         if own_value is None or None in row:
-            filled_links.append(None)
+            links.append(None)
             continue
         quoted_values = {name: quote(str(value), safe="") for name, value in zip(names, row, strict=True)}
 
         def get_value(placeholder: re.Match[str], quoted_values: dict[str, str] = quoted_values) -> str:
             return quoted_values[placeholder[1]]
 
-        filled_links.append(PLACEHOLDER_PATTERN.sub(get_value, template))
-    return filled_links
+        links.append(PLACEHOLDER_PATTERN.sub(get_value, template))
+    return links
 
 
 def _clean_comment(text: str) -> str:
-    """Write a text so that it stays on its line of comment."""
-    return " ".join("".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text).split())
+    """Replace control characters by blanks and join words by one blank, so that a text stays on its comment line."""
+    letters = []
+    for letter in text:
+        if unicodedata.category(letter)[0] == "C":
+            letters.append(" ")
+        else:
+            letters.append(letter)
+    return " ".join("".join(letters).split())
 
 
 def _create_writer(
@@ -261,30 +276,31 @@ def _create_writer(
         finish: Callable[[], ResultStatus],
         options: Mapping[str, str],
     ) -> Iterator[bytes]:
+        comments = ""
         if comment_prefix:
-            info_comments = "".join(
+            comments = "".join(
                 f"{comment_prefix}{_clean_comment(info.name)}: {_clean_comment(info.value)}\n"
                 for info in metadata.infos
             )
-        else:
-            info_comments = ""
         if opening.startswith("#!"):
-            begin, opening_rest = opening.partition("\n")[::2]
+            interpreter_line, line_end, opening_rest = opening.partition("\n")
+            yield f"{interpreter_line}{line_end}{comments}{opening_rest}".encode()
         else:
-            begin, opening_rest = ("", opening)
-        left_out: list[str] = []
-        yield f"{begin}\n{info_comments}{opening_rest}".encode() if begin else f"{info_comments}{opening_rest}".encode()
-        for named_addresses in list_files(batches, left_out, options.get(TEMPLATE_OPTION, "")):
-            yield "".join(write_line(sign(where), name) for where, name in named_addresses).encode()
-        ended = finish()
-        if comment_prefix and left_out:
+            yield f"{comments}{opening}".encode()
+        rejected_addresses: list[str] = []
+        for named_addresses in list_files(batches, rejected_addresses, options.get(TEMPLATE_OPTION, "")):
+            lines = [write_line(sign(address), name) for address, name in named_addresses]
+            yield "".join(lines).encode()
+        result_status = finish()
+        if comment_prefix and rejected_addresses:
             yield (
-                f"{comment_prefix}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n"
+                f"{comment_prefix}{len(rejected_addresses)} rows have an address that is no http, https or ftp link: "
+                "left out\n"
             ).encode()
-        if comment_prefix and ended.overflow:
+        if comment_prefix and result_status.overflow:
             yield (
-                f"{comment_prefix}There are more files: a script has {ended.row_count} at most; narrow the search "
-                f"and take the rest with another.\n"
+                f"{comment_prefix}There are more files: a script has {result_status.row_count} at most; narrow the "
+                f"search and take the rest with another.\n"
             ).encode()
         yield closing.encode()
 
@@ -312,33 +328,31 @@ def _create_format(name: str, extension: str, media_type: str, write: Callable[.
 
 
 def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]:
-    """Return the writers of scripts and lists; `sign` is what becomes of each address.
+    """Create the writers of scripts and lists.
 
     Parameters
     ----------
     sign
-        Makes an address of an address.
+        Function that makes the written address from each address; by default they are the same.
 
     Returns
     -------
     formats
-        By name.
+        Formats by name.
     """
-    wget = _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"'
-    curl = _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"'
-    shell, text = "text/x-shellscript; charset=utf-8", "text/plain; charset=utf-8"
-    writer = _create_writer(wget, _write_download_line, _FAILURE_CHECK, sign=sign)
+    wget_opening = _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"'
+    curl_opening = _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"'
+    wget_writer = _create_writer(wget_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
+    curl_writer = _create_writer(curl_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
+    aria2_writer = _create_writer("", lambda address, name: f"{address}\n  out={name}\n", "", sign=sign)
+    links_writer = _create_writer("", lambda address, _: f"{address}\n", "", comment_prefix="", sign=sign)
+    script_type = "text/x-shellscript; charset=utf-8"
+    text_type = "text/plain; charset=utf-8"
     return {
-        "wget": _create_format("wget", ".sh", shell, writer),
-        "curl": _create_format(
-            "curl", ".sh", shell, _create_writer(curl, _write_download_line, _FAILURE_CHECK, sign=sign)
-        ),
-        "aria2": _create_format(
-            "aria2", ".txt", text, _create_writer("", lambda where, name: f"{where}\n  out={name}\n", "", sign=sign)
-        ),
-        "links": _create_format(
-            "links", ".txt", text, _create_writer("", lambda where, _: f"{where}\n", "", comment_prefix="", sign=sign)
-        ),
+        "wget": _create_format("wget", ".sh", script_type, wget_writer),
+        "curl": _create_format("curl", ".sh", script_type, curl_writer),
+        "aria2": _create_format("aria2", ".txt", text_type, aria2_writer),
+        "links": _create_format("links", ".txt", text_type, links_writer),
     }
 
 

@@ -1,4 +1,4 @@
-"""When the source of a table was last changed: its newest watermark if that is a time, else its newest file."""
+"""Find when the source of a table last changed: its newest watermark if that is a time, else its newest file."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ _TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 def find_source_date(site: Site, item: PublishedTable) -> str | None:
-    """Find when the source of a table was last changed.
+    """Find when the source of a table last changed.
 
     Parameters
     ----------
     site
-        That publishes it.
+        Site that publishes the table.
     item
-        The table.
+        Published table.
 
     Returns
     -------
     date
-        ISO 8601, UTC; None: its source tells no time.
+        Time in ISO 8601 and UTC; None if the source has no times.
     """
-    marks = site.store.syncs.map_watermarks().get(item.table.qualified_name)
-    if marks is not None:
-        newest = format_largest_watermark(marks[1])
-    else:
-        newest = None
-    if newest is not None and _TIME_PATTERN.match(newest):
-        return newest
-    times = (pin["modified"] for pin in item.provenance.get("pins", ()) if pin.get("modified"))
-    return max(times, default=None)
+    sync_watermarks = site.store.syncs.map_watermarks().get(item.table.qualified_name)
+    if sync_watermarks is not None:
+        newest_watermark = format_largest_watermark(sync_watermarks[1])
+        if newest_watermark is not None and _TIME_PATTERN.match(newest_watermark):
+            return newest_watermark
+    modification_times = [pin["modified"] for pin in item.provenance.get("pins", ()) if pin.get("modified")]
+    return max(modification_times, default=None)

@@ -1,7 +1,7 @@
-"""User tables below ``/tap``: PUT, GET, DELETE ``user_tables/NAME`` as DaCHS has them, and pyvo's other convention.
+"""Serve user tables below ``/tap`` by two conventions that pyvo supports.
 
-That one is CADC's YouCat: PUT and DELETE ``tables/NAME``, POST ``load/NAME``, and jobs at ``table-update`` that index a
-column.
+DaCHS has PUT, GET and DELETE ``user_tables/NAME``. CADC's YouCat has PUT and DELETE ``tables/NAME``,
+POST ``load/NAME``, and jobs at ``table-update`` that index a column.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.auth import Principal
 
-MAX_CONCURRENT_READS = 2  # bodies that are read at once
+MAX_CONCURRENT_READS = 2  # uploaded tables that are read at once
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """List the addresses of user tables."""
+    """Build the routes of user tables."""
     site = context.site
-    reading = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
+    read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
 
     async def answer_put(request: Request) -> Response:
         return await _store_body(request, _store_user_table, 201)
@@ -52,35 +52,28 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def _store_body(request: Request, store_table: Callable[..., Table], status: int) -> Response:
         principal, name = _find_owner_and_name(request)
-        with _create_upload_directory() as place:
-            path = Path(place) / "body"
+        with _create_upload_directory() as directory:
+            path = Path(directory) / "body"
             await _write_body(request, path, site.settings.limits.upload)
-            table = await anyio.to_thread.run_sync(store_table, site, principal, name, path, limiter=reading)
-        text = f"Query this table as {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}\n"
-        return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+            table = await anyio.to_thread.run_sync(store_table, site, principal, name, path, limiter=read_limiter)
+        query_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+        return _answer_text(f"Query this table as {query_name}\n", status)
 
     async def answer_get(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        record = await anyio.to_thread.run_sync(user_tables.find_table, site, principal, name)
-        body = vosi.write_table(record.table, quote_name=adql.quote_name)
-        return services.answer_with_body(
-            request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
-        )
+        user_table = await anyio.to_thread.run_sync(user_tables.find_table, site, principal, name)
+        body = vosi.write_table(user_table.table, quote_name=adql.quote_name)
+        headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
+        return services.answer_with_body(request, body, headers)
 
     async def answer_delete(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
         await anyio.to_thread.run_sync(user_tables.delete_table, site, principal, name)
-        return Response(
-            f"Dropped user table {name}\n",
-            headers={"cache-control": "no-store"},
-            media_type="text/plain; charset=utf-8",
-        )
+        return _answer_text(f"Dropped user table {name}\n")
 
     async def explain_load(request: Request) -> Response:
         _require_account(request)
-        return Response(
-            "POST a table to load/NAME\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8"
-        )
+        return _answer_text("POST a table to load/NAME\n")
 
     def _find_owner_and_name(request: Request) -> tuple[Principal, str]:
         return _require_account(request), user_tables.parse_table_name(request.path_params["table"])
@@ -94,9 +87,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         return principal
 
-    route = create_route("/tap/user_tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"])
     return [
-        route,
+        create_route("/tap/user_tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),
         create_route("/tap/user_tables/{table}", answer_get, TEXT_LINE_ERRORS, ["GET"]),
         create_route("/tap/user_tables/{table}", answer_delete, TEXT_LINE_ERRORS, ["DELETE"]),
         create_route("/tap/tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),
@@ -108,18 +100,23 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def list_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]:
-    """Announce what no standard has yet by the identifiers that CADC's YouCat, the first to have it, gives it."""
+    """List the capabilities of user tables, which no standard has yet, under the identifiers of CADC's YouCat."""
     if not settings.limits.user_tables:
         return []
+    security_methods = vosi.list_security_methods(settings, login_required=True)
     return [
         vosi.Capability(
-            standard_id=f"ivo://ivoa.net/std/VOSI#{name}",
-            url=f"{tap_url}/{place}",
+            standard_id=f"ivo://ivoa.net/std/VOSI#{feature}",
+            url=f"{tap_url}/{endpoint}",
             use="base",
-            security_methods=vosi.list_security_methods(settings, login_required=True),
+            security_methods=security_methods,
         )
-        for name, place in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
+        for feature, endpoint in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
     ]
+
+
+def _answer_text(text: str, status: int = 200) -> Response:
+    return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
 def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
@@ -134,7 +131,7 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
 
 
 async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
-    """Write the body to a file."""
+    """Write the body of a request to a file."""
     try:
         async with await anyio.open_file(path, "wb") as file:
             async for chunk in services.read_chunks(request, byte_limit):
