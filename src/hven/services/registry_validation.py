@@ -1,7 +1,7 @@
-"""Checks of registry records, as the validators of registries make them.
+"""Check registry records as the validators of registries do.
 
-They have the codes of the registry of registries, and rules of VOResource and VODataService; each comes with the line
-to correct.
+The checks have the codes of the registry of registries, and further rules of VOResource and VODataService. Each fault
+names the line to correct.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lxml import etree
 
@@ -47,14 +47,14 @@ EXAMPLE_TEST_QUERIES = {
 REQUIRED_SETTINGS = {
     "authority": (
         "your-institute.example",
-        "first part of all identifiers, for ever: a name of your own that no registry has",
+        "the permanent first part of all identifiers: a name of your own that no registry has",
     ),
     "public_url": ("https://vo.your-institute.example", "the address in all records, and of the registry itself"),
     "contact_email": (
         "vo@your-institute.example",
-        "whom harvesters and readers write to; without it there is no registry",
+        "the address to which harvesters and readers write; without it there is no registry",
     ),
-    "registry.organisation": ("Your institute", "who publishes"),
+    "registry.organisation": ("Your institute", "the publisher"),
 }
 # key of descriptors -> example, and what a missing key means
 RECOMMENDED_KEYS = {
@@ -64,6 +64,9 @@ RECOMMENDED_KEYS = {
     "licence": ("licence: CC-BY-4.0", "nobody knows what may be done with it"),
 }
 PROSE_CODES = {"VOResource", "VODataService"}
+# axis of a coverage, limits of plausible values, and their unit
+COVERAGE_LIMITS = (("temporal", -1e7, 1e7, "days (MJD)"), ("spectral", 0.0, 1.0, "joules"))
+MAX_LISTED_COLUMNS = 5  # in one message
 KEY_VOCABULARIES = {
     "waveband": "messenger",
     "content_level": "voresource/content_level",
@@ -84,14 +87,20 @@ def list_missing_settings(settings: Settings) -> dict[str, str]:
     keys
         Key -> the line to write; keys of a section have its name as a prefix.
     """
-    here = not settings.public_url or LOCAL_URL_PATTERN.match(settings.public_url)
-    wrong = {
-        "authority": settings.authority.lower() == EXAMPLE_AUTHORITY,
-        "public_url": bool(here),
-        "contact_email": not registry.EMAIL_PATTERN.fullmatch(settings.contact_email or ""),
-        "registry.organisation": not settings.registry.organisation,
-    }
-    return {key: write_setting_line(key, REQUIRED_SETTINGS[key][0]) for key, is_wrong in wrong.items() if is_wrong}
+    missing_keys = []
+    if settings.authority.lower() == EXAMPLE_AUTHORITY:
+        missing_keys.append("authority")
+    if not settings.public_url or LOCAL_URL_PATTERN.match(settings.public_url):
+        missing_keys.append("public_url")
+    if not registry.EMAIL_PATTERN.fullmatch(settings.contact_email or ""):
+        missing_keys.append("contact_email")
+    if not settings.registry.organisation:
+        missing_keys.append("registry.organisation")
+    lines_by_key = {}
+    for key in missing_keys:
+        example, _ = REQUIRED_SETTINGS[key]
+        lines_by_key[key] = write_setting_line(key, example)
+    return lines_by_key
 
 
 def write_setting_line(key: str, value: str) -> str:
@@ -100,9 +109,9 @@ def write_setting_line(key: str, value: str) -> str:
     Parameters
     ----------
     key
-        The key, with the name of its section as a prefix.
+        Key, with the name of its section as a prefix.
     value
-        The value.
+        Value of the key.
 
     Returns
     -------
@@ -113,19 +122,17 @@ def write_setting_line(key: str, value: str) -> str:
 
 
 def draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryRecord]]:
-    """Build all records as they would be published now, by collection; those of the site have the empty name.
-
-    Nothing is published.
+    """Build all records as they would be published now, without publishing them.
 
     Parameters
     ----------
     context
-        The site and its faces.
+        Service context of the site.
 
     Returns
     -------
     records
-        Records that were published before have their dates.
+        Records by collection, those of the site by the empty name; records that were published before keep their dates.
     """
     return registry.draft_records(context)
 
@@ -136,12 +143,12 @@ def format_record(record: RegistryRecord) -> str:
     Parameters
     ----------
     record
-        The record.
+        Record to format.
 
     Returns
     -------
     text
-        XML, indented.
+        Indented XML.
     """
     root = etree.fromstring(registry.write_record(record))
     etree.indent(root)
@@ -154,7 +161,7 @@ def check_records(context: ServiceContext, records: Mapping[str, Sequence[Regist
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     records
         All records of the site, from `draft_records`.
 
@@ -177,11 +184,12 @@ class _RecordChecker:
     def iterate_faults(self) -> Iterator[Fault]:
         """Check the site, the list of records, each collection and each record."""
         yield from self._check_settings()
-        roots_by_part = {
-            part: [etree.fromstring(registry.write_record(record)) for record in part_records]
-            for part, part_records in self._records.items()
-        }
-        yield from self._check_record_list([root for part_roots in roots_by_part.values() for root in part_roots])
+        roots_by_part = {}
+        all_roots = []
+        for part, part_records in self._records.items():
+            roots_by_part[part] = [etree.fromstring(registry.write_record(record)) for record in part_records]
+            all_roots += roots_by_part[part]
+        yield from self._check_record_list(all_roots)
         for part, part_roots in roots_by_part.items():
             resource = self._resources.get(part)
             if resource is not None:
@@ -214,73 +222,89 @@ class _RecordChecker:
                 violations += _check_tableset(root)
             for violation in violations:
                 ids_by_violation.setdefault(violation, []).append(_get_element_text(root, "identifier"))
-        for (code, message, key, remedy, severity), (first_id, *other_ids) in ids_by_violation.items():
-            if not has_descriptor and code in PROSE_CODES:
+        for violation, (first_id, *other_ids) in ids_by_violation.items():
+            if not has_descriptor and violation.code in PROSE_CODES:
                 continue  # missing settings are reported already, and without a descriptor nothing else can be added
-            subject = f"{first_id} and {len(other_ids)} more" if other_ids else first_id
+            subject = first_id
+            if other_ids:
+                subject = f"{first_id} and {len(other_ids)} more"
             yield Fault(
-                message=f"{code}: {subject}: {message}",
-                place=self._find_key_place(part, key),
-                remedy=remedy,
-                severity=severity,
+                message=f"{violation.code}: {subject}: {violation.message}",
+                place=self._find_key_place(part, violation.key),
+                remedy=violation.remedy,
+                severity=violation.severity,
             )
 
     def _check_record_list(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
         """Check all records together: there is one registry, with an authority for each identifier."""
         ids_by_type: dict[str, set[str]] = {}
-        ids = Counter(_get_element_text(root, "identifier").lower() for root in roots)
+        id_counts = Counter[str]()
+        managed_authorities: set[str] = set()
         for root in roots:
-            record_type = str(root.get(XSI_TYPE_ATTRIBUTE))
-            ids_by_type.setdefault(record_type, set()).add(_get_element_text(root, "identifier").lower())
-        managed = {str(item.text).lower() for root in roots for item in root.iterfind("managedAuthority")}
+            ivoid = _get_element_text(root, "identifier").lower()
+            id_counts[ivoid] += 1
+            ids_by_type.setdefault(str(root.get(XSI_TYPE_ATTRIBUTE)), set()).add(ivoid)
+            managed_authorities.update(str(element.text).lower() for element in root.iterfind("managedAuthority"))
         described_authorities = {ivoid.removeprefix("ivo://") for ivoid in ids_by_type.get("vg:Authority", ())}
-        where = self._find_key_place("", "authority")
+        authority_place = self._find_key_place("", "authority")
         if len(ids_by_type.get("vg:Registry", ())) != 1:
             yield Fault(
                 message="RI3.1.4a: the registry's own record is not among the records",
-                place=where,
-                remedy="do two keys of registry.ids say the same?",
+                place=authority_place,
+                remedy="check that no two keys of registry.ids have the same value",
             )
-        for name in sorted(managed - described_authorities):
+        for name in sorted(managed_authorities - described_authorities):
             yield Fault(
                 message=f"RI3.1.4c: there is no record of the authority {name}",
-                place=where,
-                remedy=f"do registry.ids say ivo://{name}?",
+                place=authority_place,
+                remedy=f"check whether registry.ids uses ivo://{name} for another record",
             )
-        for name in sorted({item[6:].partition("/")[0] for item in ids} - managed):
-            place = self._find_key_place("", "registry.authorities")
+        used_authorities = {ivoid.removeprefix("ivo://").partition("/")[0] for ivoid in id_counts}
+        for name in sorted(used_authorities - managed_authorities):
             yield Fault(
-                message=f"RI3.1.4b: {name} is no authority of this registry, and records have it",
-                place=place,
+                message=f"RI3.1.4b: {name} is no authority of this registry, but records have it",
+                place=self._find_key_place("", "registry.authorities"),
                 remedy=f'under [registry]: authorities = ["{name}"]',
             )
+        yield from self._check_unique_ids(id_counts)
+
+    def _check_unique_ids(self, id_counts: Mapping[str, int]) -> Iterator[Fault]:
         for part, part_records in self._records.items():
-            for item in part_records:
-                if ids[item.ivoid.lower()] > 1:
+            if part:
+                key = "registry"
+                line = "registry: {id: ..}"
+            else:
+                key = "registry.ids"
+                line = "ids = {..}"
+            for record in part_records:
+                count = id_counts[record.ivoid.lower()]
+                if count > 1:
                     yield Fault(
-                        message=f"RI3.1.3: {item.ivoid} is the id of {ids[item.ivoid.lower()]} records: only the first "
-                        f"one is told",
-                        place=self._find_key_place(part, "registry" if part else "registry.ids"),
-                        remedy=_write_remedy(part, "registry", "registry: {id: ..}" if part else "ids = {..}"),
+                        message=f"RI3.1.3: {record.ivoid} is the id of {count} records: only the first one is "
+                        f"published",
+                        place=self._find_key_place(part, key),
+                        remedy=_write_remedy(part, "registry", line),
                     )
 
     def _check_description(self, collection: str, resource: Resource) -> Iterator[Fault]:
         """Check the descriptor of a collection."""
-        for key, (added, why) in RECOMMENDED_KEYS.items():
+        for key, (example_line, consequence) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
-                place = self._find_key_place(collection, key)
                 yield Fault(
-                    message=f"VOResource: {collection} has no {key}: {why}",
-                    place=place,
-                    remedy=f"add: {added}",
+                    message=f"VOResource: {collection} has no {key}: {consequence}",
+                    place=self._find_key_place(collection, key),
+                    remedy=f"add: {example_line}",
                     severity="warning",
                 )
         for key, vocabulary in KEY_VOCABULARIES.items():
             terms = load_vocabularies()[vocabulary]
+            if key == "waveband":
+                code = "VODataService"
+            else:
+                code = "VOResource"
             for word in getattr(resource, key):
                 if word not in terms:
                     remedy = suggest_spelling(word, terms) or f"known: {', '.join(terms)}"
-                    code = "VODataService" if key == "waveband" else "VOResource"
                     yield Fault(
                         message=f"{code}: {word!r} is no term of the vocabulary {vocabulary}",
                         place=self._find_key_place(collection, key),
@@ -290,31 +314,37 @@ class _RecordChecker:
 
     def _find_key_place(self, collection: str, key: str) -> Place:
         """Find the line of a key in a descriptor, or in hven.toml; else that of its section, else the first line."""
-        resource = self._resources.get(collection) if collection else None
-        path = self._settings.directory / SETTINGS_FILE
-        section, _, name = key.rpartition(".")
+        resource = None
+        if collection:
+            resource = self._resources.get(collection)
         if resource is not None:
             path = resource.path
-            section, name = ("", key)
+            section, name = "", key
+        else:
+            path = self._settings.directory / SETTINGS_FILE
+            section, _, name = key.rpartition(".")
         if path not in self._lines_by_path:
             self._lines_by_path[path] = []
             if path.is_file():
                 self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines()
-        number = _find_key_line(self._lines_by_path[path], name, section)
-        return Place(file=str(path), line=number)
+        line_number = _find_key_line(self._lines_by_path[path], name, section)
+        return Place(file=str(path), line=line_number)
 
 
 def _find_key_line(lines: Sequence[str], name: str, section: str) -> int:
-    """Return where a key stands, in the one or the other language: in them keys of the whole stand at the margin."""
-    inside, at = "", 1
+    """Find the line number of a key in YAML or TOML; top-level keys of both begin at the left margin."""
+    key_pattern = re.compile(rf"['\"]?{re.escape(name)}['\"]?\s*[:=]")
+    current_section = ""
+    section_line = 1
     for number, text in enumerate(lines, start=1):
-        head = re.match(r"\[+\s*([\w.]+)\s*\]+", text)
-        if head:
-            inside = head[1]
-            at = number if inside == section else at
-        elif inside == section and re.match(rf"['\"]?{re.escape(name)}['\"]?\s*[:=]", text):
+        section_match = re.match(r"\[+\s*([\w.]+)\s*\]+", text)
+        if section_match:
+            current_section = section_match[1]
+            if current_section == section:
+                section_line = number
+        elif current_section == section and key_pattern.match(text):
             return number
-    return at
+    return section_line
 
 
 def _write_remedy(collection: str, key: str, text: str) -> str:
@@ -325,129 +355,169 @@ def _write_remedy(collection: str, key: str, text: str) -> str:
     return f"write before the first section: {text}"
 
 
-RuleViolation = tuple[str, str, str, str, str]  # code, message, key to mend, remedy, severity
+class RuleViolation(NamedTuple):
+    """A rule that a record does not follow.
+
+    Attributes
+    ----------
+    code
+        Code of the rule.
+    message
+        What is wrong with the record.
+    key
+        Key of the descriptor, or of hven.toml, to correct.
+    remedy
+        What to write there.
+    severity
+        ``error`` or ``warning``.
+    """
+
+    code: str
+    message: str
+    key: str
+    remedy: str
+    severity: str
 
 
 def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
-    """Judge one record."""
+    """Check the identifier, the metadata, the relations and the capabilities of a record."""
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
-        yield (
+        yield RuleViolation(
             "VOResource",
-            "this is no identifier: letters, digits and . - _ ! ~ * ' ( ) + = stand there",
+            "this is not an identifier: it may contain letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
             "registry: {id: ..}",
             "error",
         )
     if not _get_element_text(root, "title"):
-        yield "VOResource", "it has no title", "title", "add: title: ..", "error"
+        yield RuleViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
     if not root.xpath("curation/contact[normalize-space(email)]"):
-        yield (
+        yield RuleViolation(
             "VOResource",
-            "nobody can write to its contact",
+            "its contact has no email address",
             "contact",
             "add: contact: {name: .., email: ..}",
             "warning",
         )
-    dates = {"created": root.get("created"), "updated": root.get("updated")}
-    dates |= {f"its date {each.get('role')}": each.text for each in root.iterfind("curation/date")}
-    for date_name, text in dates.items():
-        if not _is_date(text or ""):
-            yield "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
-        elif text and text[:19] > current_time[: len(text[:19])]:
-            yield (
-                "VRdate",
-                f"{date_name} is {text}, which has not been yet",
-                "created",
-                "write the day when it was first published",
-                "error",
-            )
-    relation_types = {term.lower() for term in load_vocabularies()["voresource/relationship_type"]}
-    for kind in (str(each.text) for each in root.iterfind("content/relationship/relationshipType")):
-        if kind.lower() not in relation_types:
-            yield (
+    yield from _check_dates(root, current_time)
+    relation_types = load_vocabularies()["voresource/relationship_type"]
+    known_types = {term.lower() for term in relation_types}
+    for element in root.iterfind("content/relationship/relationshipType"):
+        relation_type = str(element.text)
+        if relation_type.lower() not in known_types:
+            yield RuleViolation(
                 "VR3.1.3a",
-                f"{kind!r} is no relation of the vocabulary",
+                f"{relation_type!r} is no relation of the vocabulary",
                 "registry",
-                f"known: {', '.join(load_vocabularies()['voresource/relationship_type'])}",
+                f"known: {', '.join(relation_types)}",
                 "error",
             )
     yield from _check_capabilities(root)
 
 
+def _check_dates(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
+    dates = {"created": root.get("created"), "updated": root.get("updated")}
+    for element in root.iterfind("curation/date"):
+        dates[f"its date {element.get('role')}"] = element.text
+    for date_name, text in dates.items():
+        if not text or not _is_date(text):
+            yield RuleViolation(
+                "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
+            )
+            continue
+        seconds_text = text[:19]  # without fractions and zone
+        if seconds_text > current_time[: len(seconds_text)]:
+            yield RuleViolation(
+                "VRdate",
+                f"{date_name} is {text}, which is in the future",
+                "created",
+                "write the day when it was first published",
+                "error",
+            )
+
+
 def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
-    """Judge what a record says that is asked, and how."""
-    sort = root.get(XSI_TYPE_ATTRIBUTE)
+    """Check the capabilities of a record: interfaces, search parameters and test queries."""
+    record_type = root.get(XSI_TYPE_ATTRIBUTE)
     capabilities = root.findall("capability")
-    service = sort in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
-    if service and not capabilities:
-        yield (
+    is_service = record_type in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
+    if is_service and not capabilities:
+        yield RuleViolation(
             "VR3.2.2a",
             "it is a service without a capability",
             "services",
-            "is its face a plug-in? it has none to tell",
+            "if a plug-in provides the service, it must list a capability",
             "warning",
         )
-    for each in capabilities:
-        standard = (each.get("standardID") or "").lower()
-        if not each.findall("interface/accessURL"):
-            yield (
+    for capability in capabilities:
+        standard_id = (capability.get("standardID") or "").lower()
+        if not capability.findall("interface/accessURL"):
+            yield RuleViolation(
                 "VR3.2.2a",
-                f"the capability {standard or 'of its pages'} has no interface",
+                f"the capability {standard_id or 'of its pages'} has no interface",
                 "services",
-                "the face does not say its address",
+                "the service must give its address",
                 "warning",
             )
-        code = SEARCH_RULE_CODES.get(standard)
+        code = SEARCH_RULE_CODES.get(standard_id)
         if code:
-            if sort != "vs:CatalogService":
-                yield f"{code}a", "a search is a vs:CatalogService", "services", "the face says no search", "warning"
-            if not any(
-                interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
-                for interface in each.iterfind("interface")
-            ):
-                yield (
-                    f"{code}b",
-                    'it has no interface vs:ParamHTTP with role="std"',
-                    "services",
-                    "the face says no search",
-                    "error",
-                )
-        if each.get(XSI_TYPE_ATTRIBUTE) in EXAMPLE_TEST_QUERIES and each.find("testQuery") is None:
-            test = (
-                f"registry: {{services: {{TABLE.FACE: {{test: "
-                f'"{EXAMPLE_TEST_QUERIES[str(each.get(XSI_TYPE_ATTRIBUTE))]}"}}}}}}'
-            )
-            if not each.findtext("interface/testQueryString"):
-                yield (
-                    "VODataService",
-                    "it has no test query: nobody can try whether it is well",
-                    "registry",
-                    f"add: {test}",
-                    "warning",
-                )
-    if sort == "vg:Registry":
-        namespaces = {"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]}
-        ways = root.xpath(
-            "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
-            namespaces=namespaces,
+            yield from _check_search(capability, record_type, code)
+        yield from _check_test_query(capability)
+    if record_type == "vg:Registry":
+        yield from _check_harvest_interface(root)
+    elif record_type == "vs:CatalogResource":
+        yield from _check_epn_table(root, capabilities)
+
+
+def _check_search(capability: etree._Element, record_type: str | None, code: str) -> Iterator[RuleViolation]:
+    """Check the capability of a cone search or an image search."""
+    remedy = "the service must declare its search"
+    if record_type != "vs:CatalogService":
+        yield RuleViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
+    has_search_interface = any(
+        interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
+        for interface in capability.iterfind("interface")
+    )
+    if not has_search_interface:
+        message = 'it has no interface vs:ParamHTTP with role="std"'
+        yield RuleViolation(f"{code}b", message, "services", remedy, "error")
+
+
+def _check_test_query(capability: etree._Element) -> Iterator[RuleViolation]:
+    example = EXAMPLE_TEST_QUERIES.get(str(capability.get(XSI_TYPE_ATTRIBUTE)))
+    if example is None or capability.find("testQuery") is not None:
+        return
+    if not capability.findtext("interface/testQueryString"):
+        yield RuleViolation(
+            "VODataService",
+            "it has no test query with which others can check the service",
+            "registry",
+            f'add: registry: {{services: {{TABLE.FACE: {{test: "{example}"}}}}}}',
+            "warning",
         )
-        if not ways:
-            yield "RI4.0a", 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0', "authority", "", "error"
-    epn = [
-        table
-        for table in root.iterfind("tableset/schema/table")
-        if _get_element_text(table, "utype").lower().startswith(registry.EPN_TAP_UTYPE_PREFIX)
-    ]
-    if (
-        sort == "vs:CatalogResource"
-        and epn
-        and not any(
-            (each.get("standardID") or "").lower().startswith(registry.TAP_STANDARD_ID.lower()) for each in capabilities
-        )
-    ):
-        yield (
+
+
+def _check_harvest_interface(root: etree._Element) -> Iterator[RuleViolation]:
+    namespaces = {"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]}
+    harvest_interfaces = root.xpath(
+        "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
+        namespaces=namespaces,
+    )
+    if not harvest_interfaces:
+        message = 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0'
+        yield RuleViolation("RI4.0a", message, "authority", "", "error")
+
+
+def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element]) -> Iterator[RuleViolation]:
+    """Check that the record of an EPN-TAP table has the auxiliary capability of TAP."""
+    table_utypes = [_get_element_text(table, "utype").lower() for table in root.iterfind("tableset/schema/table")]
+    has_epn_table = any(utype.startswith(registry.EPN_TAP_UTYPE_PREFIX) for utype in table_utypes)
+    standard_ids = [(capability.get("standardID") or "").lower() for capability in capabilities]
+    has_tap = any(standard_id.startswith(registry.TAP_STANDARD_ID.lower()) for standard_id in standard_ids)
+    if has_epn_table and not has_tap:
+        yield RuleViolation(
             "EPN-TAP",
-            "the table has no TAP#aux: VESPA's clients find it by nothing else",
+            "the table has no TAP#aux, by which VESPA's clients find it",
             "services",
             "add tap to its services",
             "error",
@@ -455,43 +525,43 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
 
 
 def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
-    """Judge what a record says that is there: coverage, tables, columns."""
-    for axis_name, low in (("temporal", -1e7), ("spectral", 0.0)):
-        for text in (str(each.text) for each in root.iterfind(f"coverage/{axis_name}")):
-            begin, end = (float(word) for word in text.split())
-            if not low < begin <= end < (1e7 if axis_name == "temporal" else 1.0):
-                unit = "days (MJD)" if axis_name == "temporal" else "joules"
-                yield (
+    """Check the coverage of a record, and the descriptions of its tables and columns."""
+    for axis_name, lowest, highest, unit in COVERAGE_LIMITS:
+        for element in root.iterfind(f"coverage/{axis_name}"):
+            span_text = str(element.text)
+            begin, end = (float(word) for word in span_text.split())
+            if not lowest < begin <= end < highest:
+                yield RuleViolation(
                     "VODataService",
-                    f"it covers {text} {unit}: that cannot be",
+                    f"it covers {span_text} {unit}, which is not possible",
                     "tables",
-                    "is the unit of the column right? do fill values stand for nothing?",
+                    "check the unit of the column, and declare its fill values",
                     "warning",
                 )
     for table in root.iterfind("tableset/schema/table"):
-        name = _get_element_text(table, "name")
+        table_name = _get_element_text(table, "name")
         if not _get_element_text(table, "description"):
-            yield (
+            yield RuleViolation(
                 "VODataService",
-                f"the table {name} has no description",
+                f"the table {table_name} has no description",
                 "tables",
-                f"under {name.rpartition('.')[2]}: description: ..",
+                f"under {table_name.rpartition('.')[2]}: description: ..",
                 "warning",
             )
-        bare = [
+        bare_columns = [
             _get_element_text(column, "name").strip('"')
             for column in table.iterfind("column")
             if not _get_element_text(column, "description")
         ]
-        if bare:
-            yield (
+        if bare_columns:
+            listed_names = ", ".join(bare_columns[:MAX_LISTED_COLUMNS])
+            if len(bare_columns) > MAX_LISTED_COLUMNS:
+                listed_names += ", .."
+            yield RuleViolation(
                 "VODataService",
-                (
-                    f"columns of {name} without a description ({len(bare)}): "
-                    f"{', '.join(bare[:5])}{', ..' * (len(bare) > 5)}"
-                ),
+                f"columns of {table_name} without a description ({len(bare_columns)}): {listed_names}",
                 "tables",
-                f"under columns: {bare[0]}: {{description: ..}}",
+                f"under columns: {bare_columns[0]}: {{description: ..}}",
                 "warning",
             )
 

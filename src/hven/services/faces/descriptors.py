@@ -1,6 +1,6 @@
-"""``/collections/<name>/descriptor``.
+"""``/collections/<name>/descriptor``: the public part of a collection as a descriptor.
 
-What is public of a collection, as the descriptor with which another Hven reproduces it (``hven mirror``).
+Another Hven reproduces the collection with it (``hven mirror``).
 """
 
 from __future__ import annotations
@@ -32,42 +32,30 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def write_descriptor(request: Request) -> bytes:
         name = request.path_params["name"]
         published_state = context.site.get_published_state()
-        # a copy is public: who asks does not matter, only what everybody may know
+        # a copy of the collection is public, so the descriptor describes only what everybody may see
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
         tables = list(catalogue.iterate_tables())
         resource = published_state.resources.get(name)
-        if resource is None or not any(table.schema == name for table in tables):
+        is_public = any(table.schema == name for table in tables)
+        if resource is None or not is_public:
             raise NotFoundError(
                 f"there is no public collection {name!r} here", remedy="the first page lists what is here"
             )
-        observed = {
-            kind: published_state.tables_by_name.get(f"ivoa.{kind}") for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
-        }
-        view_members = {
-            kind: view.members
-            for kind, view in observed.items()
-            if view is not None and isinstance(view.members, UnionView)
-        }
+        view_members = {}
+        for view_name in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
+            view = published_state.tables_by_name.get(f"ivoa.{view_name}")
+            if view is not None and isinstance(view.members, UnionView):
+                view_members[view_name] = view.members
         table_specs = {spec.table.name: spec for spec in resource.tables}
-        also = PublicMetadata(
-            view_members=view_members,
-            table_specs=table_specs,
-            examples=resource.examples,
-        )
+        metadata = PublicMetadata(view_members=view_members, table_specs=table_specs, examples=resource.examples)
         url = services.get_base_url(request, context.site.settings)
-        return mirroring.write_public_descriptor(resource, tables, url=url, metadata=also).encode()
+        return mirroring.write_public_descriptor(resource, tables, url=url, metadata=metadata).encode()
 
     async def answer_descriptor(request: Request) -> Response:
         body = write_descriptor(request)
-        cache_headers = services.build_cache_headers(
-            services.compute_etag(body), is_public=True, vary="accept-encoding"
-        )
-        return services.answer_with_etag(
-            request,
-            cache_headers,
-            MEDIA_TYPE,
-            body,
-        )
+        etag = services.compute_etag(body)
+        cache_headers = services.build_cache_headers(etag, is_public=True, vary="accept-encoding")
+        return services.answer_with_etag(request, cache_headers, MEDIA_TYPE, body)
 
     return [create_route("/collections/{name}/descriptor", answer_descriptor)]
 

@@ -1,4 +1,4 @@
-"""OAI-PMH 2.0 at ``/oai``: records for registries (Registry Interfaces 1.1), as VOResource and as Dublin Core."""
+"""OAI-PMH 2.0 at ``/oai``: records for registries (Registry Interfaces 1.1) in VOResource and Dublin Core."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from hven.model.resource import RegistryRecord
 
 MANAGED_SET = "ivo_managed"
-TOKEN_LIFETIME_SECONDS = 86_400  # seconds that a resumption token may be used
-MAX_FORM_BYTES = 64 * 1024  # bytes of a form
+TOKEN_LIFETIME_SECONDS = 86_400
+SIGNATURE_BYTES = 18  # of a resumption token
+MAX_FORM_BYTES = 64 * 1024
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
-# verb -> arguments that it must have, and may have; a token stands alone
+# required and optional arguments of each verb; a resumption token excludes all others
 VERB_ARGUMENTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "Identify": (frozenset(), frozenset()),
     "ListMetadataFormats": (frozenset(), frozenset({"identifier"})),
@@ -54,7 +55,7 @@ VERB_ARGUMENTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "ListRecords": (frozenset({"metadataPrefix"}), frozenset({"from", "until", "set", "resumptionToken"})),
 }
 OAI_DC_NAMESPACE = "http://www.openarchives.org/OAI/2.0/oai_dc/"
-# prefix -> namespace, schema
+# namespace and schema of each metadata prefix
 METADATA_FORMATS = {
     "ivo_vor": (REGISTRY_INTERFACE_NAMESPACE, REGISTRY_INTERFACE_NAMESPACE),
     "oai_dc": (OAI_DC_NAMESPACE, "http://www.openarchives.org/OAI/2.0/oai_dc.xsd"),
@@ -65,11 +66,11 @@ DOCUMENT_OPENING = (
     'xsi:schemaLocation="http://www.openarchives.org/OAI/2.0/ http://www.openarchives.org/OAI/2.0/OAI-PMH.xsd">'
 )
 DAY_PATTERN, SECOND_PATTERN = r"\d{4}-\d\d-\d\d", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-NAME_PATTERN = r"[A-Za-z0-9\-_.!~*'()]+"  # of formats and sets
+NAME_PATTERN = r"[A-Za-z0-9\-_.!~*'()]+"  # names of formats and sets
 
 
 class OaiError(ParamError):
-    """A request that OAI-PMH has a code for."""
+    """An error for which OAI-PMH has a code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message, name="verb")
@@ -78,18 +79,18 @@ class OaiError(ParamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ListRequest:
-    """A list that is told in parts: what was asked, and how far it is."""
+    """The request of a page of a list: its conditions, and the position in the list."""
 
     verb: str
     prefix: str
     since: str | None = None
     until: str | None = None
-    last_number: int = 0  # number of the last record that was told
-    cursor: int = 0
+    last_number: int = 0  # number of the last record of the page before
+    cursor: int = 0  # number of records on the pages before
 
 
 class _Repository:
-    """Answers one request after the other; what it knows stands in the system state."""
+    """Answer requests from the records in the state store."""
 
     def __init__(self, context: ServiceContext, publishing_registry: PublishingRegistry) -> None:
         self._context = context
@@ -98,36 +99,41 @@ class _Repository:
         self._url = f"{context.site.settings.site_url}/oai"
 
     def answer_request(self, arguments: Sequence[tuple[str, str]]) -> str:
-        """Return the document that answers some arguments.
+        """Write the document that answers the arguments of a request.
 
         Raises
         ------
         NotFoundError
-            The site cannot be harvested: nobody could be asked about it.
+            The site cannot be harvested, because it has no contact address.
         """
         settings = self._context.site.settings
         if not EMAIL_PATTERN.fullmatch(settings.contact_email or ""):
             raise NotFoundError(
-                "this site is no publishing registry: it does not say whom to write to",
-                remedy="contact_email in hven.toml",
+                "this site is not a publishing registry: it has no contact address",
+                remedy="set contact_email in hven.toml",
             )
-        moment = vosi.format_time(datetime.now(UTC))
+        response_date = vosi.format_time(datetime.now(UTC))
         self._publishing_registry.refresh()
         argument_values = dict(arguments)
         try:
             verb = _check_arguments(arguments)
-            inside = [f"<{verb}>", *getattr(self, f"_{verb}")(argument_values), f"</{verb}>"]
+            write_verb_content = getattr(self, f"_{verb}")
+            content = [f"<{verb}>", *write_verb_content(argument_values), f"</{verb}>"]
         except OaiError as error:
-            inside = [f'<error code="{error.code}">{escape(replace_illegal_characters(error.message))}</error>']
+            message = escape(replace_illegal_characters(error.message))
+            content = [f'<error code="{error.code}">{message}</error>']
             if error.code in {"badVerb", "badArgument"}:
                 argument_values = {}
-        words = "".join(
+        attributes = "".join(
             f" {name}={quoteattr(replace_illegal_characters(value))}" for name, value in argument_values.items()
         )
-        head = f"{DOCUMENT_OPENING}<responseDate>{moment}</responseDate><request{words}>{escape(self._url)}</request>"
-        return "".join([head, *inside, "</OAI-PMH>\n"])
+        opening = (
+            f"{DOCUMENT_OPENING}<responseDate>{response_date}</responseDate>"
+            f"<request{attributes}>{escape(self._url)}</request>"
+        )
+        return "".join([opening, *content, "</OAI-PMH>\n"])
 
-    def _Identify(self, _: Mapping[str, str]) -> Iterator[str]:  # noqa: N802  (verbs of the protocol, as those below)
+    def _Identify(self, _: Mapping[str, str]) -> Iterator[str]:  # noqa: N802  (named like the protocol's verb)
         settings = self._context.site.settings
         own_ivoid = settings.registry.ids.get("registry") or f"ivo://{settings.authority}/registry"
         own_record = self._record_store.find_record(own_ivoid)
@@ -150,8 +156,8 @@ class _Repository:
             )
 
     def _ListSets(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
-        if "resumptionToken" in arguments:  # the list is whole at once
-            raise OaiError("badResumptionToken", "ListSets gives no resumption tokens")
+        if "resumptionToken" in arguments:  # all sets fit into one answer
+            raise OaiError("badResumptionToken", "ListSets has no resumption tokens")
         yield f"<set><setSpec>{MANAGED_SET}</setSpec><setName>What is published here</setName></set>"
 
     def _GetRecord(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
@@ -159,7 +165,7 @@ class _Repository:
         yield from _write_record(record, _parse_prefix(arguments))
 
     def _ListIdentifiers(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
-        return self._list_page(arguments, lambda one, _: (_write_header(one),), headers_only=True)
+        return self._list_page(arguments, lambda record, _: (_write_header(record),), headers_only=True)
 
     def _ListRecords(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         return self._list_page(arguments, _write_record, headers_only=False)
@@ -175,72 +181,73 @@ class _Repository:
             list_request = self._parse_resumption_token(arguments)
         else:
             list_request = _parse_list_request(arguments)
-        if headers_only:
-            without = {"body", "dublin"}
-        else:
-            without = {"dublin" if list_request.prefix == "ivo_vor" else "body"}
-        page_records = self._record_store.list_records(
+        omitted_columns = {"body", "dublin"}
+        if not headers_only:
+            if list_request.prefix == "ivo_vor":
+                omitted_columns = {"dublin"}
+            else:
+                omitted_columns = {"body"}
+        read_records = self._record_store.list_records(
             list_request.last_number,
             RECORDS_PER_PAGE + 1,
             list_request.since,
             list_request.until,
-            omitted_columns=without,
+            omitted_columns=omitted_columns,
         )
-        if not page_records and not list_request.cursor:
-            raise OaiError("noRecordsMatch", "no record changed between these moments")
-        shown_records = page_records[:RECORDS_PER_PAGE]
-        for record in shown_records:
+        if not read_records and not list_request.cursor:
+            raise OaiError("noRecordsMatch", "no record changed in this period")
+        page_records = read_records[:RECORDS_PER_PAGE]
+        has_next_page = len(read_records) > RECORDS_PER_PAGE
+        for record in page_records:
             yield from write_record(record, list_request.prefix)
-        if len(page_records) > RECORDS_PER_PAGE or list_request.cursor:
-            size = self._record_store.count_records(list_request.since, list_request.until)
-            next_token = until = ""
-            if len(page_records) > RECORDS_PER_PAGE:
+        if has_next_page or list_request.cursor:
+            list_size = self._record_store.count_records(list_request.since, list_request.until)
+            expiry_attribute = next_token = ""
+            if has_next_page:
                 expiry_time = int(time.time()) + TOKEN_LIFETIME_SECONDS
-                until = f' expirationDate="{vosi.format_time(datetime.fromtimestamp(expiry_time, UTC))}"'
-                next_token = self._make_resumption_token(
-                    list_request, shown_records[-1].number, list_request.cursor + len(shown_records), expiry_time
+                expiry_date = vosi.format_time(datetime.fromtimestamp(expiry_time, UTC))
+                expiry_attribute = f' expirationDate="{expiry_date}"'
+                next_request = replace(
+                    list_request,
+                    last_number=page_records[-1].number,
+                    cursor=list_request.cursor + len(page_records),
                 )
+                next_token = self._make_resumption_token(next_request, expiry_time)
             yield (
-                f'<resumptionToken{until} completeListSize="{max(size, 1)}" '
+                f'<resumptionToken{expiry_attribute} completeListSize="{max(list_size, 1)}" '
                 f'cursor="{list_request.cursor}">{next_token}</resumptionToken>'
             )
 
-    def _make_resumption_token(
-        self, list_request: _ListRequest, last_number: int, cursor: int, expiry_time: int
-    ) -> str:
-        body = _encode_base64(
-            orjson.dumps(
-                [
-                    list_request.verb,
-                    list_request.prefix,
-                    list_request.since,
-                    list_request.until,
-                    last_number,
-                    cursor,
-                    expiry_time,
-                ]
-            )
-        )
+    def _make_resumption_token(self, list_request: _ListRequest, expiry_time: int) -> str:
+        token_values = [
+            list_request.verb,
+            list_request.prefix,
+            list_request.since,
+            list_request.until,
+            list_request.last_number,
+            list_request.cursor,
+            expiry_time,
+        ]
+        body = _encode_base64(orjson.dumps(token_values))
         return f"{body}.{self._sign(body)}"
 
     def _sign(self, body: str) -> str:
         token_secret = self._record_store.get_token_secret()
-        return _encode_base64(hmac.new(token_secret, body.encode(), sha256).digest()[:18])
+        digest = hmac.new(token_secret, body.encode(), sha256).digest()
+        return _encode_base64(digest[:SIGNATURE_BYTES])
 
     def _parse_resumption_token(self, arguments: Mapping[str, str]) -> _ListRequest:
         body, _, signature = arguments["resumptionToken"].partition(".")
         if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
-            raise OaiError(
-                "badResumptionToken", "the resumption token is none of this registry's; begin the list again"
-            )
-        verb, prefix, since, until, after, cursor, expiry_time = orjson.loads(
-            urlsafe_b64decode(body + "=" * (-len(body) % 4))
-        )
+            raise OaiError("badResumptionToken", "the resumption token is not from this registry; begin the list again")
+        padding = "=" * (-len(body) % 4)
+        token_values = orjson.loads(urlsafe_b64decode(body + padding))
+        verb, prefix, since, until, last_number, cursor, expiry_time = token_values
         if verb != arguments["verb"]:
-            raise OaiError("badResumptionToken", f"the resumption token is of {verb}, not of {arguments['verb']}")
+            raise OaiError("badResumptionToken", f"the resumption token is for {verb}, not for {arguments['verb']}")
         if expiry_time < time.time():
             raise OaiError("badResumptionToken", "the resumption token has expired; begin the list again")
-        return _ListRequest(verb=verb, prefix=prefix, since=since, until=until, last_number=after, cursor=cursor)
+        return _ListRequest(verb=verb, prefix=prefix, since=since, until=until, last_number=last_number, cursor=cursor)
 
     def _require_record(self, ivoid: str) -> RegistryRecord:
         record = self._record_store.find_record(ivoid)
@@ -250,33 +257,33 @@ class _Repository:
 
 
 def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
-    """Check which arguments a verb has, and return it."""
+    """Check the arguments of a request against its verb, and return the verb."""
     verbs = [value for name, value in arguments if name == "verb"]
     if len(verbs) != 1 or verbs[0] not in VERB_ARGUMENTS:
         if not verbs:
-            why = "is missing"
+            problem = "is missing"
         elif len(verbs) > 1:
-            why = "stands there twice"
+            problem = "is given twice"
         else:
-            why = f"{verbs[0][:40]!r} is none"
-        raise OaiError("badVerb", f"verb {why}; known: {', '.join(VERB_ARGUMENTS)}")
+            problem = f"{verbs[0][:40]!r} is not known"
+        raise OaiError("badVerb", f"verb {problem}; known: {', '.join(VERB_ARGUMENTS)}")
     verb = verbs[0]
     names = [name for name, _ in arguments if name != "verb"]
-    must, may = VERB_ARGUMENTS[verb]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise OaiError("badArgument", f"{', '.join(twice)[:80]} stands there twice")
-    unknown = sorted(set(names) - must - may)
-    if unknown:
-        raise OaiError(
-            "badArgument",
-            f"{verb} knows no {', '.join(unknown)[:80]}; it takes {', '.join(sorted(must | may)) or 'none'}",
-        )
+    required_names, optional_names = VERB_ARGUMENTS[verb]
+    repeated_names = sorted({name for name in names if names.count(name) > 1})
+    if repeated_names:
+        raise OaiError("badArgument", f"{', '.join(repeated_names)[:80]} is given twice")
+    known_names = required_names | optional_names
+    unknown_names = sorted(set(names) - known_names)
+    if unknown_names:
+        known_text = ", ".join(sorted(known_names)) or "none"
+        raise OaiError("badArgument", f"{verb} has no {', '.join(unknown_names)[:80]}; it takes {known_text}")
+    missing_names = sorted(required_names - set(names))
     if "resumptionToken" in names:
         if len(names) > 1:
-            raise OaiError("badArgument", "a resumption token stands alone")
-    elif lacking := sorted(must - set(names)):
-        raise OaiError("badArgument", f"{verb} needs {', '.join(lacking)}")
+            raise OaiError("badArgument", "a resumption token excludes other arguments")
+    elif missing_names:
+        raise OaiError("badArgument", f"{verb} needs {', '.join(missing_names)}")
     return verb
 
 
@@ -297,18 +304,18 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
     until = arguments.get("until")
     for name, value in (("from", since), ("until", until)):
         if value is not None and not _is_time(value):
-            raise OaiError("badArgument", f"{name}={value[:40]!r} is no moment: 2026-11-24, or 2026-11-24T01:02:03Z")
+            raise OaiError("badArgument", f"{name}={value[:40]!r} is no time: write 2026-11-24 or 2026-11-24T01:02:03Z")
     if since and until:
         if len(since) != len(until):
-            raise OaiError("badArgument", "from and until must both be days, or both be moments")
+            raise OaiError("badArgument", "from and until must both be days, or both have a time of day")
         if since > until:
             raise OaiError("badArgument", "from is later than until")
-    chosen = arguments.get("set")
-    if chosen is not None:
-        if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", chosen):
-            raise OaiError("badArgument", f"set={chosen[:40]!r} is no name of a set")
-        if chosen != MANAGED_SET:
-            raise OaiError("noRecordsMatch", f"there is no set {chosen[:40]}; known: {MANAGED_SET}")
+    set_name = arguments.get("set")
+    if set_name is not None:
+        if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
+            raise OaiError("badArgument", f"set={set_name[:40]!r} is no name of a set")
+        if set_name != MANAGED_SET:
+            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; known: {MANAGED_SET}")
     return _ListRequest(
         verb=arguments["verb"],
         prefix=prefix,
@@ -354,35 +361,34 @@ def _write_record(record: RegistryRecord, prefix: str) -> Iterable[str]:
 def _write_metadata(record: RegistryRecord, prefix: str) -> tuple[str, str, str]:
     if prefix == "ivo_vor":
         return split_record(record)
-    space, schema = METADATA_FORMATS[prefix]
-    where = f'xsi:schemaLocation="{space} {schema}"'
+    namespace, schema = METADATA_FORMATS[prefix]
+    location = f'xsi:schemaLocation="{namespace} {schema}"'
     return (
-        f'<oai_dc:dc xmlns:oai_dc="{OAI_DC_NAMESPACE}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>',
+        f'<oai_dc:dc xmlns:oai_dc="{OAI_DC_NAMESPACE}" xmlns:dc="http://purl.org/dc/elements/1.1/" {location}>',
         record.dublin,
         "</oai_dc:dc>",
     )
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Build the routes of ``/oai``, and of its VOSI resources."""
+    """Build the routes of ``/oai`` and of its VOSI resources."""
     site = context.site
-    records = PublishingRegistry(context)
+    publishing_registry = PublishingRegistry(context)
     harvest_limiter = anyio.CapacityLimiter(2)
-    site.add_change_listener(lambda _: records.refresh_in_background())
+    site.add_change_listener(lambda _: publishing_registry.refresh_in_background())
 
     async def answer_request(request: Request) -> Response:
-        text = request.url.query
+        query_text = request.url.query
         if request.method == "POST":
-            if (
-                request.headers.get("content-type", FORM_MEDIA_TYPE).partition(";")[0].strip().lower()
-                != FORM_MEDIA_TYPE
-            ):
+            content_type = request.headers.get("content-type", FORM_MEDIA_TYPE)
+            media_type = content_type.partition(";")[0].strip().lower()
+            if media_type != FORM_MEDIA_TYPE:
                 raise ParamError("a body of this type is not understood", name="verb", remedy=f"send {FORM_MEDIA_TYPE}")
-            text = f"{text}&{(await services.read_body(request, MAX_FORM_BYTES)).decode('utf-8', 'replace')}"
-        arguments = parse_qsl(text.strip("&"), keep_blank_values=True)
-        body = await anyio.to_thread.run_sync(
-            _Repository(context, records).answer_request, arguments, limiter=harvest_limiter
-        )
+            form = await services.read_body(request, MAX_FORM_BYTES)
+            query_text = f"{query_text}&{form.decode('utf-8', 'replace')}"
+        arguments = parse_qsl(query_text.strip("&"), keep_blank_values=True)
+        repository = _Repository(context, publishing_registry)
+        body = await anyio.to_thread.run_sync(repository.answer_request, arguments, limiter=harvest_limiter)
         headers = {"content-type": "text/xml; charset=utf-8", "cache-control": "no-cache", "vary": "accept-encoding"}
         return services.answer_with_body(request, body.encode(), headers)
 
@@ -395,9 +401,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
         return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
-    route = create_route("/oai", answer_request, PLAIN_TEXT_ERRORS, ["GET", "POST"])
     return [
-        route,
+        create_route("/oai", answer_request, PLAIN_TEXT_ERRORS, ["GET", "POST"]),
         create_route("/oai/capabilities", answer_capabilities),
         create_route("/oai/availability", answer_availability),
     ]

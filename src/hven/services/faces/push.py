@@ -46,6 +46,7 @@ MAX_IDEMPOTENCY_KEY_CHARACTERS = 200
 HISTORY_PAGE_ROWS = 100  # writes of the history in one response
 JSON_MEDIA_TYPE = "application/json"
 XML_MEDIA_TYPES = {"application/xml", "text/xml"}
+OPTION_NAMES = {"dry_run", "filename"}  # parameters of an address that are not columns
 TRUE_WORDS = {"true", "1", "yes"}
 FALSE_WORDS = {"", "false", "0", "no"}
 
@@ -75,7 +76,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return principal, push_target[1].table.qualified_name
         if principal.name is None:
             raise UnauthenticatedError(
-                "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
+                "only users with an account here can write", remedy="send the header Authorization: Bearer TOKEN"
             )
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
         table_name = services.find_table(name, catalogue).qualified_name
@@ -89,9 +90,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal, table_name = check_write_access(request)
         with _create_upload_directory() as upload_directory:
             body_file = await _write_body(request, Path(upload_directory) / "body", site.settings.limits.upload)
-            address_values = {
-                name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}
-            }
             write_request = client_writes.WriteRequest(
                 action=request.method,
                 body=body_file,
@@ -100,7 +98,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 idempotency_key=_read_idempotency_key(request),
                 expected_state=request.headers.get("if-match"),
                 dry_run=_read_flag(request, "dry_run"),
-                address_values=address_values,
+                address_values=_read_address_values(request),
             )
             write_result = await anyio.to_thread.run_sync(
                 client_writes.execute_write, site, table_name, write_request, principal, limiter=write_limiter
@@ -134,11 +132,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 # --- requests -----------------------------------------------------------------------------------------------------
 
 
-# --- what is asked ------------------------------------------------------------------------------------------------
-
-
 def _get_media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _read_address_values(request: Request) -> dict[str, str]:
+    """Read the values of columns that the address of a request gives."""
+    return {name: value for name, value in request.query_params.items() if name not in OPTION_NAMES}
 
 
 def _read_idempotency_key(request: Request) -> str:
@@ -164,11 +164,11 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-push-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise StorageError(f"there is no place for what is sent: {error.strerror}", remedy="try again later") from error
+        raise StorageError(f"the request cannot be stored: {error.strerror}", remedy="try again later") from error
 
 
 async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | None:
-    """Write the body of a request to a file; None: it is empty."""
+    """Write the body of a request to a file; return None if it is empty."""
     byte_count = 0
     try:
         async with await anyio.open_file(path, "wb") as file:
@@ -179,8 +179,10 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
         message = format_message("more than {most:,} bytes are not taken at once", byte_limit)
         raise TooLargeError(message, remedy="send it in parts") from None
     except OSError as error:
-        raise StorageError(f"what is sent cannot be kept: {error.strerror}", remedy="try again later") from error
-    return path if byte_count else None
+        raise StorageError(f"the request cannot be stored: {error.strerror}", remedy="try again later") from error
+    if not byte_count:
+        return None
+    return path
 
 
 # --- responses ----------------------------------------------------------------------------------------------------
@@ -195,12 +197,15 @@ def _describe_table(context: ServiceContext, name: str, before_number: int | Non
         options = push_target[2].options
     history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
     fields = ("number", "run", "at", "by", "action", "rows", "removed")
+    next_before = None
+    if len(history) == HISTORY_PAGE_ROWS:
+        next_before = history[-1].number
     description = {
         "table": name,
         "columns": options.get("columns"),
         "ids": options.get("ids"),
         "history": [_select_attributes(history_entry, fields) for history_entry in history],
-        "before": history[-1].number if len(history) == HISTORY_PAGE_ROWS else None,
+        "before": next_before,
     }
     return description, store.find_state_name(name)
 
@@ -212,14 +217,14 @@ def _select_attributes(record: object, names: Iterable[str]) -> dict[str, Any]:
 def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
     """Build the part of a report that a client may see.
 
-    Without paths of this machine, rows of other tables, and tables of which the client may not know.
+    It has no paths of this machine, no rows of other tables, and no tables that the client may not see.
 
     Parameters
     ----------
     report
         Report of a push.
     catalogue
-        The tables of which the client may know.
+        Tables that the client may see.
     """
     visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
     hidden_names = {*report.tables, *report.changes, *report.followers} - visible_names
@@ -229,11 +234,13 @@ def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str,
             continue
         findings = []
         for finding in table.findings.values():
-            rows = [_select_attributes(row, ("row", "column", "value")) for row in finding.offenders]
-            findings.append({**_select_attributes(finding, ("rule", "message", "severity", "count")), "rows": rows})
-        counts = _select_attributes(table, ("read", "skipped", "rejected", "published"))
-        tables[name] = {**counts, "findings": findings}
+            finding_values = _select_attributes(finding, ("rule", "message", "severity", "count"))
+            finding_values["rows"] = [_select_attributes(row, ("row", "column", "value")) for row in finding.offenders]
+            findings.append(finding_values)
+        table_values = _select_attributes(table, ("read", "skipped", "rejected", "published"))
+        tables[name] = {**table_values, "findings": findings}
     changes = {name: change.collect_counts() for name, change in report.changes.items() if name in visible_names}
+    warnings = [text for text in report.warnings if not any(name in text for name in hidden_names)]
     return {
         "run": report.run,
         "published": report.published,
@@ -241,7 +248,7 @@ def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str,
         "seconds": round(report.seconds, 3),
         "tables": tables,
         "changes": changes,
-        "warnings": [text for text in report.warnings if not any(name in text for name in hidden_names)],
+        "warnings": warnings,
         "tests": [_select_attributes(test, ("name", "passed")) for test in report.tests],
     }
 
@@ -265,14 +272,19 @@ def _build_write_response(
         headers["idempotency-replayed"] = "true"
     if status == 201 and len(write_result.ids) == 1:
         key = write_result.ids[0]
-        key_parts = key if isinstance(key, list) else [key]
-        headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key_parts)}"
+        if isinstance(key, list):
+            key_path = "/".join(quote(str(part)) for part in key)
+        else:
+            key_path = quote(str(key))
+        headers["location"] = f"{table_url}/{key_path}"
     prefer_header = request.headers.get("prefer", "").lower()
     is_brief = "return=minimal" in prefer_header
     if write_request.key is not None and not is_post and "return=representation" not in prefer_header:
         is_brief = True
     if is_brief and not write_request.dry_run:
-        return Response(None, status if status == 201 else 204, headers)
+        if status == 200:
+            status = 204
+        return Response(None, status, headers)
     document: dict[str, Any] = {
         "run": write_result.run,
         "ids": write_result.ids,
@@ -290,8 +302,8 @@ def _build_write_response(
 
 def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str]) -> bytes:
     """Write keys and warnings for clients that read only XML."""
-    ids = "".join(f"<id>{escape(str(item))}</id>" for item in write_result.ids)
-    warning_elements = "".join(f"<warning>{escape(item)}</warning>" for item in warnings)
+    ids = "".join(f"<id>{escape(str(row_id))}</id>" for row_id in write_result.ids)
+    warning_elements = "".join(f"<warning>{escape(warning)}</warning>" for warning in warnings)
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{write_result.run}" rows="{write_result.rows}" '
         f'removed="{write_result.removed_rows}">{ids}{warning_elements}</push>\n'
@@ -319,8 +331,8 @@ def _respond_to_error(context: ServiceContext, request: Request, error: Exceptio
 
 
 def _describe_paths() -> dict[str, Any]:
-    """Describe the addresses as OpenAPI has it."""
-    words = {
+    """Describe the addresses in OpenAPI."""
+    status_descriptions = {
         201: "written",
         200: "written",
         204: "written",
@@ -346,28 +358,25 @@ def _describe_paths() -> dict[str, Any]:
         }
 
     def describe_operation(summary: str, *success_statuses: int, has_body: bool = True) -> dict[str, Any]:
-        operation_facts: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}]}
-        operation_facts["responses"] = {
-            str(status_code): {"description": words[status_code]}
-            for status_code in (*success_statuses, *sorted(words)[3:])
-        }
+        error_statuses = [status for status in sorted(status_descriptions) if status >= 400]
+        responses = {}
+        for status in (*success_statuses, *error_statuses):
+            responses[str(status)] = {"description": status_descriptions[status]}
+        operation: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}], "responses": responses}
         if success_statuses != (200,) or has_body:
-            operation_facts["parameters"] = [
+            operation["parameters"] = [
                 describe_parameter("query", "dry_run", "do all but write", "boolean"),
                 describe_parameter("header", "If-Match", "write only if this is the state"),
                 describe_parameter("header", "Idempotency-Key", "one word for one request"),
             ]
         if has_body:
-            row = {"type": "object"}
-            operation_facts["requestBody"] = {
-                "content": {
-                    JSON_MEDIA_TYPE: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}},
-                    "text/csv": {},
-                    "application/x-votable+xml": {},
-                    "application/xml": {},
-                }
-            }
-        return operation_facts
+            row_schema = {"type": "object"}
+            rows_schema = {"type": "array", "items": row_schema}
+            media_types: dict[str, Any] = {JSON_MEDIA_TYPE: {"schema": {"oneOf": [row_schema, rows_schema]}}}
+            for media_type in ("text/csv", "application/x-votable+xml", "application/xml"):
+                media_types[media_type] = {}
+            operation["requestBody"] = {"content": media_types}
+        return operation
 
     table = describe_parameter("path", "table", "a table that takes rows: schema.name", is_required=True)
     key = describe_parameter("path", "key", "the key of a row, or the path of a file", is_required=True)
