@@ -45,13 +45,14 @@ def resample_spectra(
     has_centers = np.isfinite(centers).any(axis=1)
     bin_indexes = np.flatnonzero(has_centers)
     if not len(bin_indexes):
-        return np.full((1, len(values)), np.nan), None, []
+        empty_picture = np.full((1, len(values)), np.nan)
+        return empty_picture, None, []
     changes = _find_changes(centers, bin_indexes)
     is_logarithmic = _is_wide_range(centers)
-    runs = [
-        bin_indexes[(bin_indexes >= first) & (bin_indexes < last)]
-        for first, last in pairwise([bin_indexes[0], *changes, len(values)])
-    ]
+    runs = []
+    for first, last in pairwise([bin_indexes[0], *changes, len(values)]):
+        is_in_run = (bin_indexes >= first) & (bin_indexes < last)
+        runs.append(bin_indexes[is_in_run])
     edges = [_compute_channel_edges(centers[run[0]], is_logarithmic=is_logarithmic) for run in runs]
     low = min(run_edges[0] for run_edges, _ in edges)
     high = max(run_edges[-1] for run_edges, _ in edges)
@@ -62,7 +63,8 @@ def resample_spectra(
     axis = np.linspace(low, high, row_count + 1)
     picture = np.full((row_count, len(values)), np.nan)
     for run, (run_edges, order) in zip(runs, edges, strict=True):
-        picture[:, run] = _resample_run(values[run][:, order], run_edges, axis, use_peaks=use_peaks).T
+        ordered_values = values[run][:, order]
+        picture[:, run] = _resample_run(ordered_values, run_edges, axis, use_peaks=use_peaks).T
     if is_logarithmic:
         low, high = (np.exp(low), np.exp(high))
     return picture, (float(low), float(high), is_logarithmic), changes
@@ -97,15 +99,18 @@ def _compute_channel_edges(centers: Numbers, *, is_logarithmic: bool) -> tuple[N
         first_half, last_half = (half_gaps[0], half_gaps[-1])
     first_edge = positions[0] - first_half
     last_edge = positions[-1] + last_half
-    return np.concatenate([[first_edge], positions[:-1] + half_gaps, [last_edge]]), order
+    inner_edges = positions[:-1] + half_gaps
+    return np.concatenate([[first_edge], inner_edges, [last_edge]]), order
 
 
 def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: bool) -> Numbers:
     """Give each row the channels that lie in it, or the one channel in which it lies."""
-    channel_bounds = np.searchsorted((edges[:-1] + edges[1:]) / 2, axis)
+    channel_centers = (edges[:-1] + edges[1:]) / 2
+    channel_bounds = np.searchsorted(channel_centers, axis)
     row_centers = (axis[:-1] + axis[1:]) / 2
     containing_channels = np.searchsorted(edges, row_centers, side="right") - 1
-    resampled = np.full((len(values), len(axis) - 1), np.nan)
+    row_count = len(axis) - 1
+    resampled = np.full((len(values), row_count), np.nan)
     for row, (first, last) in enumerate(pairwise(channel_bounds)):
         channel = containing_channels[row]
         if last - first > 1:
@@ -115,7 +120,8 @@ def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: 
                 if use_peaks:
                     resampled[:, row] = np.fmax.reduce(part, axis=1)
                 else:
-                    resampled[:, row] = np.where(is_finite, part, 0).sum(1) / is_finite.sum(1)
+                    sums = np.where(is_finite, part, 0).sum(1)
+                    resampled[:, row] = sums / is_finite.sum(1)
         elif 0 <= channel < values.shape[1]:
             resampled[:, row] = values[:, channel]
     return resampled

@@ -116,18 +116,19 @@ def _measure_texts(
 
 def _query_integer_extremes(run_query: Callable[..., query.QueryResult], table: Table) -> dict[str, dict[str, Any]]:
     """Query the smallest and largest value of each integer column of 32 or 64 bits."""
-    integer_columns = [
-        column.name for column in table.columns if column.type.is_integer and column.type.datatype in {"int", "long"}
-    ]
+    integer_types = {column.name: column.type for column in table.columns if column.type.is_integer}
+    integer_columns = [name for name, column_type in integer_types.items() if column_type.datatype in {"int", "long"}]
     if not integer_columns:
         return {}
     items = ", ".join(f"MIN({quote_name(name)}), MAX({quote_name(name)})" for name in integer_columns)
     with run_query(f"SELECT {items} FROM {_quote_table_name(table)}") as result:
         extremes = [column[0].as_py() for column in result.read_table().columns]
-    return {
-        name: {"minimum": minimum, "maximum": maximum}
-        for name, minimum, maximum in zip(integer_columns, extremes[::2], extremes[1::2], strict=True)
-    }
+    minima = extremes[::2]
+    maxima = extremes[1::2]
+    statistics = {}
+    for name, minimum, maximum in zip(integer_columns, minima, maxima, strict=True):
+        statistics[name] = {"minimum": minimum, "maximum": maximum}
+    return statistics
 
 
 def _quote_table_name(table: Table) -> str:

@@ -101,7 +101,8 @@ class CubeView:
         values = self.array.read(tuple(selection))
         other_axes = [index for index in range(values.ndim) if index not in last_axes]
         slice_count = slice_range[1] - slice_range[0]
-        return values.transpose(*other_axes, *last_axes).reshape(slice_count, y_stop - y_start, x_stop - x_start)
+        slices = values.transpose(*other_axes, *last_axes)
+        return slices.reshape(slice_count, y_stop - y_start, x_stop - x_start)
 
     def read_tile(self, slice_index: int, box: Box, max_side: int) -> npt.NDArray[Any]:
         """Read a slice, with a step between pixels where it has more than `max_side` along a side."""
@@ -125,8 +126,9 @@ class CubeView:
 
     def read_spectrum(self, x: int, y: int) -> npt.NDArray[Any]:
         """Read all values of a pixel, in the unit of the file: shape (depth,)."""
-        box = self.read_box((0, self.depth), (x, x + 1, y, y + 1))
-        return box[:, 0, 0]
+        pixel_box = (x, x + 1, y, y + 1)
+        values = self.read_box((0, self.depth), pixel_box)
+        return values[:, 0, 0]
 
     def compute_region_statistics(
         self, box: Box, is_inside: npt.NDArray[np.bool_]
@@ -148,7 +150,8 @@ class CubeView:
         for start in range(0, self.depth, slices_per_read):
             time_limit.check_time()
             end = min(start + slices_per_read, self.depth)
-            values = self.read_box((start, end), box)[:, is_inside].astype(np.float64)
+            box_values = self.read_box((start, end), box)
+            values = box_values[:, is_inside].astype(np.float64)
             is_missing = ~np.isfinite(values)
             has_gaps = bool(is_missing.any())
             slice_counts = len(values[0]) - is_missing.sum(1)
@@ -162,7 +165,8 @@ class CubeView:
                 values -= slice_means[:, None]
                 if has_gaps:
                     values[is_missing] = 0.0
-                deviations[start:end] = np.sqrt(np.einsum("ij,ij->i", values, values) / divisors)
+                square_sums = np.einsum("ij,ij->i", values, values)
+                deviations[start:end] = np.sqrt(square_sums / divisors)
         return means, deviations, counts
 
     def check_read_size(self, pixel_count: int) -> None:
@@ -187,7 +191,8 @@ class CubeView:
         sky_mapping = self._create_sky_mapping()
         if sky_mapping is None:
             return None
-        position = sky_mapping(np.array([[x + 1.0, y + 1.0]]))[0]
+        pixel = np.array([[x + 1.0, y + 1.0]])
+        position = sky_mapping(pixel)[0]
         if not np.isfinite(position).all():
             return None
         coordinates: list[float] = position.tolist()
@@ -202,10 +207,14 @@ class CubeView:
         if sky_mapping is not None:
             xs = np.linspace(1.0, self.width, GRID_POINTS)
             ys = np.linspace(1.0, self.height, GRID_POINTS)
-            pixels = np.stack([coordinates.ravel() for coordinates in np.meshgrid(xs, ys)], 1)
+            x_grid, y_grid = np.meshgrid(xs, ys)
+            pixels = np.stack([x_grid.ravel(), y_grid.ravel()], 1)
             lon, lat = sky_mapping(pixels).T
             kind = sky_mapping.image_axes.kind
-            frame = "ICRS" if kind == "sky" else sky_mapping.image_axes.frame
+            if kind == "sky":
+                frame = "ICRS"
+            else:
+                frame = sky_mapping.image_axes.frame
             grid = {"x": xs, "y": ys, "lon": lon, "lat": lat, "kind": kind, "frame": frame}
         return {
             "image": [axis_count - x_axis, axis_count - y_axis],
@@ -279,13 +288,20 @@ def _find_viewed_array(product: Product, part: str | None) -> ArrayPart | None:
     arrays = list_cube_arrays(product)
     if not arrays:
         return None
-    return min(arrays, key=lambda array: (array.role != "data", sum(size > 1 for size in array.shape) < 3))
+
+    def rank_array(array: ArrayPart) -> tuple[bool, bool]:
+        long_axis_count = sum(size > 1 for size in array.shape)
+        return (array.role != "data", long_axis_count < 3)
+
+    return min(arrays, key=rank_array)
 
 
 def _choose_depth_axis(axes: Sequence[Axis]) -> int:
     """Choose the axis of the slices: by its kind, else the first long axis that is not on the sky."""
     sky_axes = {index for index, axis in enumerate(axes) if axis.kind in {"longitude", "latitude"}}
-    free_axes = [index for index in range(len(axes)) if index not in sky_axes or len(sky_axes) != 2]
+    free_axes = list(range(len(axes)))
+    if len(sky_axes) == 2:
+        free_axes = [index for index in free_axes if index not in sky_axes]
     long_axes = [index for index in free_axes if axes[index].size > 1]
     kinds = list(DEPTH_AXIS_KINDS)
     has_plain_axis = any(axis.size > 1 and axis.kind not in DEPTH_AXIS_KINDS for axis in axes)
@@ -303,13 +319,15 @@ def _choose_depth_axis(axes: Sequence[Axis]) -> int:
 def list_cube_arrays(product: Product) -> list[ArrayPart]:
     """List the arrays that can be viewed; of two parts with the same cells, the one that has more metadata."""
     source_indexes = {array.source_part_index for array in product.arrays}
-    return [array for array in product.arrays if len(array.axes) > 1 and array.index not in source_indexes]
+    arrays = [array for array in product.arrays if len(array.axes) > 1]
+    return [array for array in arrays if array.index not in source_indexes]
 
 
 def list_related_arrays(product: Product, array: ArrayPart) -> list[ArrayPart]:
     """List the part itself and others with its grid: errors, flags, coverage."""
-    others = [other for other in list_cube_arrays(product) if other is not array and other.shape == array.shape]
-    return [array, *others][:MAX_RELATED_PARTS]
+    other_arrays = [other for other in list_cube_arrays(product) if other is not array]
+    same_grid_arrays = [other for other in other_arrays if other.shape == array.shape]
+    return [array, *same_grid_arrays][:MAX_RELATED_PARTS]
 
 
 def describe_array(array: ArrayPart) -> dict[str, Any]:

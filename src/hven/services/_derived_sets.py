@@ -92,10 +92,9 @@ def add_derived_sets(
             derived_sets.append(_derive_availability_set(base_set, 1))
             derived_sets.append(_derive_file_listing(base_set, published_state))
         elif base_set.series.cadence and (widths or base_extent.row_count <= pyramids.MAX_DIRECT_VALUES):
-            min_width = max(
-                (base_extent.stop - base_extent.start) / MAX_AVAILABILITY_BINS,
-                base_set.series.cadence * 2 * SECOND_MICROSECONDS,
-            )
+            span_microseconds = base_extent.stop - base_extent.start
+            cadence_microseconds = base_set.series.cadence * SECOND_MICROSECONDS
+            min_width = max(span_microseconds / MAX_AVAILABILITY_BINS, 2 * cadence_microseconds)
             availability_width = next((width for width in WIDTHS if width >= min_width), WIDTHS[-1])
             derived_sets.append(_derive_availability_set(base_set, availability_width))
         for derived_set in derived_sets:
@@ -155,12 +154,12 @@ def _list_bin_parameters(data_set: DataSet) -> Iterator[tuple[SampleParameter, s
             description = parameter.column.description
             if adjective:
                 description = f"{adjective} of {parameter.name}"
-            column = parameter.column.copy_with(
-                name=parameter.name + suffix,
-                description=description,
-                type=parameter.column.type if parameter.dimensions else FLOAT64,
-            )
-            yield replace(parameter, column=column, value_kind="double", fill="NaN"), letter, parameter.name
+            column_type = FLOAT64
+            if parameter.dimensions:
+                column_type = parameter.column.type
+            column = parameter.column.copy_with(name=parameter.name + suffix, description=description, type=column_type)
+            bin_parameter = replace(parameter, column=column, value_kind="double", fill="NaN")
+            yield bin_parameter, letter, parameter.name
 
 
 def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
@@ -321,17 +320,20 @@ def read_derived_set(
         yield from files.list_file_batches(names, start, stop)
         return
     requested_names = set(names)
-    chosen = [
-        (parameter, f"{letter} {name}", name)
-        for parameter, letter, name in _list_bin_parameters(base)
-        if parameter.name in requested_names
-    ]
-    source_names = list(dict.fromkeys(name for *_, name in chosen))
+    chosen_parameters = []
+    fields = []
+    source_names = []
+    for parameter, letter, source_name in _list_bin_parameters(base):
+        if parameter.name in requested_names:
+            chosen_parameters.append(parameter)
+            fields.append(f"{letter} {source_name}")
+            source_names.append(source_name)
+    batch_names = ["hven_time", *(parameter.name for parameter in chosen_parameters)]
     for bins in pyramids.read_bins(
         context,
         principal,
         base,
-        source_names,
+        list(dict.fromkeys(source_names)),
         start=start,
         stop=stop,
         bin_microseconds=width,
@@ -342,14 +344,16 @@ def read_derived_set(
         if not is_inside.any():
             continue
         arrays = [pa.array(centers[is_inside])]
-        for parameter, field, _ in chosen:
-            values = np.ascontiguousarray(bins[field][is_inside], np.float64).reshape(int(is_inside.sum()), -1)
+        bin_count = int(is_inside.sum())
+        for parameter, field in zip(chosen_parameters, fields, strict=True):
+            field_values = np.ascontiguousarray(bins[field][is_inside], np.float64)
+            values = field_values.reshape(bin_count, -1)
             elements = pa.array(values.ravel())
             if parameter.dimensions:
                 arrays.append(pa.FixedSizeListArray.from_arrays(elements, values.shape[1]))
             else:
                 arrays.append(elements)
-        yield pa.record_batch(arrays, names=["hven_time", *(parameter.name for parameter, *_ in chosen)])
+        yield pa.record_batch(arrays, names=batch_names)
 
 
 def _find_available_spans(
@@ -380,8 +384,10 @@ def _find_available_spans(
 
 def _find_sampled_spans(parts: Iterator[Any], bin_microseconds: int) -> tuple[Whole, Whole]:
     """Join bins that follow each other."""
-    numbers = np.concatenate([np.zeros(0, np.int64), *(np.asarray(part["number"]) for part in parts)])
-    return _join_spans(numbers * bin_microseconds, (numbers + 1) * bin_microseconds, 0)
+    part_numbers = [np.asarray(part["number"]) for part in parts]
+    numbers = np.concatenate([np.zeros(0, np.int64), *part_numbers])
+    begins = numbers * bin_microseconds
+    return _join_spans(begins, begins + bin_microseconds, 0)
 
 
 def _find_file_spans(
@@ -390,8 +396,10 @@ def _find_file_spans(
     """Join files between which less than two samples are missing."""
     cadence = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS)
     files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
-    spans = sorted((granule.start, granule.stop) for granule in files.list_granules(*ENTIRE_TIME_SPAN))
-    begins, ends = np.array(spans, np.int64).reshape(-1, 2).T
+    granules = files.list_granules(*ENTIRE_TIME_SPAN)
+    spans = sorted((granule.start, granule.stop) for granule in granules)
+    span_array = np.array(spans, np.int64).reshape(-1, 2)
+    begins, ends = span_array.T
     return _join_spans(begins, np.maximum.accumulate(ends) + (cadence or 1), cadence)
 
 
@@ -406,13 +414,15 @@ def _join_spans(begins: Whole, ends: Whole, max_gap: int) -> tuple[Whole, Whole]
 def _build_span_batch(begins: Whole, ends: Whole, names: Sequence[str], start: int, stop: int) -> pa.RecordBatch:
     is_inside = (begins >= start) & (begins < stop)
     count = int(is_inside.sum())
+    codes = np.full(count, SAMPLES_PRESENT_CODE, np.int32)
     arrays_by_name = {
         "endTime": pa.array(ends[is_inside]).cast(pa.timestamp("us")),
-        "code": pa.array(np.full(count, SAMPLES_PRESENT_CODE, np.int32)),
+        "code": pa.array(codes),
         "message": pa.repeat("samples", count),
     }
     chosen = {name: array for name, array in arrays_by_name.items() if name in names}
-    return pa.record_batch([pa.array(begins[is_inside]), *chosen.values()], names=["hven_time", *chosen])
+    times = pa.array(begins[is_inside])
+    return pa.record_batch([times, *chosen.values()], names=["hven_time", *chosen])
 
 
 __all__ = ["add_derived_sets", "derive_time_extent", "describe_relations", "format_duration", "read_derived_set"]

@@ -186,10 +186,8 @@ class DataSetFiles:
                 self._own_conditions = (own_condition,)
         else:
             self._span_tolerance = SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
-        self.has_file_policy = any(
-            guarded_table.schema == table.schema and guarded_table.policy and guarded_table.policy.path
-            for guarded_table in published_state.policy_tables
-        )
+        guarded_tables = [guarded for guarded in published_state.policy_tables if guarded.schema == table.schema]
+        self.has_file_policy = any(guarded.policy and guarded.policy.path for guarded in guarded_tables)
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
@@ -291,7 +289,9 @@ class DataSetFiles:
             if self.series.version:
                 version = str(row["a_version"] or "")
             else:
-                version = "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
+                file_name = path.rpartition("/")[2]
+                versions = _VERSION_PATTERN.findall(file_name)
+                version = versions[-1] if versions else ""
             start = _to_microseconds(self._begin_column, row["a_first"])
             stop = _to_microseconds(self._end_column, row["a_last"])
             granules.append(Granule(path, start, stop, version))
@@ -319,7 +319,8 @@ class DataSetFiles:
         start, stop
             Time span of the first sample: microseconds since 1970.
         """
-        granules = [granule for granule in self.list_granules(start, stop) if start <= granule.start < stop]
+        all_granules = self.list_granules(start, stop)
+        granules = [granule for granule in all_granules if start <= granule.start < stop]
         granules.sort(key=lambda granule: (granule.start, *_build_granule_sort_key(granule)))
         for offset in range(0, len(granules), FILES_PER_REQUEST):
             requested = granules[offset : offset + FILES_PER_REQUEST]
@@ -543,7 +544,8 @@ class DataSetFiles:
     ) -> Iterator[pa.RecordBatch]:
         for offset in range(0, len(segments), FILES_PER_REQUEST):
             chunk = segments[offset : offset + FILES_PER_REQUEST]
-            found_files = self._query_files(list({granule.path for granule, _, _ in chunk}))
+            chunk_paths = {granule.path for granule, _, _ in chunk}
+            found_files = self._query_files(list(chunk_paths))
             open_path: str | None = None
             product: Product | None = None
             try:
@@ -566,7 +568,8 @@ class DataSetFiles:
             samples = FileSamples(product, self.series, path.rpartition("/")[2])
             if self.series.reader is None:  # a reader program may change its times, and reports its own errors
                 times_cache = self.context.site.get_or_create(SampleTimesCache)
-                times_cache.fill_times((self.table.schema, path, file_state, repr(self.series)), samples)
+                cache_key = (self.table.schema, path, file_state, repr(self.series))
+                times_cache.fill_times(cache_key, samples)
         except SourceError as error:
             raise _build_read_error(path, error) from error
         return samples
@@ -582,6 +585,7 @@ class DataSetFiles:
         with_nanoseconds: bool,
     ) -> Iterator[pa.RecordBatch]:
         file_columns = {file_column.name: file_column for file_column in samples.columns}
+        batch_names = ["hven_time", *(name for name, _ in columns)]
         own_names = [name for name, _ in columns if name in file_columns]
         for name in own_names:
             _check_bins(name, samples.bins.get(name, ()), layout, path)
@@ -598,7 +602,7 @@ class DataSetFiles:
                         arrays.append(_repeat_channels(channel_bins, column, batch.num_rows))
                     else:
                         arrays.append(pa.nulls(batch.num_rows, column.arrow_field.type))
-                yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in columns)])
+                yield pa.record_batch(arrays, names=batch_names)
         except SourceError as error:
             raise _build_read_error(path, error) from error
 
@@ -632,8 +636,9 @@ def write_own_files(table: Table, series: TimeSeries) -> str | None:
     has_layout_column = any(item.name == "layout" for item in table.columns)
     if len(set_ids) < 2 or series.id not in set_ids or not has_layout_column:
         return None
-    # the layout has a word for each data set
-    skipped_words = "_" * (set_ids.index(series.id) * (len(FileSamples.NO_LAYOUT) + 1))
+    # the layout has a word of the same length for each data set
+    word_characters = len(FileSamples.NO_LAYOUT) + 1
+    skipped_words = "_" * (set_ids.index(series.id) * word_characters)
     pattern = write_literal(f"{skipped_words}{FileSamples.NO_LAYOUT}%")
     return f"(target.layout IS NULL OR target.layout NOT LIKE {pattern})"
 
@@ -672,7 +677,7 @@ def assign_segments(
             items.append((granule.start - tolerance, granule.start, margin_rank, granule))
             items.append((end, end + tolerance, margin_rank, granule))
     items.sort(key=lambda item: item[0])
-    points = sorted({point for begin, end, _, _ in items for point in (begin, end)})
+    points = sorted({begin for begin, *_ in items} | {end for _, end, *_ in items})
     active: list[tuple[int, int, int, Granule]] = []
     assigned: list[tuple[Granule, int, int]] = []
     next_item = 0
@@ -686,10 +691,14 @@ def assign_segments(
         if not active or high <= start or low >= stop:
             continue
         granule = active[0][3]
-        if assigned and assigned[-1][0] is granule and assigned[-1][2] == low:
-            assigned[-1] = (granule, assigned[-1][1], min(high, stop))
-        else:
-            assigned.append((granule, max(low, start), min(high, stop)))
+        segment_begin = max(low, start)
+        segment_end = min(high, stop)
+        if assigned:
+            last_granule, last_begin, last_end = assigned[-1]
+            if last_granule is granule and last_end == low:
+                assigned.pop()
+                segment_begin = last_begin
+        assigned.append((granule, segment_begin, segment_end))
     return assigned
 
 
@@ -699,8 +708,13 @@ def _build_granule_sort_key(granule: Granule) -> tuple[list[tuple[int, str]], li
 
 def _build_natural_sort_key(text: str) -> list[tuple[int, str]]:
     """Order versions and names by the numbers in them: v10 comes after v9."""
-    parts = filter(None, _NUMBER_PATTERN.split(text))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    sort_key = []
+    for part in _NUMBER_PATTERN.split(text):
+        if part.isdecimal():
+            sort_key.append((int(part), ""))
+        elif part:
+            sort_key.append((-1, part))
+    return sort_key
 
 
 def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
@@ -718,15 +732,15 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
     bins: dict[str, tuple[ParameterBins, ...]] = {}
     channel_tables: dict[str, str] = {}
     notes: list[str] = []
-    order = {name.casefold(): position for position, name in enumerate(series.parameters)}
-    merged_columns = sorted(columns.values(), key=lambda column: order.get(column.name.casefold(), 0))
+    positions = {name.casefold(): position for position, name in enumerate(series.parameters)}
+    merged_columns = list(columns.values())
+    merged_columns.sort(key=lambda column: positions.get(column.name.casefold(), 0))
     for column in tuple(merged_columns):
         notes += _list_column_notes(column, columns_by_file)
-        file_bins = [
-            layout.bins.get(column.name, ())
-            for layout, file_columns in zip(layouts, columns_by_file, strict=True)
-            if column.name in file_columns
-        ]
+        file_bins = []
+        for layout, file_columns in zip(layouts, columns_by_file, strict=True):
+            if column.name in file_columns:
+                file_bins.append(layout.bins.get(column.name, ()))
         first_bins = file_bins[0]
         if not first_bins:
             continue
@@ -734,7 +748,7 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             bins[column.name] = first_bins
             continue
         if not all(len(other_bins) == 1 for other_bins in file_bins):
-            notes.append(f"what the elements of {column.name} stand for changes, and is not told")
+            notes.append(f"the meaning of the elements of {column.name} changes, and is not described")
             continue
         channel_bins = first_bins[0]
         table_name = channel_bins.name
@@ -742,7 +756,8 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             table_name = f"{column.name}_{channel_bins.name}"
         columns[table_name] = column
         channel_tables[table_name] = column.name
-        channel_count = int(np.prod([size or 1 for size in column.type.shape]))
+        element_sizes = [size or 1 for size in column.type.shape]
+        channel_count = int(np.prod(element_sizes))
         table_column = Column(
             name=table_name,
             type=Type("double", str(channel_count)),
@@ -750,7 +765,8 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             description=f"Of the elements of {column.name}, which change",
         )
         merged_columns.append(table_column)
-        bins[column.name] = (replace(channel_bins, centers=table_name, ranges=()),)
+        moving_bins = replace(channel_bins, centers=table_name, ranges=())
+        bins[column.name] = (moving_bins,)
         notes.append(f"the channels of {column.name} change with time: they are the parameter {table_name}")
     column_names = {column.name.casefold() for column in merged_columns}
     missing_names = [name for name in series.parameters if name.casefold() not in column_names]
@@ -778,7 +794,8 @@ def _merge_columns(layouts: Sequence[FileLayout]) -> tuple[dict[str, Column], di
             if merged_column is not None:
                 column = _widen_column(merged_column, column)  # noqa: PLW2901  (the wider one replaces both)
             columns[column.name] = column
-            lengths[column.name] = max(lengths.get(column.name, 1), layout.lengths.get(column.name, 1))
+            file_length = layout.lengths.get(column.name, 1)
+            lengths[column.name] = max(lengths.get(column.name, 1), file_length)
     return columns, lengths
 
 
@@ -866,7 +883,8 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
         raise StorageUnavailableError(message, remedy=remedy)
     factor = units.compute_factor(file_unit, target_unit)
     if pa.types.is_fixed_size_list(array.type):
-        elements = pc.multiply(array.flatten().cast(pa.float64()), factor)
+        elements = array.flatten().cast(pa.float64())
+        elements = pc.multiply(elements, factor)
         return pa.FixedSizeListArray.from_arrays(elements, array.type.list_size)
     return pc.multiply(array.cast(pa.float64()), factor)
 
@@ -880,7 +898,9 @@ def _pad_elements(array: pa.Array, target_type: pa.DataType, *, can_pad: bool) -
         if size > target_size or not can_pad:
             raise pa.ArrowInvalid(f"{size} elements")
         rows = np.arange(len(array) * size).reshape(-1, size)
-        indexes = np.pad(rows, ((0, 0), (0, target_size - size)), constant_values=-1).ravel()
+        missing_size = target_size - size
+        padded_rows = np.pad(rows, ((0, 0), (0, missing_size)), constant_values=-1)
+        indexes = padded_rows.ravel()
         elements = elements.take(pa.array(indexes, mask=indexes < 0))
     return pa.FixedSizeListArray.from_arrays(elements, target_size)
 

@@ -112,7 +112,8 @@ def _search_last_gap(
             bin_microseconds=width,
             published_state=published_state,
         )
-        numbers = np.concatenate([np.empty(0, np.int64), *(np.asarray(bins["number"], np.int64) for bins in parts)])
+        part_numbers = [np.asarray(bins["number"], np.int64) for bins in parts]
+        numbers = np.concatenate([np.empty(0, np.int64), *part_numbers])
         gaps = (np.diff(numbers) - 1) * width
         min_gap = max(MIN_GAP_SHARE * (stop - begin), MIN_GAP_SAMPLES * cadence)
         (large_gaps,) = np.nonzero(gaps >= min_gap)

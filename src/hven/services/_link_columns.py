@@ -175,7 +175,12 @@ def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> p
         return quote(text, safe=safe_characters)
 
     encoded = values.dictionary_encode()
-    texts = [None if value is None else format_value(value) for value in encoded.dictionary.to_pylist()]
+    texts = []
+    for value in encoded.dictionary.to_pylist():
+        if value is None:
+            texts.append(None)
+        else:
+            texts.append(format_value(value))
     return pa.array(texts, pa.string()).take(encoded.indices)
 
 
@@ -203,7 +208,9 @@ def resolve_old_paths(files: pa.Array, new_prefixes: Mapping[str, str]) -> pa.Ar
     if not new_prefixes:
         return files
 
-    def resolve_path(text: str) -> str:
+    def resolve_path(text: str | None) -> str | None:
+        if text is None:
+            return None
         matching_prefixes = (prefix for prefix in new_prefixes if text.startswith(prefix))
         old_prefix = max(matching_prefixes, key=len, default=None)
         if old_prefix is None:
@@ -211,5 +218,5 @@ def resolve_old_paths(files: pa.Array, new_prefixes: Mapping[str, str]) -> pa.Ar
         return new_prefixes[old_prefix] + unquote(text[len(old_prefix) :])
 
     encoded = files.dictionary_encode()
-    paths = [None if text is None else resolve_path(text) for text in encoded.dictionary.to_pylist()]
+    paths = [resolve_path(text) for text in encoded.dictionary.to_pylist()]
     return pa.array(paths, pa.string()).take(encoded.indices)

@@ -90,7 +90,8 @@ def estimate_cadence(data_set: DataSet, extent: TimeExtent) -> float:
     """
     if data_set.series.cadence:
         return data_set.series.cadence * 1e6
-    return ((extent.stop or 0) - (extent.start or 0)) / max(extent.row_count, 1)
+    span_microseconds = (extent.stop or 0) - (extent.start or 0)
+    return span_microseconds / max(extent.row_count, 1)
 
 
 def iterate_bins(bins: BinRecords, bin_microseconds: int, start: int, stop: int) -> Iterator[BinRecords]:
@@ -150,7 +151,8 @@ def build_pyramid(
             return
         next_index = 0
         for low, high in changed_spans:
-            first, last = (bisect_left(earlier_bins["number"], edge // width) for edge in (low, high))
+            first = bisect_left(earlier_bins["number"], low // width)
+            last = bisect_left(earlier_bins["number"], high // width)
             yield earlier_bins[next_index:first]
             next_index = last
             yield from map(reductions.convert_means, compute_bins(finer, width, low, high))
@@ -177,7 +179,10 @@ def load_levels(directory: Path) -> dict[int, BinRecords]:
     except (OSError, ValueError):
         return {}
     fields = [(name, kind, *map(tuple, shape)) for name, kind, *shape in level_record["fields"]]
-    return {width: np.memmap(directory / f"{width}.bins", fields, "r") for width in level_record["widths"]}
+    levels = {}
+    for width in level_record["widths"]:
+        levels[width] = np.memmap(directory / f"{width}.bins", fields, "r")
+    return levels
 
 
 class PyramidStore:
@@ -377,7 +382,8 @@ def _find_added_spans(
     published_state = context.site.get_published_state()
     files = DataSetFiles(context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, published_state)
     granules = files.list_granules(*ENTIRE_TIME_SPAN)
-    added_spans = [(granule.start, granule.stop) for granule in granules if granule.path in paths]
+    added_granules = [granule for granule in granules if granule.path in paths]
+    added_spans = [(granule.start, granule.stop) for granule in added_granules]
     span_array = np.array(added_spans, np.int64).reshape(-1, 2)
     return _widen_spans(span_array[:, 0], span_array[:, 1], bin_microseconds)
 
@@ -402,7 +408,8 @@ def _count_values(data_set: DataSet) -> int:
     """Count the numeric values of all samples."""
     numeric_names = set(list_numeric_parameters(data_set))
     numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in numeric_names]
-    values_per_sample = sum(int(np.prod(parameter.dimensions or (1,))) for parameter in numeric_parameters)
+    element_counts = [int(np.prod(parameter.dimensions or (1,))) for parameter in numeric_parameters]
+    values_per_sample = sum(element_counts)
     return values_per_sample * data_set.sample_count
 
 
@@ -422,12 +429,13 @@ def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: D
             return None
     if _count_values(data_set) <= MAX_DIRECT_VALUES:
         return None
-    parameters = [
-        (parameter.name, parameter.value_kind, parameter.dimensions, str(parameter.column.type))
-        for parameter in data_set.parameters
-    ]
-    series_facts = (PYRAMID_VERSION, data_set.id, data_set.series.time, data_set.series.condition, parameters)
-    series_key = hashlib.sha256(repr(series_facts).encode()).hexdigest()[:24]
+    parameter_facts = []
+    for parameter in data_set.parameters:
+        column_type = str(parameter.column.type)
+        parameter_facts.append((parameter.name, parameter.value_kind, parameter.dimensions, column_type))
+    series_facts = (PYRAMID_VERSION, data_set.id, data_set.series.time, data_set.series.condition, parameter_facts)
+    series_digest = hashlib.sha256(repr(series_facts).encode())
+    series_key = series_digest.hexdigest()[:24]
     state = relation.id
     if data_set.file_state:
         state += f"+{data_set.file_state}"
@@ -439,7 +447,8 @@ def _choose_widths(data_set: DataSet, extent: TimeExtent) -> list[int]:
     min_width = MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent)
     widths = [width for width in WIDTHS if width >= min_width]
     span_microseconds = (extent.stop or 0) - (extent.start or 0)
-    return widths[:1] + [width for width in widths[1:] if span_microseconds // width >= MIN_LEVEL_BINS]
+    wider_widths = [width for width in widths[1:] if span_microseconds // width >= MIN_LEVEL_BINS]
+    return [*widths[:1], *wider_widths]
 
 
 def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet, extent: TimeExtent) -> list[int]:

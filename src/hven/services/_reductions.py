@@ -125,7 +125,8 @@ def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] |
     bins
         Complete bins.
     """
-    return _join_bins(_fold_bins(part["number"] // factor, part, names) for part in parts if len(part))
+    folded_parts = (_fold_bins(part["number"] // factor, part, names) for part in parts if len(part))
+    return _join_bins(folded_parts)
 
 
 def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
@@ -135,7 +136,8 @@ def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
         bins = part
         if pending_bin is not None and pending_bin["number"][0] == part["number"][0]:
             same_bin = np.concatenate([pending_bin, part[:1]])
-            bins = np.concatenate([_fold_bins(same_bin["number"], same_bin), part[1:]])
+            joined_bin = _fold_bins(same_bin["number"], same_bin)
+            bins = np.concatenate([joined_bin, part[1:]])
         elif pending_bin is not None:
             yield pending_bin
         if len(bins) > 1:
@@ -153,7 +155,8 @@ def _fold_bins(
     """Fold bins, or samples as bins of one sample each, into the bins with these numbers."""
     if names is None:
         names = [name[2:] for name in source_values.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
-    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+    is_start = np.r_[True, numbers[1:] != numbers[:-1]]
+    starts = np.flatnonzero(is_start)
     runs = starts, np.diff(starts, append=len(numbers))
     is_one_to_one = len(starts) == len(numbers)
     fields: dict[str, Numbers] = {"number": numbers[starts]}
@@ -205,12 +208,14 @@ def _reduce_runs(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers]
         return values.astype(dtype or values.dtype)
     if values.shape[1] == 1:
         return np.asarray(ufunc.reduceat(values, starts, axis=0, dtype=dtype))
-    out = np.empty((len(starts), values.shape[1]), dtype or values.dtype)
+    out_shape = (len(starts), values.shape[1])
+    out = np.empty(out_shape, dtype or values.dtype)
     for length in np.unique(lengths):
         run_indexes = np.flatnonzero(lengths == length)
         if run_indexes[-1] - run_indexes[0] + 1 == len(run_indexes):
             first = starts[run_indexes[0]]
-            part = values[first : first + length * len(run_indexes)].reshape(len(run_indexes), length, -1)
+            run_count = len(run_indexes)
+            part = values[first : first + length * run_count].reshape(run_count, length, -1)
         else:
             part = values[starts[run_indexes][:, None] + np.arange(length)]
         out[run_indexes] = ufunc.reduce(part, axis=1, dtype=dtype)
@@ -229,7 +234,8 @@ def to_matrix(array: pa.Array) -> Numbers:
         present_lists = array.drop_null()
         elements = to_matrix(present_lists.flatten())
         element_count = elements.size // max(len(present_lists), 1)
-        matrix = np.full((len(array), element_count), np.nan, elements.dtype)
+        matrix_shape = (len(array), element_count)
+        matrix = np.full(matrix_shape, np.nan, elements.dtype)
         is_present = array.is_valid().to_numpy(zero_copy_only=False)
         matrix[is_present] = elements.reshape(len(present_lists), element_count)
         return matrix

@@ -166,8 +166,10 @@ def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
     record_store = context.site.store.registry
     records_by_part = {}
     for part in builder.digests_by_part:
-        records = builder.build_records(part)
-        records_by_part[part] = [_restore_dates(record, record_store.find_record(record.ivoid)) for record in records]
+        records_by_part[part] = []
+        for record in builder.build_records(part):
+            earlier_record = record_store.find_record(record.ivoid)
+            records_by_part[part].append(_restore_dates(record, earlier_record))
     return records_by_part
 
 
@@ -175,9 +177,11 @@ def _restore_dates(record: RegistryRecord, earlier_record: RegistryRecord | None
     """Return a record with the dates of the published one; the date of its change only if they are equal."""
     if earlier_record is None:
         return record
-    is_same = (earlier_record.kind, earlier_record.body, earlier_record.deleted) == (record.kind, record.body, False)
     created = record.created or earlier_record.created
-    changed = earlier_record.changed if is_same else ""
+    changed = ""
+    has_same_content = earlier_record.kind == record.kind and earlier_record.body == record.body
+    if has_same_content and not earlier_record.deleted:
+        changed = earlier_record.changed
     return replace(record, created=created, changed=changed)
 
 
@@ -230,11 +234,10 @@ class _RecordBuilder:
         self._published_state = published_state
         self._settings = context.site.settings
         self._base = self._settings.site_url
-        self._unavailable_collections = {
-            item.collection
-            for item in context.site.published_records.values()
-            if item.table.qualified_name not in published_state.tables_by_name
-        }
+        self._unavailable_collections = set()
+        for item in context.site.published_records.values():
+            if item.table.qualified_name not in published_state.tables_by_name:
+                self._unavailable_collections.add(item.collection)
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
         registered_schemas = map(_keep_registered_tables, catalogue.schemas)
         self.schemas = {schema.name: schema for schema in registered_schemas if schema.tables}
@@ -242,11 +245,11 @@ class _RecordBuilder:
         # without settings of this process, which do not change the records
         relevant_settings = replace(self._settings, directory=Path(), host="", port=1, workers=1, job_workers=1)
         site_digest = _compute_digest(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
-        digests_by_collection = {
-            name: _compute_digest(site_digest, *self._list_digest_parts(schema))
-            for name, schema in self.schemas.items()
-            if self._is_published(name) and not self._is_uncertain(schema)
-        }
+        digests_by_collection = {}
+        for name, schema in self.schemas.items():
+            if self._is_published(name) and not self._is_uncertain(schema):
+                digest_parts = self._list_digest_parts(schema)
+                digests_by_collection[name] = _compute_digest(site_digest, *digest_parts)
         # the records of the site come first: of two records with the same id, the first is kept
         self.digests_by_part = {
             SITE_PART: _compute_digest(site_digest, *digests_by_collection.values()),
@@ -303,14 +306,15 @@ class _RecordBuilder:
         capabilities = self._list_schema_capabilities(schema)
         tap_relations = []
         if any(table.is_served_by("tap") for table in schema.tables):
-            tap_relations.append(RelatedResource(kind="IsServedBy", title="TAP", id=self._make_site_ivoid("tap")))
+            tap_ivoid = self._make_site_ivoid("tap")
+            tap_relations.append(RelatedResource(kind="IsServedBy", title="TAP", id=tap_ivoid))
         related = [*tap_relations]
         for service in service_records:
             title = f"{service.face.title}: {_get_table_title(service.table)}"
             related.append(RelatedResource(kind="IsServedBy", title=title, id=service.ivoid))
         # tables of EPN-TAP have records of their own
         ivoid_by_table: dict[str, str] = {}
-        epn_tables = [table for table in schema.tables if (table.utype or "").lower().startswith(EPN_TAP_UTYPE_PREFIX)]
+        epn_tables = [table for table in schema.tables if _is_epn_table(table)]
         for table in epn_tables:
             table_ivoid = self._find_registration(resource, table.name).id
             if not table_ivoid:
@@ -330,6 +334,7 @@ class _RecordBuilder:
         auxiliary_capabilities = [
             capability for capability in capabilities if (capability.standard_id or "").endswith("#aux")
         ]
+        parent_relation = RelatedResource(kind="IsPartOf", title=resource.title, id=ivoid)
         for table in epn_tables:
             yield self._build_record(
                 "vs:CatalogResource",
@@ -338,7 +343,7 @@ class _RecordBuilder:
                 capabilities=auxiliary_capabilities,
                 tables=replace(schema, tables=(table,)),
                 covered_items=[self._published_state.tables_by_name[table.qualified_name]],
-                related=[*tap_relations, RelatedResource(kind="IsPartOf", title=resource.title, id=ivoid)],
+                related=[*tap_relations, parent_relation],
             )
         for service in service_records:
             yield self._build_service_record(service, schema, resource, ivoid)
@@ -454,18 +459,18 @@ class _RecordBuilder:
             yield self._build_record(
                 "vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing_organisation
             )
-        organisation = replace(
-            self._describe_site(self._publisher, settings.description),
-            reference_url=settings.registry.organisation_url,
-        )
+        organisation = self._describe_site(self._publisher, settings.description)
+        organisation = replace(organisation, reference_url=settings.registry.organisation_url)
         yield self._build_record("vr:Organisation", organisation_ivoid, organisation)
         yield self.build_registry_record()
         tables = [table for schema in self.schemas.values() for table in schema.tables]
         for name, face in sorted(self._context.faces.items()):
-            capabilities = [
-                self._add_mirrors(capability, name) if capability.standard_id in face.standard_ids else capability
-                for capability in self._list_capabilities(face, None)
-            ]
+            capabilities = []
+            for capability in self._list_capabilities(face, None):
+                if capability.standard_id in face.standard_ids:
+                    capabilities.append(self._add_mirrors(capability, name))
+                else:
+                    capabilities.append(capability)
             serves_tables = any(table.is_served_by(name) and face.applies(table) for table in tables)
             if not capabilities or not serves_tables:
                 continue
@@ -475,10 +480,11 @@ class _RecordBuilder:
                 resource_type = "vs:CatalogService"
                 schemas = [schema for part, schema in self.schemas.items() if part in self.digests_by_part]
             title = f"{settings.title or settings.name} - {face.title}"
+            service_resource = self._describe_site(title, face.description or settings.description)
             yield self._build_record(
                 resource_type,
                 self._make_site_ivoid(name),
-                self._describe_site(title, face.description or settings.description),
+                service_resource,
                 capabilities=capabilities,
                 tables=schemas,
             )
@@ -688,6 +694,10 @@ def _get_table_title(table: Table | None) -> str:
     return table.title or table.name
 
 
+def _is_epn_table(table: Table) -> bool:
+    return (table.utype or "").lower().startswith(EPN_TAP_UTYPE_PREFIX)
+
+
 def _encode_ivoid_segment(name: str) -> str:
     """Encode a name as a segment of an IVOID: invalid characters (VOResource 1.1, 2.2.1) as ``=`` and their bytes."""
 
@@ -701,7 +711,8 @@ def _encode_ivoid_segment(name: str) -> str:
 
 
 def _compute_digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    joined_parts = "\0".join(parts)
+    return hashlib.sha256(joined_parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _escape_xml(text: str) -> str:

@@ -93,14 +93,15 @@ class SitoolsRequest(NamedTuple):
 
     def build_response(self, content: Mapping[str, Any] | bytes) -> Response:
         """Build the response with a JSON document."""
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
+        if isinstance(content, bytes):
+            body = content
+        else:
+            body = orjson.dumps(content)
         principal = self.context.identify_principal(self.request)
-        is_public = (
-            principal.is_anonymous
-            and not self.table.rights
-            and self.published_state.find_access_key(principal, self.context.policies) == "public"
-        )
-        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+        access_key = self.published_state.find_access_key(principal, self.context.policies)
+        is_public = access_key == "public" and principal.is_anonymous and not self.table.rights
+        etag = services.compute_etag(body)
+        cache_headers = services.build_cache_headers(etag, is_public=is_public)
         return services.answer_with_etag(self.request, cache_headers, JSON_MEDIA_TYPE, body)
 
 
@@ -169,10 +170,9 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
                 "authorized": True,
             }
             data_sets_by_project.setdefault(table.schema, []).append(data_set)
-    projects = {
-        project_name: _describe_project(project_name, published_state, data_sets)
-        for project_name, data_sets in data_sets_by_project.items()
-    }
+    projects = {}
+    for project_name, data_sets in data_sets_by_project.items():
+        projects[project_name] = _describe_project(project_name, published_state, data_sets)
     content: dict[str, Any] = {"success": True, "total": len(projects), "data": [*projects.values()]}
     if name:
         project_name, _, subpath = name.partition("/")
@@ -198,10 +198,10 @@ def write_example_request(table: Table, url: str) -> str:
     table, url
         The data set and its address.
     """
-    time_name = next((column.name for column in table.columns if column.type.is_timestamp), None)
+    time_names = [column.name for column in table.columns if column.type.is_timestamp]
     filter_text = ""
-    if time_name:
-        filter_text = f"&p[0]=DATE_BETWEEN|{time_name}|2012-08-10T00:00:00|2012-08-11T00:00:00"
+    if time_names:
+        filter_text = f"&p[0]=DATE_BETWEEN|{time_names[0]}|2012-08-10T00:00:00|2012-08-11T00:00:00"
     return f"curl -g '{url}/records?media=json&limit=10{filter_text}'"
 
 
@@ -352,7 +352,9 @@ def _answer_records(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     if (params.read_one("NOCOUNT") or "").lower() != "true":
         status["total"] = _count_rows(sitools_request, condition)
     envelope = orjson.dumps({**status, "count": len(rows), "offset": offset, "data": []})
-    return sitools_request.build_response(envelope[:-2] + ",\n".join(rows).encode() + envelope[-2:])
+    opening, closing = envelope[:-2], envelope[-2:]  # the rows stand between the brackets of "data"
+    row_text = ",\n".join(rows).encode()
+    return sitools_request.build_response(opening + row_text + closing)
 
 
 def _write_json_objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
@@ -368,13 +370,17 @@ def _write_json_objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.
 
 def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
     if column_type.is_timestamp:  # without fractions: clients split times at the dot
-        times = pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S")
-        return literal.join_columns('"', times, '"')
+        times = array.cast(pa.timestamp("ms"), safe=False)
+        time_texts = pc.strftime(times, "%Y-%m-%dT%H:%M:%S")
+        return literal.join_columns('"', time_texts, '"')
     if pa.types.is_floating(array.type):
-        return pc.if_else(pc.is_finite(array), array.cast(pa.string()), literal.NULL_STRING)
+        number_texts = array.cast(pa.string())
+        return pc.if_else(pc.is_finite(array), number_texts, literal.NULL_STRING)
     if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
         return array.cast(pa.string())
-    texts = array if pa.types.is_string(array.type) else literal.format_column(array, column_type)
+    texts = array
+    if not pa.types.is_string(array.type):
+        texts = literal.format_column(array, column_type)
     return literal.quote_json_strings(texts)
 
 
@@ -408,9 +414,8 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
 def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
     """List the addresses of files of rows: of all columns with such addresses, if there are several."""
     ucds = [(column.ucd or "").lower() for column in result.columns]
-    address_indexes = [
-        index for index, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd
-    ]
+    address_ucds = {index: ucd for index, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url")}
+    address_indexes = [index for index, ucd in address_ucds.items() if "meta.preview" not in ucd]
     if len(address_indexes) < 2:
         address_column = archives.choose_address_column(result, None)
         return archives.read_addresses(result, address_column, base_url)
@@ -427,8 +432,9 @@ def _resolve_alias(settings: Settings, base_url: str, address: str) -> str:
     path = address.removeprefix(base_url)
     for alias in settings.alias:
         has_wildcards = alias.path.endswith("/*") and alias.to.endswith("/*")
-        if has_wildcards and path.startswith(alias.path[:-1]):
-            return base_url + alias.to[:-1] + path[len(alias.path) - 1 :]
+        old_prefix = alias.path[:-1]
+        if has_wildcards and path.startswith(old_prefix):
+            return base_url + alias.to[:-1] + path.removeprefix(old_prefix)
     if path.startswith("/"):
         return base_url + path
     return path
@@ -486,8 +492,11 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
 def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
     """Parse the names and directions of the sort parameter."""
     try:
-        entries = json.loads(sort_text.replace("'", '"'))["ordersList"]
-        return [(str(entry["field"]), str(entry.get("direction", "ASC")).upper()) for entry in entries]
+        sort_entries = []
+        for entry in json.loads(sort_text.replace("'", '"'))["ordersList"]:
+            direction = str(entry.get("direction", "ASC")).upper()
+            sort_entries.append((str(entry["field"]), direction))
+        return sort_entries
     except (ValueError, KeyError, TypeError, AttributeError):
         message = format_message("{name}={value} is no order", "sort", sort_text[:60])
         remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'

@@ -86,7 +86,9 @@ def build_span_links(
         if series is None:
             continue
         fixed_parameters = list_fixed_parameters(series)
-        inputs = [ServiceParameter(param=Param(name=name), value=(value,)) for name, value in fixed_parameters.items()]
+        inputs = []
+        for name, value in fixed_parameters.items():
+            inputs.append(ServiceParameter(param=Param(name=name), value=(value,)))
         inputs.append(_build_time_input(time_parameters[0], begin, "from this time on"))
         inputs.append(_build_time_input(time_parameters[1], end, "before this time"))
         inputs += extra_inputs
@@ -160,11 +162,10 @@ def _fill_time_parameters(
     end_padding: int,
 ) -> ServiceDescriptor | None:
     """Write begin and end of a row in the form of the service, with `end_padding` microseconds after the end."""
-    time_texts = {
-        service_input.param.name: str(service_input.value[0])
-        for service_input in service.inputs
-        if service_input.param.name in times and service_input.value
-    }
+    time_texts = {}
+    for service_input in service.inputs:
+        if service_input.param.name in times and service_input.value:
+            time_texts[service_input.param.name] = str(service_input.value[0])
     if len(time_texts) < 2:
         return None
     begin_name, end_name = times
@@ -175,7 +176,8 @@ def _fill_time_parameters(
     for service_input in service.inputs:
         written_time = written_times.get(service_input.param.name)
         if service_input.value and written_time is not None:
-            inputs.append(replace(service_input, value=(written_time, *service_input.value[1:])))
+            other_values = service_input.value[1:]
+            inputs.append(replace(service_input, value=(written_time, *other_values)))
         else:
             inputs.append(service_input)
     return replace(service, inputs=tuple(inputs))

@@ -83,7 +83,8 @@ def parse_nanoseconds(text: str) -> int:
     time_match = _TIME_PATTERN.fullmatch(text)
     if time_match is None:
         raise ValueError(text)
-    year, month, day, day_of_year, *time_parts = (int(digits) if digits else None for digits in time_match.groups()[:7])
+    fields = [int(digits) if digits else None for digits in time_match.groups()[:7]]
+    year, month, day, day_of_year, *time_parts = fields
     if day_of_year is not None:
         date = np.datetime64(f"{year:04d}-01-01", "D") + np.timedelta64(day_of_year - 1, "D")
         if not 1 <= day_of_year <= 366 or date.astype("datetime64[Y]").astype(int) + 1970 != year:
@@ -95,7 +96,8 @@ def parse_nanoseconds(text: str) -> int:
         raise ValueError(text)
     fraction = (time_match[8] or "").ljust(9, "0")
     date_nanoseconds = int(date.astype("datetime64[us]").astype(np.int64)) * 1000
-    day_nanoseconds = (hour * 3600 + minute * 60 + second) * 1_000_000_000 + int(fraction[:9])
+    day_seconds = hour * 3600 + minute * 60 + second
+    day_nanoseconds = day_seconds * 1_000_000_000 + int(fraction[:9])
     has_remainder = bool(fraction[9:].strip("0"))
     return date_nanoseconds + day_nanoseconds + has_remainder
 
@@ -216,9 +218,11 @@ def _write_day(day_number: int) -> tuple[npt.NDArray[np.uint64], ...]:
 def _write_days(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
     """Write days: the first 8 and the last 8 bytes of the date with its T."""
     dates = np.datetime_as_string(days.astype("datetime64[D]"), unit="D").astype("S10")
-    texts = np.char.add(dates, b"T").view(np.uint8).reshape(-1, 11)
-    first, last = (np.ascontiguousarray(texts[:, part]).view("<u8").ravel() for part in (slice(0, 8), slice(3, 11)))
-    return first, last
+    date_bytes = np.char.add(dates, b"T").view(np.uint8)
+    texts = date_bytes.reshape(-1, 11)
+    first = np.ascontiguousarray(texts[:, :8])
+    last = np.ascontiguousarray(texts[:, 3:])
+    return first.view("<u8").ravel(), last.view("<u8").ravel()
 
 
 def _write_field(records: Any, name: str, words: npt.NDArray[Any]) -> None:
@@ -246,7 +250,8 @@ def _write_three_digits(prefix: str, suffix: str) -> npt.NDArray[np.uint64]:
 @cache
 def _write_nanosecond_ends() -> npt.NDArray[np.uint32]:
     """Write every number of three digits with a Z after it: 4 bytes."""
-    return np.array([f"{number:03d}Z".encode() for number in range(1000)], "S4").view("<u4")
+    texts = [f"{number:03d}Z".encode() for number in range(1000)]
+    return np.array(texts, "S4").view("<u4")
 
 
 __all__ = [

@@ -188,13 +188,14 @@ def write_tableset(
 
     ``detail="min"`` omits columns and keys; ``stats`` adds statistics.
     """
-    inside = "".join(
-        write_schema(table_schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
-        for table_schema in schemas
-    )
+    schema_elements = []
+    for schema in schemas:
+        schema_xml = write_schema(schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
+        schema_elements.append(schema_xml)
+    content = "".join(schema_elements)
     return (
         f'{XML_DECLARATION}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} '
-        f"{VODATASERVICE_NAMESPACE}>\n{inside}</vosi:tableset>\n"
+        f"{VODATASERVICE_NAMESPACE}>\n{content}</vosi:tableset>\n"
     ).encode()
 
 

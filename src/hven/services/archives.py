@@ -134,7 +134,8 @@ def choose_address_column(result: QueryResult, column_name: str | None) -> str:
     """
     names = [column.name for column in result.columns]
     if column_name is not None:
-        chosen_name = next((name for name in names if name.lower() == column_name.lower()), None)
+        matching_names = [name for name in names if name.lower() == column_name.lower()]
+        chosen_name = next(iter(matching_names), None)
     else:
         chosen_name = _find_address_column(result) or _find_identifier_column(result)
     if chosen_name is None:
@@ -180,7 +181,8 @@ def read_addresses(result: QueryResult, column: str, base_url: str) -> list[str]
     index = names.index(column)
     texts: list[str] = []
     for batch in result.iterate_batches():
-        texts.extend(str(text) for text in batch.column(index).to_pylist() if text not in {None, ""})
+        cells = batch.column(index).to_pylist()
+        texts.extend(str(cell) for cell in cells if cell not in {None, ""})
     if column != _find_identifier_column(result):
         return texts
     links_url = build_datalink_url(result.tables[0], base_url)
@@ -258,10 +260,10 @@ def plan_archive(
     for file in file_by_address.values():
         if file is not None:
             paths_by_collection.setdefault(file[0], []).append(file[1])
-    planner = _EntryPlanner(
-        context,
-        {name: _query_files(context, principal, name, paths) for name, paths in paths_by_collection.items()},
-    )
+    found_by_collection = {}
+    for name, paths in paths_by_collection.items():
+        found_by_collection[name] = _query_files(context, principal, name, paths)
+    planner = _EntryPlanner(context, found_by_collection)
     entries = list(missing_entries)
     for address, file in file_by_address.items():
         if file is None:
@@ -351,8 +353,10 @@ class _EntryPlanner:
     def _make_member_name(self, path: str) -> str:
         folder, _, file_name = path.rpartition("/")
         if folder not in self._safe_folders:
-            self._safe_folders[folder] = "/".join(map(scripts.make_safe_name, folder.split("/")))
-        return self._member_names.make_unique(f"{self._safe_folders[folder]}/{scripts.make_safe_name(file_name)}")
+            safe_parts = map(scripts.make_safe_name, folder.split("/"))
+            self._safe_folders[folder] = "/".join(safe_parts)
+        safe_name = scripts.make_safe_name(file_name)
+        return self._member_names.make_unique(f"{self._safe_folders[folder]}/{safe_name}")
 
 
 def _request_remote_files(
@@ -374,7 +378,10 @@ def _request_remote_files(
             if remote_root is not None and not remote_root[0].redirects_clients:
                 remote_rows.append((collection, row))
     states = remote_files.request_file_states(context, [row for _, row in remote_rows])
-    return {(collection, row["path"]): state for (collection, row), state in zip(remote_rows, states, strict=True)}
+    states_by_file = {}
+    for (collection, row), state in zip(remote_rows, states, strict=True):
+        states_by_file[collection, row["path"]] = state
+    return states_by_file
 
 
 def _list_roots(found_files: collection_files.FoundFiles) -> list[FileRoot]:
@@ -466,19 +473,19 @@ def _compute_archive_tag(members: Sequence[ArchiveMember], archive_kind: str) ->
     facts += [f"{member.name} {member.sha256}" for member in members[:TEXT_MEMBER_COUNT]]
     facts += [member.sha256 for member in members if not member.has_checksum]
     times = array("d", (member.modified for member in members)).tobytes()
-    digest = hashlib.sha256(" ".join(facts).encode() + times).hexdigest()
-    return f'"{digest[:32]}"'
+    digest = hashlib.sha256(" ".join(facts).encode() + times)
+    return f'"{digest.hexdigest()[:32]}"'
 
 
 def _list_members(
     plan: ArchivePlan, archive_name: str, site_title: str, readme_lines: Sequence[tuple[str, str]]
 ) -> list[ArchiveMember]:
     """List the members: a README, the manifest and checksums, then the files."""
-    file_members = [
-        ArchiveMember(f"{archive_name}/files/{entry.member.name}", *entry.member[1:])
-        for entry in plan.entries
-        if entry.member is not None
-    ]
+    file_members = []
+    for entry in plan.entries:
+        if entry.member is not None:
+            archive_path = f"{archive_name}/files/{entry.member.name}"
+            file_members.append(entry.member._replace(name=archive_path))
     latest_time = max((member.modified for member in file_members), default=0.0)
     checksum_lines = [
         f"{member.sha256}  {member.name.removeprefix(f'{archive_name}/')}\n"
@@ -585,6 +592,7 @@ def resolve_addresses(
     files_by_list: dict[str, list[str]] = {}
     missing_entries: list[ArchiveEntry] = []
     for table_name, identifiers in identifiers_by_table.items():
+        address_by_identifier = dict(identifiers)
         try:
             link_rows = _list_links(
                 context,
@@ -598,7 +606,6 @@ def resolve_addresses(
             reason = _flatten_message(error)
             missing_entries += [ArchiveEntry(address, STATUS_MISSING, reason) for _, address in identifiers]
             continue
-        address_by_identifier = dict(identifiers)
         for row in link_rows:
             list_address = address_by_identifier[row["ID"]]
             file_address = row["access_url"]
@@ -630,9 +637,10 @@ def _parse_list_addresses(
         list_match = match_list_address(address)
         if list_match is None:
             continue
+        table_name = unquote(list_match[1])
         for name, value in parse_qsl(split_address(address).query):
             if name.upper() == "ID":
-                identifiers_by_table.setdefault(unquote(list_match[1]), []).append((value, address))
+                identifiers_by_table.setdefault(table_name, []).append((value, address))
     return identifiers_by_table
 
 
