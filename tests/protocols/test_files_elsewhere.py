@@ -19,7 +19,10 @@ from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest import ingest_collection
 from hven.model import settings
+from hven.services import collection_files
+from hven.services.face import ServiceContext
 from hven.site import Site
+from hven.site.auth import OWNER_PRINCIPAL
 
 MIB = 1 << 20
 BODY = random.Random(7).randbytes(3 * MIB + 321)
@@ -127,6 +130,18 @@ def test_what_many_want_is_read_once(opened):
     read = [line for line in there.asked if line.startswith("GET")]
     assert len(read) == 1
     assert len([line for line in there.asked if line.startswith("HEAD")]) <= 12
+
+
+def test_a_range_asks_for_the_state_of_its_file_once(opened):
+    with web(Files({"/pub/2020/a b.fits": BODY})) as there:
+        site, _ = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more="[files]\nfresh = 0\n")
+        context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
+        path = "2020/a b.fits"
+        row = collection_files.find_files(context, OWNER_PRINCIPAL, "far", [path]).get_row(path)
+        there.asked.clear()
+        pieces = collection_files.create_file_reader(context, row)(5, 10)
+        assert b"".join(piece for piece in pieces if piece is not None) == BODY[5:10]
+        assert [line.partition(" ")[0] for line in there.asked] == ["HEAD", "GET"]
 
 
 def test_a_list_of_a_server_is_taken_by_patterns(opened, kept):

@@ -865,7 +865,6 @@ def create_file_reader(
 def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, stop: int) -> Generator[FilePiece]:
     yield None
     file = remote_files.request_file_state(context, row)
-    file = remote_files.request_file_state(context, row)
     assert file is not None  # noqa: S101  (the file is remote)
     remote_block_cache = remote_files.get_remote_block_cache(context)
     with remote_files.name_failed_file(row):
