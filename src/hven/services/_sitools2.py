@@ -491,16 +491,16 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
 
 def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
     """Parse the names and directions of the sort parameter."""
+    sort_entries = []
     try:
-        sort_entries = []
         for entry in json.loads(sort_text.replace("'", '"'))["ordersList"]:
             direction = str(entry.get("direction", "ASC")).upper()
             sort_entries.append((str(entry["field"]), direction))
-        return sort_entries
     except (ValueError, KeyError, TypeError, AttributeError):
         message = format_message("{name}={value} is no order", "sort", sort_text[:60])
         remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
         raise ParamError(message, name="sort", remedy=remedy) from None
+    return sort_entries
 
 
 def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None:

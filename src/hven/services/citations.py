@@ -183,8 +183,10 @@ def collect_citation_metadata(
     store = context.site.store
     resource = published_state.resources.get(name)
     known_tables = {table.qualified_name for schema in catalogue.schemas for table in schema.tables}
-    published = [item for item in published_state.tables_by_name.values() if item.table.qualified_name in known_tables]
-    items = [item for item in published if item.table.schema == name and item.release is None]
+    all_items = published_state.tables_by_name.values()
+    published = [item for item in all_items if item.table.qualified_name in known_tables]
+    collection_items = [item for item in published if item.table.schema == name]
+    items = [item for item in collection_items if item.release is None]
     if resource is None or not items:
         message = format_message("there is no collection {name!r} here", name[:80])
         raise NotFoundError(message, remedy="the first page lists what is here")
@@ -199,10 +201,7 @@ def collect_citation_metadata(
     relations: list[tuple[str, str]] = []
     description = resource.description
     if label:
-        release = next((entry for entry in releases if entry.label.lower() == label.lower()), None)
-        if release is None:
-            message = format_message("{name} has no release {label!r}", name, label[:40])
-            raise NotFoundError(message, remedy="the page of the collection lists them")
+        release = _find_release(releases, name, label)
         label = release.label
         issued = release.created
         description = "\n\n".join(entry for entry in (release.description, description) if entry) or None
@@ -259,8 +258,18 @@ def _list_releases(published: Iterable[PublishedTable], collection: str) -> list
     return sorted(releases.values(), key=lambda release: release.created)
 
 
+def _find_release(releases: Iterable[Release], collection: str, label: str) -> Release:
+    for release in releases:
+        if release.label.lower() == label.lower():
+            return release
+    message = format_message("{name} has no release {label!r}", collection, label[:40])
+    raise NotFoundError(message, remedy="the page of the collection lists them")
+
+
 def _is_in_release(item: PublishedTable, collection: str, label: str) -> bool:
-    return item.release is not None and (item.release.collection, item.release.label) == (collection, label)
+    if item.release is None:
+        return False
+    return item.release.collection == collection and item.release.label == label
 
 
 def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple[str, str]]:
@@ -361,12 +370,14 @@ def _describe_publisher(citation_metadata: CitationMetadata) -> dict[str, str]:
 
 
 def _list_contributors(resource: Resource) -> list[dict[str, Any]]:
-    contributors = [
-        {**_describe_person(person), "contributorType": person.role or "Other"} for person in resource.contributors
-    ]
+    contributors = [_describe_contributor(person, person.role or "Other") for person in resource.contributors]
     if resource.contact is not None:
-        contributors.append({**_describe_person(resource.contact), "contributorType": "ContactPerson"})
+        contributors.append(_describe_contributor(resource.contact, "ContactPerson"))
     return contributors
+
+
+def _describe_contributor(person: Person, contributor_type: str) -> dict[str, Any]:
+    return {**_describe_person(person), "contributorType": contributor_type}
 
 
 def _list_collection_dates(resource: Resource, items: Iterable[PublishedTable]) -> list[dict[str, str]]:
@@ -385,14 +396,21 @@ def _list_descriptions(citation_metadata: CitationMetadata) -> list[dict[str, st
         "Other": citation_metadata.resource.acknowledgement,
         "TechnicalInfo": citation_metadata.withdrawal_reason,
     }
-    return [{"description": text, "descriptionType": kind} for kind, text in text_by_type.items() if text]
+    descriptions = []
+    for description_type, text in text_by_type.items():
+        if text:
+            descriptions.append({"description": text, "descriptionType": description_type})
+    return descriptions
 
 
 def _describe_grant(grant: Funding) -> dict[str, str]:
+    identifier_type = None
+    if grant.ror:
+        identifier_type = "ROR"
     facts = {
         "funderName": grant.funder,
         "funderIdentifier": grant.ror,
-        "funderIdentifierType": "ROR" if grant.ror else None,
+        "funderIdentifierType": identifier_type,
         "awardNumber": grant.award,
         "awardUri": grant.url,
         "awardTitle": grant.title,
@@ -407,7 +425,8 @@ def _get_resource_type(resource: Resource) -> str:
 
 
 def _describe_person(person: Person) -> dict[str, Any]:
-    family_name, _, given_name = (part.strip() for part in person.name.partition(","))
+    name_parts = person.name.partition(",")
+    family_name, _, given_name = (part.strip() for part in name_parts)
     orcid_id = parse_orcid(person.orcid)
     description: dict[str, Any] = {"name": person.name}
     if orcid_id or given_name:
@@ -427,7 +446,8 @@ def _describe_person(person: Person) -> dict[str, Any]:
 
 
 def _list_subjects(resource: Resource) -> list[dict[str, str]]:
-    terms = dict.fromkeys(subject.strip() for subject in resource.subjects if subject.strip())
+    stripped_subjects = [subject.strip() for subject in resource.subjects]
+    terms = dict.fromkeys(subject for subject in stripped_subjects if subject)
     keywords = dict.fromkeys((*resource.facility, *resource.instrument, *resource.waveband))
     subjects = [{"subject": term, **UAT_SUBJECT_SCHEME} for term in terms]
     subjects += [{"subject": keyword} for keyword in keywords if keyword not in terms]
@@ -460,10 +480,12 @@ def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[
     for relation, identifier in citation_metadata.relations:
         scheme = "URL" if identifier.startswith("http") else "DOI"
         identifiers.append((identifier, scheme, relation))
-    return [
-        {"relatedIdentifier": identifier, "relatedIdentifierType": scheme, "relationType": relation}
-        for identifier, scheme, relation in dict.fromkeys(identifiers)
-    ]
+    related_identifiers = []
+    for identifier, scheme, relation in dict.fromkeys(identifiers):
+        related_identifiers.append(
+            {"relatedIdentifier": identifier, "relatedIdentifierType": scheme, "relationType": relation}
+        )
+    return related_identifiers
 
 
 def find_licence_url(resource: Resource) -> str | None:
@@ -639,8 +661,8 @@ def _write_geo_locations(locations: Iterable[Mapping[str, Any]]) -> str:
     elements = []
     for location in locations:
         box = location["geoLocationBox"]
-        bounds_xml = "".join(_write_element(name, str(bound)) for name, bound in box.items())
-        box_xml = _write_element("geoLocationBox", None, content_xml=bounds_xml)
+        bounds = [_write_element(name, str(bound)) for name, bound in box.items()]
+        box_xml = _write_element("geoLocationBox", None, content_xml="".join(bounds))
         elements.append(_write_element("geoLocation", None, content_xml=box_xml))
     if not elements:
         return ""
@@ -659,7 +681,8 @@ def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
             )
             parts.append(identifier_xml)
         if "awardNumber" in grant or "awardUri" in grant:
-            parts.append(_write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri")))
+            award_xml = _write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri"))
+            parts.append(award_xml)
         if "awardTitle" in grant:
             parts.append(_write_element("awardTitle", grant["awardTitle"]))
         elements.append(_write_element("fundingReference", None, content_xml="".join(parts)))

@@ -171,7 +171,10 @@ def list_files(context: ServiceContext, principal: Principal, collection: str) -
     files = _require_files_table(context, principal, collection, published_state)
     text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {_quote_table_name(files)} ORDER BY path"
     rows = _run_query(context, text, principal, published_state).to_pylist()
-    return [{**row, "direct": find_root(row["path"], files.roots)[0].redirects_clients} for row in rows]
+    for row in rows:
+        root, _ = find_root(row["path"], files.roots)
+        row["direct"] = root.redirects_clients
+    return rows
 
 
 def list_own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
@@ -245,7 +248,8 @@ def find_paths_by_name(context: ServiceContext, principal: Principal, collection
         f"SELECT path FROM {files} WHERE path = {write_literal(file_name)} OR path LIKE "
         f"{write_literal(f'%/{file_name}')} ORDER BY path"
     )
-    paths: list[str] = _run_query(context, text, principal, published_state)["path"].to_pylist()
+    rows = _run_query(context, text, principal, published_state)
+    paths: list[str] = rows["path"].to_pylist()
     return paths
 
 
@@ -493,10 +497,12 @@ def check_companion_files(
     except SourceError:  # no known format: opening it reports that
         return []
     folder = path.removesuffix(file_place.name)
-    paths = [
-        f"{folder}{companion.name}" if companion.parent == file_place.parent else str(companion.name)
-        for companion in companions
-    ]
+    paths = []
+    for companion in companions:
+        if companion.parent == file_place.parent:
+            paths.append(f"{folder}{companion.name}")
+        else:
+            paths.append(str(companion.name))
     if not paths:
         return []
     found_files = find_files(context, principal, collection, paths)
@@ -684,7 +690,8 @@ def _run_query(
 def _convert_times_to_seconds(rows: pa.Table) -> pa.Table:
     """Convert times of change to seconds since 1970, because datetime objects of thousands of rows take long."""
     index = rows.schema.get_field_index("modified")
-    microseconds = rows.column(index).cast(pa.timestamp("us")).cast(pa.int64())
+    times = rows.column(index).cast(pa.timestamp("us"))
+    microseconds = times.cast(pa.int64())
     seconds = pc.divide(microseconds.cast(pa.float64()), 1e6)
     return rows.set_column(index, "modified", seconds)
 
@@ -836,7 +843,8 @@ def _is_inside(settings: Settings, place: str) -> bool:
     real_place = os.path.realpath(place, strict=True)
     if real_place == place and any(real_place.startswith(f"{root}/") for root in settings.allowed_directories):
         return True
-    return any(Path(real_place).is_relative_to(root.resolve()) for root in settings.allowed_directories)
+    real_path = Path(real_place)
+    return any(real_path.is_relative_to(root.resolve()) for root in settings.allowed_directories)
 
 
 def create_file_reader(
@@ -872,9 +880,9 @@ def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, 
             yield None
             remaining_bytes = stop - offset
             # one whole piece: a span is cut off only at the end of the file
-            (piece,) = remote_block_cache.read_spans(
-                file, min(PIECE_BYTES, remaining_bytes), [offset], read_ahead=remaining_bytes > PIECE_BYTES
-            )
+            piece_bytes = min(PIECE_BYTES, remaining_bytes)
+            has_more = remaining_bytes > PIECE_BYTES
+            (piece,) = remote_block_cache.read_spans(file, piece_bytes, [offset], read_ahead=has_more)
             yield piece
 
 
@@ -931,8 +939,5 @@ def read_cached(file_descriptor: int, byte_count: int, start: int) -> bytearray:
 
 
 def _is_unchanged(file_stat: os.stat_result, row: dict[str, Any]) -> bool:
-    return (
-        stat.S_ISREG(file_stat.st_mode)
-        and file_stat.st_size == row["bytes"]
-        and abs(file_stat.st_mtime - row["modified"]) <= 1e-3
-    )
+    is_same_size = stat.S_ISREG(file_stat.st_mode) and file_stat.st_size == row["bytes"]
+    return is_same_size and abs(file_stat.st_mtime - row["modified"]) <= 1e-3

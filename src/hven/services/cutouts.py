@@ -123,14 +123,17 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
         There are more than `MAX_CUTOUTS`.
     """
     parsed_values = parse_values(params, CUTOUT_PARAMS)
-    shapes = [_parse_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in parsed_values[name]]
+    shapes = []
+    for name in ("POS", "CIRCLE", "POLYGON"):
+        shapes += [_parse_shape(name, text) for text in parsed_values[name]]
     pixels = {}
     for number in range(1, cutout_params.MAX_PIXEL_AXES + 1):
         pixel_range = parsed_values[f"PIXELS_{number}"]
         if pixel_range is not None:
             pixels[number] = pixel_range
+    polarizations = dict.fromkeys(text.strip() for text in parsed_values["POL"])
     common_selection = Selection(
-        polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
+        polarizations=tuple(polarizations),
         longitude=parsed_values["LONGITUDE"],
         latitude=parsed_values["LATITUDE"],
         pixels=pixels,
@@ -150,21 +153,20 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
     }
     count = math.prod(map(len, values_by_name.values()))
     if single_only and count > 1:
-        repeated_name = next(name for name, values in values_by_name.items() if len(values) > 1)
+        repeated_names = [name for name, values in values_by_name.items() if len(values) > 1]
+        repeated_name = repeated_names[0]
         message = format_message("{name} was given several times, and one cut is made at once", repeated_name)
         remedy = format_message("ask for each by itself, or for all by /soda/async")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
         message = format_message("{count} cuts were asked for, and {most} are made at most", count, MAX_CUTOUTS)
         raise TooLargeError(message, remedy=format_message("ask for fewer of them at a time"))
-    return [
-        CutoutRequest(
-            row_identifier=row_identifier,
-            selection=replace(common_selection, shape=shape, band=band, time=time),
-            part=parsed_values["PART"],
-        )
-        for row_identifier, shape, band, time in itertools.product(*values_by_name.values())
-    ]
+    part = parsed_values["PART"]
+    cutout_requests = []
+    for row_identifier, shape, band, time in itertools.product(*values_by_name.values()):
+        selection = replace(common_selection, shape=shape, band=band, time=time)
+        cutout_requests.append(CutoutRequest(row_identifier=row_identifier, selection=selection, part=part))
+    return cutout_requests
 
 
 def _parse_shape(name: str, text: str) -> Shape:
@@ -234,7 +236,8 @@ def _find_row_tables(
     schema = ""
     if row_identifier.startswith("ivo://") and "?" in row_identifier:
         schema = row_identifier.partition("?")[0].rpartition("/")[2]
-    tables = [table for table in catalogue.iterate_tables() if table.schema == schema and table.has_row_files]
+    schema_tables = [table for table in catalogue.iterate_tables() if table.schema == schema]
+    tables = [table for table in schema_tables if table.has_row_files]
     if not tables:
         raise ParamError(
             format_message("ID={ident} does not say of which table it is", row_identifier[:100]),
@@ -277,12 +280,12 @@ def list_row_links(
         for name, linked_identifiers in lists.items():
             yield from list_row_links(context, principal, find_table(name, catalogue), [*linked_identifiers])
     file_table = published_state.tables_by_name.get(f"{table.schema}.files")
-    # the addresses of servers to which clients are redirected -> prefix of the paths of their files
+    # prefix of the files' paths for each address of a server to which clients are redirected
     redirecting_roots = {}
     if file_table is not None:
-        redirecting_roots = {
-            root.address: root.path_prefix for root in file_table.table.roots if root.redirects_clients
-        }
+        for root in file_table.table.roots:
+            if root.redirects_clients:
+                redirecting_roots[root.address] = root.path_prefix
     prefix = "/collections/"
     for row in link_rows.to_pylist():
         address = row["access_url"] or ""
@@ -388,7 +391,8 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
         cutout = cut_product(product, selection)
         if pixel_window is None or cutout is None:
             return None
-        headers = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in cutout.read_chunks())
+        header_texts = (chunk.decode("ascii", "replace") for chunk in cutout.read_chunks())
+        headers = map(Header.fromstring, header_texts)
         header = next(header for header in headers if header.get("NAXIS"))
         wcs = WCS(header).celestial
         axis_windows = list(zip(reversed(main.axes), reversed(pixel_window), strict=True))
@@ -497,7 +501,9 @@ def _check_band_unit(array: ArrayPart, band: tuple[float, float] | None) -> None
 
 
 def _find_axis_bounds(axis: Axis) -> tuple[float, float]:
-    values = np.asarray(axis.read_values() if axis.read_values is not None else [], np.float64)
+    values = np.empty(0)
+    if axis.read_values is not None:
+        values = np.asarray(axis.read_values(), np.float64)
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
@@ -611,7 +617,8 @@ def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPa
         elif name.startswith("PIXELS_"):
             number = int(name.removeprefix("PIXELS_"))
             if number <= len(array.axes):
-                fitted_parameter = replace(parameter, low=("1",), high=(str(array.axes[-number].size),))
+                axis_size = array.axes[-number].size
+                fitted_parameter = replace(parameter, low=("1",), high=(str(axis_size),))
         if fitted_parameter is not None:
             yield fitted_parameter
 
@@ -621,7 +628,8 @@ def _fit_sky_parameter(parameter: ServiceParameter, corners: np.ndarray[Any, Any
     if corners is None:
         return parameter
     if parameter.param.name == "POLYGON":
-        return replace(parameter, high=(" ".join(f"{number:.8g}" for number in corners.ravel()),))
+        numbers = [f"{number:.8g}" for number in corners.ravel()]
+        return replace(parameter, high=(" ".join(numbers),))
     if parameter.param.name == "CIRCLE":
         return replace(parameter, high=(_write_bounding_circle(corners),))
     return parameter
@@ -643,12 +651,12 @@ def _fit_axis_parameter(parameter: ServiceParameter, axis: Axis | None) -> Servi
 
 def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
     """Return the corners of an image on the sky, shape (4, 2); None: some are not on the sky."""
-    sizes = [axis.size for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
-    if len(sizes) != 2:
+    sky_axes = [axis for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
+    if len(sky_axes) != 2:
         return None
-    x = sizes[0] + 0.5
-    y = sizes[1] + 0.5
-    corners: np.ndarray[Any, Any] = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
+    x, y = (axis.size + 0.5 for axis in sky_axes)
+    corner_pixels = np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]])
+    corners: np.ndarray[Any, Any] = image_wcs(corner_pixels)
     if not np.isfinite(corners).all():
         return None
     return corners
@@ -657,10 +665,15 @@ def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.
 def _write_bounding_circle(corners: np.ndarray[Any, Any]) -> str:
     """Write the circle around corners."""
     lon, lat = np.radians(corners).T
-    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
-    centre = vectors.sum(0) / np.linalg.norm(vectors.sum(0))
-    radius = np.degrees(np.arccos(np.clip(vectors @ centre, -1.0, 1.0))).max()
-    centre_lon = np.degrees(np.arctan2(centre[1], centre[0])) % 360.0
+    x = np.cos(lat) * np.cos(lon)
+    y = np.cos(lat) * np.sin(lon)
+    vectors = np.stack([x, y, np.sin(lat)], 1)
+    vector_sum = vectors.sum(0)
+    centre = vector_sum / np.linalg.norm(vector_sum)
+    cosines = np.clip(vectors @ centre, -1.0, 1.0)
+    radius = np.degrees(np.arccos(cosines)).max()
+    centre_radians = np.arctan2(centre[1], centre[0])
+    centre_lon = np.degrees(centre_radians) % 360.0
     centre_lat = np.degrees(np.arcsin(centre[2]))
     return f"{centre_lon:.8g} {centre_lat:.8g} {radius:.8g}"
 

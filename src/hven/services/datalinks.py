@@ -141,8 +141,7 @@ def list_row_links(
         text = _write_link_query(table, group_links, keys, names, (*access_expressions, *path_expressions))
         queried_rows = _run_link_query(text, principal, site=site, policies=policies, published_state=published_state)
         query_result = LinkQueryResult(queried_rows, names, base_url)
-        row_keys = queried_rows[_IDENTIFIER_COLUMN].to_pylist()
-        identifier_indexes = pa.array([requested.positions.get(str(key)) for key in row_keys], pa.int32())
+        identifier_indexes = requested.find_indexes(queried_rows[_IDENTIFIER_COLUMN].to_pylist())
         is_visible = None
         if not group_links or group_links[0].source is None:
             answered_indexes.update(identifier_indexes.to_pylist())
@@ -194,8 +193,10 @@ def _order_link_rows(link_rows: pa.Table, identifiers: Sequence[str]) -> pa.Tabl
     """Sort rows by identifier and link, and write the identifiers into them."""
     row_links = link_rows["_link"].to_pylist()
     if len(identifiers) > 1 or row_links != sorted(row_links):
-        link_rows = link_rows.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
-    identifier_texts = pa.array(identifiers, pa.string()).take(link_rows["_at"].combine_chunks())
+        sort_keys = [(name, "ascending") for name in ("_at", "_link", "_row")]
+        link_rows = link_rows.sort_by(sort_keys)
+    identifier_indexes = link_rows["_at"].combine_chunks()
+    identifier_texts = pa.array(identifiers, pa.string()).take(identifier_indexes)
     return link_rows.set_column(link_rows.schema.get_field_index("ID"), "ID", identifier_texts)
 
 
@@ -209,6 +210,11 @@ class _RequestedIdentifiers:
     texts: list[str]
     valid_keys: list[str | int]
     positions: dict[str, int]
+
+    def find_indexes(self, keys: Sequence[object]) -> pa.Array:
+        """Find the indexes of the identifiers that keys of rows belong to."""
+        indexes = [self.positions.get(str(key)) for key in keys]
+        return pa.array(indexes, pa.int32())
 
 
 def _parse_identifiers(table: Table, identifiers: Sequence[str]) -> _RequestedIdentifiers:
@@ -234,13 +240,15 @@ def _map_old_file_prefixes(site: Site, collection: str) -> dict[str, str]:
     new_prefixes = {}
     for alias in site.settings.alias:
         if alias.path.endswith("/*") and alias.to.startswith(files_prefix):
-            new_prefixes[alias.path[:-1]] = alias.to.removeprefix(files_prefix)[:-1]
+            old_prefix = alias.path[:-1]
+            new_prefixes[old_prefix] = alias.to.removeprefix(files_prefix)[:-1]
     return new_prefixes
 
 
 def _group_links(links: Sequence[LinkTemplate]) -> list[list[LinkTemplate]]:
     """Group links by their query; the first group reads the table itself."""
-    groups = [list(group) for _, group in groupby(sorted(links, key=_make_group_key), _make_group_key)]
+    sorted_links = sorted(links, key=_make_group_key)
+    groups = [list(group) for _, group in groupby(sorted_links, _make_group_key)]
     if not groups or groups[0][0].source is not None:
         groups.insert(0, [])
     return groups
@@ -296,12 +304,12 @@ def extract_descriptors(link_rows: pa.Table) -> tuple[pa.Table, tuple[str, ...]]
     if not len(services.dictionary):
         return link_rows, ()
     xml_ids = [f"service_{number}" for number in range(1, len(services.dictionary) + 1)]
-    descriptors = tuple(
-        text.replace(_DESCRIPTOR_ID_PLACEHOLDER, xml_id, 1)
-        for text, xml_id in zip(services.dictionary.to_pylist(), xml_ids, strict=True)
-    )
+    descriptors = []
+    for text, xml_id in zip(services.dictionary.to_pylist(), xml_ids, strict=True):
+        descriptors.append(text.replace(_DESCRIPTOR_ID_PLACEHOLDER, xml_id, 1))
     row_ids = pa.array(xml_ids, pa.string()).take(services.indices)
-    return link_rows.set_column(2, LINK_SCHEMA.field("service_def"), row_ids), descriptors
+    rows = link_rows.set_column(2, LINK_SCHEMA.field("service_def"), row_ids)
+    return rows, tuple(descriptors)
 
 
 def find_link_lists(link_rows: pa.Table, base_url: str) -> dict[str, dict[str, int]]:
@@ -350,19 +358,23 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
     for rows_by_identifier in rows_by_table.values():
         replaced_rows.extend(rows_by_identifier.values())
     row_numbers = pa.array(range(link_rows.num_rows), pa.int32())
-    is_kept = pc.invert(pc.is_in(row_numbers, value_set=pa.array(replaced_rows, pa.int32())))
+    is_replaced = pc.is_in(row_numbers, value_set=pa.array(replaced_rows, pa.int32()))
+    is_kept = pc.invert(is_replaced)
     parts = [link_rows.append_column("_at", row_numbers).filter(is_kept)]
     requested_identifiers = link_rows["ID"].combine_chunks()
     for table_name, rows_by_identifier in rows_by_table.items():
         linked_rows = list_links(table_name, list(rows_by_identifier))
         linked_identifiers = linked_rows["ID"].to_pylist()
-        row_indexes = pa.array([rows_by_identifier.get(text) for text in linked_identifiers], pa.int32())
+        index_list = [rows_by_identifier.get(text) for text in linked_identifiers]
+        row_indexes = pa.array(index_list, pa.int32())
         id_index = linked_rows.schema.get_field_index("ID")
         linked_rows = linked_rows.set_column(id_index, "ID", requested_identifiers.take(row_indexes))
         parts.append(linked_rows.append_column("_at", row_indexes))
     all_rows = pa.concat_tables(parts)
-    all_rows = all_rows.append_column("_nth", pa.array(range(all_rows.num_rows), pa.int32()))
-    return all_rows.sort_by([("_at", "ascending"), ("_nth", "ascending")]).select(link_rows.column_names)
+    positions = pa.array(range(all_rows.num_rows), pa.int32())
+    all_rows = all_rows.append_column("_nth", positions)
+    sorted_rows = all_rows.sort_by([("_at", "ascending"), ("_nth", "ascending")])
+    return sorted_rows.select(link_rows.column_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +438,7 @@ def _describe_services(
     addresses = fill_rows(service.address, is_address=True)
     varying_positions = service.row_dependent_positions
     input_texts = {
-        position: [fill_rows(template) for template in _list_input_templates(service.inputs[position])]
+        position: list(map(fill_rows, _list_input_templates(service.inputs[position])))
         for position in varying_positions
     }
     service_name = link.semantics.rpartition("#")[2]
@@ -462,7 +474,7 @@ def _describe_services(
         if row_descriptor is None:
             descriptors.append(None)
             continue
-        has_common_inputs = len(row_descriptor.inputs) == len(inputs) and all(map(is_, row_descriptor.inputs, inputs))
+        has_common_inputs = _is_same_sequence(row_descriptor.inputs, inputs)
         if not (has_constant_address and has_common_inputs):  # the row has bounds of its own
             descriptor_text = write_service_descriptor(
                 row_descriptor,
@@ -483,6 +495,11 @@ def _describe_services(
             descriptor_templates[template_key] = descriptor_template
         descriptors.append(descriptor_template.fill_placeholders(texts))
     return pa.array(descriptors, pa.string())
+
+
+def _is_same_sequence(first: Sequence[object], second: Sequence[object]) -> bool:
+    """Check whether two sequences hold the same objects."""
+    return len(first) == len(second) and all(map(is_, first, second))
 
 
 def _build_descriptor_template(
@@ -514,7 +531,13 @@ def _list_input_templates(parameter: ServiceParameter) -> tuple[Template, ...]:
 
 
 def _fill_input(parameter: ServiceParameter, texts: Sequence[str | None]) -> ServiceParameter:
-    value, low, high, example = (() if text is None else (str(text),) for text in texts)
+    templates: list[Template] = []
+    for text in texts:
+        if text is None:
+            templates.append(())
+        else:
+            templates.append((str(text),))
+    value, low, high, example = templates
     return ServiceParameter(param=parameter.param, value=value, low=low, high=high, example=example)
 
 
@@ -673,7 +696,8 @@ def _check_linked_files(
             if link.semantics == THIS_SEMANTICS:
                 own_files.setdefault(identifier_indexes[row], (str(file[1]), str(state.auth)))
     _drop_links_without_files(is_kept, links, link_numbers, identifier_indexes, indexes_with_file)
-    columns_by_name |= {name: pa.array(columns[name], _WORK_COLUMN_TYPES[name]) for name in _FILE_STATE_COLUMNS}
+    for name in _FILE_STATE_COLUMNS:
+        columns_by_name[name] = pa.array(columns[name], _WORK_COLUMN_TYPES[name])
     arrays = [columns_by_name[name] for name in _WORK_COLUMN_TYPES]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(_WORK_COLUMN_TYPES))
     if not all(is_kept):
@@ -759,7 +783,8 @@ def _write_link_query(
     if first_link is not None and first_link.source is not None and first_link.where is not None:
         other_table = f"{_quote_table_name(first_link.source)} AS {adql.quote_name(first_link.alias or '')}"
         key_columns, has_other_conditions = _find_equal_columns(first_link.where, table.identifier_column.name)
-        uses_table = any("target." in item for item in (*items[1:], first_link.order or ""))
+        other_expressions = (*items[1:], first_link.order or "")
+        uses_table = any("target." in expression for expression in other_expressions)
         if key_columns and not has_other_conditions and not uses_table:
             # the other table has the identifier, and nothing of the row is selected: no join is needed
             items[0] = f'{key_columns[0]} AS "{_IDENTIFIER_COLUMN}"'
@@ -799,7 +824,8 @@ def _find_equal_column(condition: Any, identifier_name: str) -> str | None:
     """Return the column of the other table that a condition equates with the row's identifier; None: another one."""
     if not isinstance(condition, Comparison) or condition.op != "=":
         return None
-    columns = [write_adql(side) for side in (condition.left, condition.right) if isinstance(side, ColumnRef)]
+    sides = (condition.left, condition.right)
+    columns = [write_adql(side) for side in sides if isinstance(side, ColumnRef)]
     other_columns = [column for column in columns if column.replace('"', "") != f"target.{identifier_name}"]
     if len(columns) != 2 or len(other_columns) != 1:
         return None
@@ -847,7 +873,8 @@ def _build_link_columns(
     if link.check_addresses is not None:
         texts = to_list(address, row_count)
         is_suitable = link.check_addresses(texts)
-        suitable_texts = [text if suits else None for text, suits in zip(texts, is_suitable, strict=True)]
+        checked_texts = zip(texts, is_suitable, strict=True)
+        suitable_texts = [text if suits else None for text, suits in checked_texts]
         address = pa.array(suitable_texts, pa.string())
     content_length = None
     if link.size:

@@ -24,7 +24,13 @@ from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
-from hven.services.params import STANDARD_IDS_BY_ENDPOINT, parse_value, read_params, record_request_infos
+from hven.services.params import (
+    STANDARD_IDS_BY_ENDPOINT,
+    parse_value,
+    parse_values,
+    read_params,
+    record_request_infos,
+)
 from hven.site.auth import DEFAULT_POLICIES, add_single_table_policy, has_public_access, signed_addresses
 
 if TYPE_CHECKING:
@@ -183,7 +189,10 @@ class ServiceContext:
         """
         if not is_html_requested(request, params):
             return None
-        return next((face.page_writers[name] for face in self.faces.values() if name in face.page_writers), None)
+        for face in self.faces.values():
+            if name in face.page_writers:
+                return face.page_writers[name]
+        return None
 
     def build_url_signer(self, request: Request) -> Callable[[str], str] | None:
         """Return a function that signs addresses for the reader, except those that everybody may open.
@@ -449,7 +458,8 @@ class Face:
         examples = list(self.list_usage_examples(published, base_url))
         if self.example and self.build_query is not None:
             url = self.build_url(published.table, base_url)
-            examples.insert(0, UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'"))
+            own_example = UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'")
+            examples.insert(0, own_example)
         return examples
 
     def _list_allowed_values(self, service_query: ServiceQuery) -> dict[str, dict[str, str]]:
@@ -478,13 +488,12 @@ class Face:
 
         async def answer_query(build_query: Ask, request: Request, params: RequestParams) -> Response:
             published_state, table = find_requested_table(request)
-            service_query = build_query(table, {param.name: parse_value(params, param) for param in self.params})
+            service_query = build_query(table, parse_values(params, self.params))
             maxrec = parse_value(params, MAXREC_PARAM)
             if service_query.columns_only:
                 maxrec = 0
-            output_format, options = formats.select_format(
-                params.read_one("RESPONSEFORMAT") or self.default_format, request.headers.get("accept")
-            )
+            format_name = params.read_one("RESPONSEFORMAT") or self.default_format
+            output_format, options = formats.select_format(format_name, request.headers.get("accept"))
             warnings = query.warn_unused_parameters(params, self.all_params)
             key = (self.name, table.qualified_name, *service_query.key)
             query_parts: tuple[object, ...] = service_query.values

@@ -250,17 +250,16 @@ class Tiling:
         row_count = max(self.snapshot.rows, 1)
         row_bytes = max(self.snapshot.bytes // row_count, 8 * len(self.columns))
         rows_in_max_bytes = MAX_PARTITION_BYTES // row_bytes
-        return max(
-            min(row_count // TARGET_PARTITIONS, hats_layout.MAX_PARTITION_ROWS, rows_in_max_bytes),
-            min(MIN_PARTITION_ROWS, rows_in_max_bytes),
-            1,
-        )
+        usual_rows = min(row_count // TARGET_PARTITIONS, hats_layout.MAX_PARTITION_ROWS, rows_in_max_bytes)
+        min_rows = min(MIN_PARTITION_ROWS, rows_in_max_bytes)
+        return max(usual_rows, min_rows, 1)
 
     def _write_layout(self, file: Path) -> None:
         """Count the rows of cells, divide the table by the counts, and write the result to a file."""
         max_rows = self._max_partition_rows
         order, starts, counts = self._count_rows(max_rows)
-        cumulated_counts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        count_sums = np.cumsum(counts)
+        cumulated_counts = np.concatenate([[0], count_sums]).astype(np.int64)
 
         def count_rows_before(cells: Ranges) -> Ranges:
             row_counts: Ranges = cumulated_counts[starts.searchsorted(cells)]
@@ -281,7 +280,8 @@ class Tiling:
             margin_rows = sum(map(count_rows_in, margins))
         map_order, map_cells = self._choose_map_cells(starts, order)
         sky_cells = starts >> 2 * (29 - hats_layout.SKYMAP_ORDER)
-        sky = np.bincount(sky_cells, counts, 12 << 2 * hats_layout.SKYMAP_ORDER).astype(np.int64)
+        sky_cell_count = 12 << 2 * hats_layout.SKYMAP_ORDER
+        sky = np.bincount(sky_cells, counts, sky_cell_count).astype(np.int64)
         total_rows = self._run_query("SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
         body = io.BytesIO()
         np.savez_compressed(
@@ -321,7 +321,8 @@ class Tiling:
                 break
             cell_count = 1 << 2 * (29 - finest_order)
             finest_order = min(finest_order + ORDER_STEP, MAX_ORDER)
-            full_ranges = np.stack([starts[is_full], starts[is_full] + cell_count], axis=1)
+            full_starts = starts[is_full]
+            full_ranges = np.stack([full_starts, full_starts + cell_count], axis=1)
             finer_starts, finer_counts = self._count_by_cell(finest_order, healpix.merge_ranges(full_ranges))
             starts = np.concatenate([starts[~is_full], finer_starts])
             counts = np.concatenate([counts[~is_full], finer_counts])
@@ -346,14 +347,16 @@ class Tiling:
 
     def _compute_cells(self, rows: pa.Table) -> Ranges:
         """Compute the cells of order 29 of rows."""
-        lon, lat = (rows[name].cast(pa.float64()).to_numpy() for name in self.table.position or ("", ""))
+        position_columns = [rows[name].cast(pa.float64()) for name in self.table.position or ("", "")]
+        lon, lat = (column.to_numpy() for column in position_columns)
         cells: Ranges = healpix.compute_cell_indexes(29, lon, lat)
         return cells
 
     def _count_by_cell(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
         items = f"IVO_HEALPIX_INDEX({order}, {{lon}}, {{lat}}) AS c, COUNT(*) AS n"
         rows = self._query_in_pieces(f"SELECT {items} FROM {{table}} WHERE", " GROUP BY 1", ranges=ranges, order=order)
-        cells, counts = (np.asarray(rows[name], np.int64) for name in ("c", "n"))
+        cells = np.asarray(rows["c"], np.int64)
+        counts = np.asarray(rows["n"], np.int64)
         return cells << 2 * (29 - order), counts
 
     def _query_in_pieces(
@@ -467,12 +470,15 @@ class Tiling:
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, needed by few)
 
         columns_by_name = dict(self.columns)
-        schema = pa.schema([field for field in self.schema if field.name in {hats_layout.CELL_COLUMN, *names}])
+        field_names = {hats_layout.CELL_COLUMN, *names}
+        schema = pa.schema([field for field in self.schema if field.name in field_names])
         rows = schema.empty_table()
         if len(ranges):
             requested_columns = {columns_by_name[name].name: columns_by_name[name] for name in names}
             needed_names = {*(self.table.position or ()), *self.table.primary}
-            requested_columns |= {column.name: column for column in self.table.columns if column.name in needed_names}
+            for column in self.table.columns:
+                if column.name in needed_names:
+                    requested_columns[column.name] = column
             all_rows = self._query_cells(ranges, [*requested_columns.values()], max_order)
             sort_names = list(self.table.primary)
             if not sort_names:
@@ -498,7 +504,8 @@ class Tiling:
         is_inside = healpix.is_in_ranges(ranges, cells)
         arrays = [literal.cast_to_storage(queried_rows[column.name], column.type) for column in columns]
         names = [_CELLS_COLUMN, *(column.name for column in columns)]
-        return pa.table([pa.array(cells), *arrays], names=names).filter(pa.array(is_inside))
+        all_rows = pa.table([pa.array(cells), *arrays], names=names)
+        return all_rows.filter(pa.array(is_inside))
 
     # --- descriptions ---
 
@@ -560,7 +567,8 @@ class Tiling:
 
     def _list_properties(self, layout: TilingLayout) -> dict[str, str | None]:
         """List the properties of this table and state; None: a usual property that it does not have."""
-        resource = anonymize_for_referee(self.published_state, self.principal).resources.get(self.table.schema)
+        visible_state = anonymize_for_referee(self.published_state, self.principal)
+        resource = visible_state.resources.get(self.table.schema)
         texts: dict[str, str | None] = {
             "obs_title": self.table.title,
             "obs_description": self.table.description,
@@ -575,7 +583,10 @@ class Tiling:
                 "bib_reference": resource.bibcode,
                 "hats_creator": "; ".join(creator.name for creator in resource.creators),
             }
-        properties: dict[str, str | None] = {key: " ".join(text.split()) for key, text in texts.items() if text}
+        properties: dict[str, str | None] = {}
+        for key, text in texts.items():
+            if text:
+                properties[key] = " ".join(text.split())
         properties["hven_snapshot"] = self.name
         properties["hven_rows_without_position"] = str(layout.rows_without_position)
         if self.part:
@@ -593,7 +604,8 @@ class Tiling:
     def _index_schema(self) -> pa.Schema:
         assert self.indexed_column is not None  # noqa: S101  (or it has no index)
         key = pa.field(self.indexed_column.name, self.indexed_column.type.arrow)
-        return pa.schema([key, *(pa.field(name, pa.int64()) for name in ("Norder", "Dir", "Npix"))])
+        partition_fields = [pa.field(name, pa.int64()) for name in ("Norder", "Dir", "Npix")]
+        return pa.schema([key, *partition_fields])
 
     def get_index_file(self) -> tuple[str, Path]:
         """Return the index file, with the partition of the row of each key, and a name that identifies its bytes."""
@@ -605,7 +617,8 @@ class Tiling:
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, needed by few)
 
         assert self.indexed_column is not None  # noqa: S101  (or it has no index)
-        pixels = np.array(list(self.get_layout().pixels), np.int64).reshape(-1, 2)
+        pixel_list = list(self.get_layout().pixels)
+        pixels = np.array(pixel_list, np.int64).reshape(-1, 2)
         first_cells = pixels[:, 1] << 2 * (29 - pixels[:, 0])
         needed_names = {self.indexed_column.name, *(self.table.position or ())}
         columns = [column for column in self.table.columns if column.name in needed_names]
@@ -616,13 +629,11 @@ class Tiling:
         )
         partition_indexes = first_cells.searchsorted(self._compute_cells(queried_rows), "right") - 1
         partition_orders, partition_pixels = pixels[partition_indexes].T
-        arrays = [
-            literal.cast_to_storage(queried_rows[self.indexed_column.name], self.indexed_column.type),
-            partition_orders,
-            partition_pixels // 10_000 * 10_000,
-            partition_pixels,
-        ]
-        rows = pa.table(arrays, schema=self._index_schema).sort_by(self.indexed_column.name)
+        keys = literal.cast_to_storage(queried_rows[self.indexed_column.name], self.indexed_column.type)
+        directories = partition_pixels // 10_000 * 10_000
+        arrays = [keys, partition_orders, directories, partition_pixels]
+        rows = pa.table(arrays, schema=self._index_schema)
+        rows = rows.sort_by(self.indexed_column.name)
         with pq.ParquetWriter(file, rows.schema, **hats_layout.PARQUET_WRITER_OPTIONS) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
@@ -641,7 +652,8 @@ def _drop_repeated(cells: Ranges) -> Ranges:
     """Return each number of an ascending array once."""
     if not len(cells):
         return cells
-    distinct_cells: Ranges = cells[np.append(True, cells[1:] != cells[:-1])]
+    is_first = np.append(True, cells[1:] != cells[:-1])
+    distinct_cells: Ranges = cells[is_first]
     return distinct_cells
 
 
@@ -686,7 +698,8 @@ def parse_filter_ranges(filters: str) -> Ranges:
                 high = min(high, cell + (sign != "<"))
         if low < high:
             spans.append((low, high))
-    return healpix.merge_ranges(np.array(spans, np.int64).reshape(-1, 2))
+    span_array = np.array(spans, np.int64).reshape(-1, 2)
+    return healpix.merge_ranges(span_array)
 
 
 def can_tile(table: Table) -> bool:
@@ -705,8 +718,11 @@ def find_tiled_table(
         There is no such table, or it cannot be divided.
     """
     catalogue = published_state.get_catalogue(principal, context.policies)
-    own_tables = [candidate for schema in catalogue.schemas if schema.name == text for candidate in schema.tables]
-    tileable_tables = [candidate for candidate in own_tables if can_tile(candidate)]
+    own_tables: list[Table] = []
+    for schema in catalogue.schemas:
+        if schema.name == text:
+            own_tables += schema.tables
+    tileable_tables = list(filter(can_tile, own_tables))
     tileable_tables.sort(key=lambda candidate: candidate.name != "main")
     if tileable_tables:
         table = tileable_tables[0]

@@ -166,7 +166,7 @@ def read_report(
     if first > last:
         raise ParamError(f"{first} is behind {last}", name="from", remedy="the first month comes first")
     all_uses = context.site.store.uses.sum_months()
-    uses = {key: values for key, values in all_uses.items() if collections is None or key.collection in collections}
+    uses = _select_collections(all_uses, collections)
     sums = {}
     for key, values in uses.items():
         if first <= key.month <= min(last, current_month):
@@ -186,7 +186,9 @@ def read_report(
     else:
         if first < counted_months[0]:
             notes.append(f"counting began in {counted_months[0]}: of the months before nothing is known")
-        months = _iterate_months(max(first, counted_months[0]), min(last, counted_months[-1]))
+        first_counted = max(first, counted_months[0])
+        last_counted = min(last, counted_months[-1])
+        months = _iterate_months(first_counted, last_counted)
         silent_months = [month for month in months if month not in counted_months]
         if silent_months:
             notes.append(
@@ -201,6 +203,14 @@ def read_report(
             f"stays under the old one"
         )
     return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))
+
+
+def _select_collections(
+    uses: Mapping[UsageKey, tuple[int, ...]], collections: Collection[str] | None
+) -> Mapping[UsageKey, tuple[int, ...]]:
+    if collections is None:
+        return uses
+    return {key: values for key, values in uses.items() if key.collection in collections}
 
 
 def iterate_lines(report: UsageReport) -> Iterator[tuple[Any, ...]]:
@@ -273,10 +283,11 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
         Plain values.
     """
     settings = context.site.settings
-    exceptions = [
-        {"code": code, "severity": "warning", "message": message.lower(), "help-url": "", "data": data}
-        for (code, message), data in _list_exceptions(report)
-    ]
+    exceptions = []
+    for (code, message), data in _list_exceptions(report):
+        exceptions.append(
+            {"code": code, "severity": "warning", "message": message.lower(), "help-url": "", "data": data}
+        )
     datasets = []
     for name, resource, sums in _iterate_datasets(report, context):
         performance = _list_performance(report, sums)
@@ -349,11 +360,15 @@ def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
         dataset_cells = _list_dataset_cells(_describe_dataset(name, resource, context))
         for method in ACCESS_METHODS:
             for metric, count_name in METRIC_COUNTS.items():
-                values = [sums.get((month, method), {}).get(count_name, 0) for month in months]
+                month_counts = [sums.get((month, method), {}) for month in months]
+                values = [counts.get(count_name, 0) for counts in month_counts]
                 if any(values):
                     rows.append([*dataset_cells, method.capitalize(), metric, sum(values), *values])
-    lines = ["\t".join(re.sub(r"[\t\r\n]+", " ", str(cell)) for cell in row) for row in rows]
-    return "".join(f"{line}\n" for line in lines)
+    lines = []
+    for row in rows:
+        cells = [re.sub(r"[\t\r\n]+", " ", str(cell)) for cell in row]
+        lines.append("\t".join(cells) + "\n")
+    return "".join(lines)
 
 
 def _list_dataset_cells(facts: Mapping[str, Any]) -> list[str]:
@@ -414,7 +429,8 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
     if resource.doi:
         facts["dataset-id"] = [{"type": "doi", "value": resource.doi}]
     if resource.creators:
-        facts["dataset-contributors"] = [{"type": "name", "value": creator.name} for creator in resource.creators]
+        contributors = [{"type": "name", "value": creator.name} for creator in resource.creators]
+        facts["dataset-contributors"] = contributors
     if resource.created:
         facts["yop"] = resource.created[:4]
         facts["dataset-dates"] = [{"type": "pub-date", "value": resource.created[:10]}]

@@ -249,7 +249,9 @@ class _JobResources:
 
     def _build_next_page_url(self, list_url: str, params: RequestParams, last_ref: JobRef) -> str:
         """Return the address of the jobs after one, with the same filters."""
-        query_params = [(name, value) for name in ("PHASE", "AFTER") for value in params.read_all(name)]
+        query_params: list[tuple[str, str]] = []
+        for name in ("PHASE", "AFTER"):
+            query_params += [(name, value) for value in params.read_all(name)]
         last_limit = params.read_integer("LAST", minimum=1)
         if last_limit is not None:
             query_params.append(("LAST", str(last_limit - MAX_LIST_LIMIT)))
@@ -316,10 +318,8 @@ class _JobResources:
 
     async def _wait_for_change(self, request: Request, job: JobRecord, timeout_seconds: float) -> None:
         """Wait until the job changes, the time is over, or the client disconnects."""
-        tasks = [
-            asyncio.ensure_future(self._phase_waiter.wait_for_change(job.id, job.phase)),
-            asyncio.ensure_future(wait_for_disconnect(request)),
-        ]
+        waits = (self._phase_waiter.wait_for_change(job.id, job.phase), wait_for_disconnect(request))
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
         try:
             await asyncio.wait(tasks, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -396,13 +396,15 @@ class _JobResources:
 
     async def _answer_result(self, request: Request) -> Response:
         job = await self._find_job(request)
-        path, media_type = await self._call_in_thread(self._job_service.find_result, job, request.path_params["name"])
+        result_name = request.path_params["name"]
+        path, media_type = await self._call_in_thread(self._job_service.find_result, job, result_name)
         safe_type, must_download = choose_safe_media_type(media_type)  # job programs and other servers choose theirs
         headers = {"cache-control": "private, no-cache", **SANDBOX_HEADERS}
         if must_download:
             headers["content-disposition"] = "attachment"
         headers["content-type"] = safe_type
-        rows_by_table = dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0))
+        table_names = job.progress.get("tables", ())
+        rows_by_table = dict.fromkeys(table_names, job.progress.get("rows", 0))
         record_sent_data(rows_by_table=rows_by_table)
         if request.method == "HEAD":
             headers |= {"content-length": str(path.stat().st_size), "accept-ranges": "bytes"}

@@ -85,7 +85,8 @@ def describe_job(
         "children": list(children) or None,
     }
     internal_names = {REMOTE_PROGRESS_KEY, ACCESS_RULES_KEY, "tables"}
-    info = {name: value for name, value in all_info.items() if value is not None and name not in internal_names}
+    known_info = {name: value for name, value in all_info.items() if value is not None}
+    info = {name: value for name, value in known_info.items() if name not in internal_names}
     error_summary = None
     if job.error is not None:
         error_summary = {

@@ -242,13 +242,17 @@ def _group_planes(planes: Sequence[PacketPlane], version: int) -> list[list[Pack
         ordered_planes.sort(key=lambda plane: sources.index(plane.source))
     groups: dict[Any, list[PacketPlane]] = {}
     for plane in ordered_planes:
-        groups.setdefault((plane.axis_values, plane.axis_name, plane.axis_unit), []).append(plane)
+        axis = (plane.axis_values, plane.axis_name, plane.axis_unit)
+        groups.setdefault(axis, []).append(plane)
     return list(groups.values())
 
 
 def _write_samples(times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: StreamFormat) -> bytes:
     """Write samples after their tag: ``:01:`` or ``|Pd|1|24|``."""
-    parts: list[Any] = [np.where(np.isnan(matrix), np.array(FILL_VALUE, matrix.dtype), matrix) for matrix in matrices]
+    parts: list[Any] = []
+    for matrix in matrices:
+        fill_value = np.array(FILL_VALUE, matrix.dtype)
+        parts.append(np.where(np.isnan(matrix), fill_value, matrix))
     nanoseconds = None
     if times.dtype.kind == "M":
         times, nanoseconds = np.divmod(times.astype(np.int64), 1000)
@@ -261,9 +265,12 @@ def _write_samples(times: npt.NDArray[Any], matrices: list[Numbers], number: int
         fraction = 0.0 if nanoseconds is None else nanoseconds / 1000
         microseconds = (times - US2000_EPOCH_MICROSECONDS) + fraction
         parts.insert(0, microseconds[:, None])
-    fields = [(f"p{index}", part.dtype.newbyteorder("<"), part.shape[1:]) for index, part in enumerate(parts)]
+    fields = []
+    for index, part in enumerate(parts):
+        fields.append((f"p{index}", part.dtype.newbyteorder("<"), part.shape[1:]))
     tag_template = _PACKET_TAGS[stream_format.version]["data"]
-    tag = tag_template.format(number=number, size=np.dtype(fields).itemsize).encode()
+    record_bytes = np.dtype(fields).itemsize
+    tag = tag_template.format(number=number, size=record_bytes).encode()
     records = np.empty(len(times), [("tag", f"S{len(tag)}"), *fields])
     records["tag"] = tag
     for (name, *_), part in zip(fields, parts, strict=True):
@@ -290,13 +297,15 @@ def _write_numbers(values: Numbers) -> Numbers:
         short_texts = numbers[is_long].astype("S32").astype(str)
         texts = pc.replace_with_mask(texts, pa.array(is_long), pa.array(short_texts))
     texts = pc.utf8_rpad(pc.utf8_lpad(texts, width - 1), width)  # a number of 24 characters has no space after it
-    return np.frombuffer(literal.view_bytes(texts), np.uint8).reshape(len(values), -1)
+    characters = np.frombuffer(literal.view_bytes(texts), np.uint8)
+    return characters.reshape(len(values), -1)
 
 
 def _write_xml_packet(packet_kind: str, body: str, version: int, number: int = 0) -> bytes:
     """Write a packet of XML."""
     body_bytes = body.encode()
-    tag = _PACKET_TAGS[version][packet_kind].format(number=number, size=len(body_bytes))
+    tag_template = _PACKET_TAGS[version][packet_kind]
+    tag = tag_template.format(number=number, size=len(body_bytes))
     return tag.encode() + body_bytes
 
 

@@ -93,7 +93,8 @@ def _write_header_comment(header: Mapping[str, Any]) -> bytes:
 def _split_batches(
     batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], max_rows: int = MAX_CHUNK_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    width = sum(int(np.prod(parameter.dimensions or (1,))) for parameter in parameters)
+    element_counts = [int(np.prod(parameter.dimensions or (1,))) for parameter in parameters]
+    width = sum(element_counts)
     batch_rows = max(max_rows // max(width // 8, 1), 1)
     for batch in batches:
         for start in range(0, batch.num_rows, batch_rows):
@@ -112,8 +113,8 @@ def _flatten_elements(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     if ((sizes != count) & (sizes != 0)).any():
         message = f"{parameter.name} has arrays of {sizes.min()} to {sizes.max()} elements, not of {count}"
         raise ValueError(message)
-    first_indexes = np.where(sizes == count, offsets[:-1], -1)[:, None]
-    indexes = first_indexes + np.arange(count)
+    first_indexes = np.where(sizes == count, offsets[:-1], -1)
+    indexes = first_indexes[:, None] + np.arange(count)
     is_missing = np.repeat(sizes == 0, count).reshape(-1, count)
     indexes = np.where(is_missing, -1, indexes).ravel()
     return values.take(pa.array(indexes, mask=indexes < 0))
@@ -165,7 +166,8 @@ def _write_times(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     """Write times as texts of one length."""
     texts = _write_time_stamps(array, parameter)
     length = parameter.byte_length
-    offsets = np.arange(0, length * len(texts) + 1, length, dtype=np.int32)
+    total_bytes = length * len(texts)
+    offsets = np.arange(0, total_bytes + 1, length, dtype=np.int32)
     text_bytes = np.ascontiguousarray(texts)
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(text_bytes))
 

@@ -150,12 +150,17 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 
 def _parse_query(request: Request) -> dict[str, str]:
     """Parse a query, whose parts may be separated by semicolons; of a repeated name, the first value counts."""
-    raw = request.scope.get("query_string", b"").replace(b";", b"&").decode("utf-8", "replace")
+    query_bytes = request.scope.get("query_string", b"")
+    query_text = query_bytes.replace(b";", b"&").decode("utf-8", "replace")
     try:
-        pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100)
+        pairs = parse_qsl(query_text, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise ParamError("the address has more than 100 parameters") from None
-    return {PARAMETER_ALIASES.get(name, name): value.strip() for name, value in reversed(pairs)}
+    params = {}
+    for given_name, value in reversed(pairs):
+        name = PARAMETER_ALIASES.get(given_name, given_name)
+        params[name] = value.strip()
+    return params
 
 
 class _Das2Request(series.SeriesRequest):
@@ -168,12 +173,12 @@ class _Das2Request(series.SeriesRequest):
 
     @cached_property
     def data_sets(self) -> dict[str, DataSet]:
-        """The reader's data sets by path; those that have something to show."""
-        return {
-            data_set.series.path: data_set
-            for data_set in super().data_sets.values()
-            if any(map(_is_streamable, data_set.parameters))
-        }
+        """The reader's data sets with streamable parameters, by path."""
+        data_sets_by_path = {}
+        for data_set in super().data_sets.values():
+            if any(map(_is_streamable, data_set.parameters)):
+                data_sets_by_path[data_set.series.path] = data_set
+        return data_sets_by_path
 
     def require_data_set(self, path: str) -> DataSet:
         data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
@@ -358,9 +363,10 @@ def _build_param_error(name: str, message: str, remedy: str) -> ParamError:
 
 def _parse_time(params: Mapping[str, str], name: str) -> int:
     """Parse a time, in ISO 8601 or with a space between date and clock."""
-    text = params.get(name, "").upper().removesuffix("UTC").replace("T", " ")
+    text = params.get(name, "").upper().removesuffix("UTC")
+    words = text.replace("T", " ").split()
     try:
-        return series.parse_microseconds("T".join(text.split()))
+        return series.parse_microseconds("T".join(words))
     except ValueError:
         raise _build_param_error(name, "is missing, or no time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
 
@@ -381,8 +387,10 @@ def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) ->
 
 def _choose_parameters(data_set: DataSet, params: Mapping[str, str]) -> list[SampleParameter]:
     streamable = {parameter.name: parameter for parameter in data_set.parameters if _is_streamable(parameter)}
-    requested_names = params.get("params", "").replace(",", " ").split() or streamable
-    if not streamable.keys() >= {*requested_names}:
+    requested_names = set(params.get("params", "").replace(",", " ").split())
+    if not requested_names:
+        requested_names = set(streamable)
+    if not streamable.keys() >= requested_names:
         raise _build_param_error(
             "params", "names what this data source does not have", f"it has {', '.join(streamable)[:500]}"
         )
@@ -397,7 +405,8 @@ def _parse_stream_format(params: Mapping[str, str]) -> StreamFormat:
             "format", "is none that there is", "format.version=2 or 3, format.serial=binary or text"
         )
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
-    is_compressed = version[0] == "2" and params.get("compress", "").lower() in TRUE_WORDS
+    wants_compression = params.get("compress", "").lower() in TRUE_WORDS
+    is_compressed = wants_compression and version[0] == "2"
     return StreamFormat(int(version[0]), is_text, is_compressed)
 
 
@@ -427,7 +436,8 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     )
     is_public = access_key == "public" and das2_request.principal.is_anonymous
     cache_headers = services.build_cache_headers(etag, is_public=is_public)
-    time_labels = [_format_time(instant).replace(":", "-").removesuffix("T00-00-00") for instant in (start, stop)]
+    time_texts = [_format_time(instant).replace(":", "-") for instant in (start, stop)]
+    time_labels = [time_text.removesuffix("T00-00-00") for time_text in time_texts]
     source_name = quote(data_set.series.path.rpartition("/")[2])
     file_name = f"{source_name}_{'_'.join(time_labels)}.{stream_format.extension}"
     headers = {
@@ -667,10 +677,10 @@ def _read_segments(
         batches = series.read_samples(*set_arguments, all_names, start=low, stop=high, published_state=published_state)
     segments = groupby(_split_at_axis_changes(batches, moving_columns), lambda segment: segment[0])
     for raw_axis_values, segment_batches in segments:
-        values_by_column = {
-            column: tuple(np.frombuffer(raw_values, np.float64).tolist())
-            for column, raw_values in zip(moving_columns, raw_axis_values, strict=True)
-        }
+        values_by_column = {}
+        for column, raw_values in zip(moving_columns, raw_axis_values, strict=True):
+            column_values = np.frombuffer(raw_values, np.float64)
+            values_by_column[column] = tuple(column_values.tolist())
         axis_values = {name: values_by_column[column] for name, column in axis_columns.items() if column}
         planes = _build_planes(parameters, axis_values, is_reduced=bool(bin_microseconds))
         parts = (batch for _, batch in segment_batches)
@@ -690,7 +700,8 @@ def _iterate_bin_rows(bins: Iterable[Any], bin_microseconds: int) -> Iterator[tu
 def _iterate_sample_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[tuple[Any, Any]]:
     """Iterate over samples: their times, and their values as matrices."""
     for batch in batches:
-        yield batch.column(0).to_numpy(), {name: reductions.to_matrix(batch.column(name)) for name in names}
+        times = batch.column(0).to_numpy()
+        yield times, {name: reductions.to_matrix(batch.column(name)) for name in names}
 
 
 def _split_at_axis_changes(
@@ -698,16 +709,22 @@ def _split_at_axis_changes(
 ) -> Iterator[tuple[tuple[bytes, ...], pa.RecordBatch]]:
     """Split batches where the axis values change."""
     for batch in batches:
-        tables = [reductions.to_matrix(batch.column(name)).astype(np.float64) for name in moving_columns]
+        matrices = [reductions.to_matrix(batch.column(name)) for name in moving_columns]
+        tables = [matrix.astype(np.float64) for matrix in matrices]
         changes = np.zeros(max(batch.num_rows - 1, 0), bool)
         for table in tables:
             after = table[1:]
             before = table[:-1]
-            is_different = (after != before) & ~(np.isnan(after) & np.isnan(before))
+            are_both_nan = np.isnan(after) & np.isnan(before)
+            is_different = (after != before) & ~are_both_nan
             changes |= is_different.any(axis=1)
-        cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), batch.num_rows]
-        for first, last in pairwise(cuts if batch.num_rows else ()):
-            yield tuple(table[first].tobytes() for table in tables), batch.slice(first, last - first)
+        if not batch.num_rows:
+            continue
+        changed_rows = np.flatnonzero(changes) + 1
+        cuts = [0, *changed_rows.tolist(), batch.num_rows]
+        for first, last in pairwise(cuts):
+            raw_axis_values = tuple(table[first].tobytes() for table in tables)
+            yield raw_axis_values, batch.slice(first, last - first)
 
 
 def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:

@@ -115,9 +115,8 @@ async def _answer_rows(
 ) -> Response:
     """Answer with rows."""
     context, request, params, published_state, table, endpoint = sitools_request
-    values_by_name = {
-        endpoint_param.param.name: _read_value(params, endpoint_param.param) for endpoint_param in endpoint.params
-    }
+    declared_params = [endpoint_param.param for endpoint_param in endpoint.params]
+    values_by_name = {param.name: _read_value(params, param) for param in declared_params}
     active_params = _choose_active_params(endpoint, values_by_name)
     columns = _choose_columns(endpoint, values_by_name)
     active_names = tuple(endpoint_param.client_name for endpoint_param in active_params)
@@ -231,11 +230,10 @@ def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> l
 
     All parameters in these conditions must have a value, and a value without a condition that uses it is refused.
     """
-    active_params = [
-        endpoint_param
-        for endpoint_param in endpoint.params
-        if endpoint_param.condition is not None and values[endpoint_param.param.name] is not None
+    given_params = [
+        endpoint_param for endpoint_param in endpoint.params if values[endpoint_param.param.name] is not None
     ]
+    active_params = [endpoint_param for endpoint_param in given_params if endpoint_param.condition is not None]
     params_by_name = {endpoint_param.param.name: endpoint_param for endpoint_param in endpoint.params}
     user_by_name: dict[str, EndpointParameter] = {}
     for endpoint_param in active_params:
@@ -253,11 +251,9 @@ def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> l
             continue
         if endpoint_param.condition is not None or endpoint_param.columns:
             continue
-        possible_users = [
-            other.client_name for other in endpoint.params if name in _list_condition_params(other.condition or "")
-        ]
+        possible_users = [other for other in endpoint.params if name in _list_condition_params(other.condition or "")]
         if possible_users:
-            missing_name = possible_users[0]
+            missing_name = possible_users[0].client_name
             raise _build_missing_param_error(missing_name, endpoint_param, f"give {missing_name}, too")
     return active_params
 
@@ -280,7 +276,9 @@ def _list_condition_params(condition: str) -> frozenset[str]:
 
 
 def _is_param_reference(node: syntax_tree.ColumnRef) -> bool:
-    return len(node.qualifier) == 1 and node.qualifier[0].name.lower() == PARAM_QUALIFIER
+    if len(node.qualifier) != 1:
+        return False
+    return node.qualifier[0].name.lower() == PARAM_QUALIFIER
 
 
 def _build_query(
@@ -313,13 +311,15 @@ def _build_query(
         if value is None or isinstance(value, bool):
             return syntax_tree.Literal(value)
         slots.append((name, factors[name]))
-        return syntax_tree.Literal(_scale_value(value, factors[name]), slot=len(slots) - 1)
+        scaled_value = _scale_value(value, factors[name])
+        return syntax_tree.Literal(scaled_value, slot=len(slots) - 1)
 
     try:
         parsed_query = adql.parse_query(text)
     except ParseError as error:
         raise _build_query_error(table, endpoint, error) from error
-    return EndpointQuery(table, syntax_tree.transform_tree(parsed_query, replace_parameter), tuple(slots))
+    query_tree = syntax_tree.transform_tree(parsed_query, replace_parameter)
+    return EndpointQuery(table, query_tree, tuple(slots))
 
 
 def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:

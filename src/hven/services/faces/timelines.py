@@ -135,7 +135,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         all_headers = {**headers, **tile_headers, "content-type": "application/octet-stream"}
         response = services.answer_with_body(request, body, all_headers)
         if can_cache:
-            tile_cache.store(key, (bytes(response.body), dict(response.headers)), len(response.body))
+            cached_tile = (bytes(response.body), dict(response.headers))
+            tile_cache.store(key, cached_tile, len(response.body))
         return response
 
     def show_page(timeline_request: _TimelineRequest, write_page: Paged) -> Response:
@@ -210,7 +211,8 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
         lines_by_panel.setdefault(panel, []).append(parameter.name)
     panels = []
     for names in lines_by_panel.values():
-        panels += [names[offset : offset + LINES_PER_PANEL] for offset in range(0, len(names), LINES_PER_PANEL)]
+        offsets = range(0, len(names), LINES_PER_PANEL)
+        panels += [names[offset : offset + LINES_PER_PANEL] for offset in offsets]
     for names in panels[: MAX_PANELS - len(initial_names)]:
         initial_names.update(names)
     return [parameter.name for parameter in parameters if parameter.name in initial_names]
@@ -306,7 +308,8 @@ def _read_tile_bins(
 
 def _write_line_tile(parts: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter) -> bytes:
     """Write a tile of lines: minimum, mean and maximum of each."""
-    tile_values = np.full((BINS_PER_TILE, 3 * math.prod(parameter.dimensions)), np.nan)
+    line_count = 3 * math.prod(parameter.dimensions)
+    tile_values = np.full((BINS_PER_TILE, line_count), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
     for indexes, bins in parts:
         has_samples[indexes] = True
@@ -331,8 +334,12 @@ def _write_spectrum_tile(
         group_size = -(-channel_count // max_rows)
     # channels are grouped while bins are read, so that memory does not grow with their number
     dtype = np.float32 if parameter.column.type.datatype == "float" else np.float64
-    picture = np.full((BINS_PER_TILE, -(-channel_count // group_size)), np.nan, dtype)
-    centers = np.full(picture.shape if channel_parameter is not None else (BINS_PER_TILE, 0), np.nan)
+    group_count = -(-channel_count // group_size)
+    picture = np.full((BINS_PER_TILE, group_count), np.nan, dtype)
+    center_count = 0
+    if channel_parameter is not None:
+        center_count = group_count
+    centers = np.full((BINS_PER_TILE, center_count), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
     statistic = "h" if use_peaks else "m"
     for indexes, bins in parts:
@@ -364,7 +371,8 @@ def _find_bin_centers(bins: BinRecords, name: str) -> Numbers:
     """Return the centers of channels of each bin; NaN for bins with several lists of channels, whose mean is none."""
     mean = np.asarray(bins[f"m {name}"], np.float64)
     maximum = np.asarray(bins[f"h {name}"], np.float64)
-    is_mixed = np.any(np.abs(maximum - mean) > 1e-6 * np.abs(maximum), axis=1, keepdims=True)
+    is_different = np.abs(maximum - mean) > 1e-6 * np.abs(maximum)
+    is_mixed = np.any(is_different, axis=1, keepdims=True)
     return np.where(is_mixed, np.nan, mean)
 
 
@@ -396,7 +404,8 @@ def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Nu
     if group_size == 1:
         return picture
     parts = [picture[:, offset::group_size] for offset in range(group_size)]
-    grouped = np.full(parts[0].shape, np.nan if use_peaks else 0, picture.dtype)
+    initial_value = np.nan if use_peaks else 0
+    grouped = np.full(parts[0].shape, initial_value, picture.dtype)
     count = np.zeros(grouped.shape, np.int32)
     for part in parts:
         columns = np.s_[:, : part.shape[1]]
@@ -430,22 +439,29 @@ def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, st
     is_finite = np.isfinite(picture)
     values = picture.ravel() if is_finite.all() else picture[is_finite]
     if not values.size:
-        return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
-    sampled_values = values[:: max(values.size // MAX_SAMPLED_VALUES, 1)].astype(np.float64)
+        empty_codes = np.zeros(picture.shape, np.uint8)
+        return empty_codes, {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
+    sampling_step = max(values.size // MAX_SAMPLED_VALUES, 1)
+    sampled_values = values[::sampling_step].astype(np.float64)
     zero = float(np.median(sampled_values))
-    max_deviation = max(float(values.max()) - zero, zero - float(values.min()))
+    highest = float(values.max())
+    lowest = float(values.min())
+    max_deviation = max(highest - zero, zero - lowest)
     share = 0.5
     if max_deviation:
         median_deviation = float(np.median(np.abs(sampled_values - zero)))
         share = median_deviation / max_deviation
-    bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
+    share = min(max(share, 1e-6), 0.4999)
+    bend = 2 * math.acosh(1 / (2 * share))
     scale = max_deviation / math.sinh(bend)
     with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite have no code
         # floats of half the size end at 1e-38 and 1e38
         dtype = picture.dtype if 1e-30 < scale < 1e30 else np.float64
         steps = np.subtract(picture, zero, dtype=dtype)
-        steps = np.arcsinh(np.divide(steps, scale or 1, out=steps), out=steps)
-        codes = np.rint(np.clip(128 + steps * (126 / bend), 2, 254)).astype(np.uint8)
+        np.divide(steps, scale or 1, out=steps)
+        np.arcsinh(steps, out=steps)
+        levels = np.clip(128 + steps * (126 / bend), 2, 254)
+        codes = np.rint(levels).astype(np.uint8)
     codes[~is_finite] = 0
     return codes, {"x-zero": repr(zero), "x-scale": repr(scale), "x-bend": repr(bend)}
 
