@@ -38,7 +38,7 @@ def resample_spectra(
     picture
         Shape (rows, bins); NaN where there is no channel.
     axis
-        Begin and end of the axis, and whether it is logarithmic; None: no channel is known.
+        Begin and end of the axis, and whether it is logarithmic; None if no channel is known.
     changes
         Indexes of the bins where the channels change.
     """

@@ -43,7 +43,7 @@ class CubeView:
     array
         An array with at least two axes.
     depth_axis
-        Index of the axis of the slices, in C order; None: it is an image.
+        Index of the axis of the slices, in C order; None for an image.
     held_pixels
         Index of an axis -> its fixed pixel, from 0.
     """
@@ -181,13 +181,13 @@ class CubeView:
             raise TooLargeError(message, remedy=format_message("ask for a smaller region"))
 
     def _create_sky_mapping(self) -> Any:
-        """Return the mapping of pixels to positions; None: the array has none."""
+        """Return the mapping of pixels to positions; None if the array has none."""
         if self.array.create_sky_mapping is None:
             return None
         return self.array.create_sky_mapping()
 
     def find_pixel_position(self, x: int, y: int) -> list[float] | None:
-        """Return longitude and latitude of a pixel's centre, in degrees; None: it has no position."""
+        """Return longitude and latitude of a pixel's centre, in degrees; None if it has no position."""
         sky_mapping = self._create_sky_mapping()
         if sky_mapping is None:
             return None

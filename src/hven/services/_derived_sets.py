@@ -363,7 +363,7 @@ def _find_available_spans(
     bin_microseconds: int,
     published_state: PublishedState,
 ) -> tuple[Whole, Whole] | None:
-    """Find the spans with samples: their begins and ends; None: there are no samples."""
+    """Find the begins and ends of spans with samples; return None if there are no samples."""
     base_extent = series.find_time_extent(context, principal, base, published_state)
     if base_extent.start is None or base_extent.stop is None:
         return None

@@ -139,11 +139,11 @@ class DataSetFiles:
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     principal
-        The reader.
+        Reader for whom the answer is built.
     series
-        The data set.
+        Data set of the files.
     table
         Its table.
     published_state
@@ -233,7 +233,7 @@ class DataSetFiles:
         return ", ".join(f'{part.expression} AS "_{number}"' for number, part in enumerate(placeholders))
 
     def _fill_path_template(self, row: Mapping[str, Any]) -> str | None:
-        """Fill the template of the path; None: one of its values is missing."""
+        """Fill the template of the path; return None if one of its values is missing."""
         path_parts = []
         number = 0
         for part in self.series.file:
@@ -336,7 +336,7 @@ class DataSetFiles:
             yield pa.record_batch([times, *chosen.values()], names=["hven_time", *chosen])
 
     def find_extent(self) -> tuple[int, int, int] | None:
-        """Find the times of the first and last sample, and about how many there are; None: there are none."""
+        """Find the times of the first and last sample, and their approximate number; return None if there are none."""
         begin = f"target.{quote_name(self._begin_column.name)}"
         end = f"target.{quote_name(self._end_column.name)}"
         sample_count = None
@@ -403,7 +403,7 @@ class DataSetFiles:
     # --- layouts of files --------------------------------------------------------------------------------------------
 
     def describe_layout(self, layout_cache: Any) -> DataSetLayout | None:
-        """Describe the data set by one file of each layout; None: the reader may access no file.
+        """Describe the data set by one file of each layout; return None if the reader may access no file.
 
         Parameters
         ----------
@@ -623,7 +623,7 @@ def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def write_own_files(table: Table, series: TimeSeries) -> str | None:
-    """Write the condition that a row's file has samples of a data set; None: no other data set has files in the table.
+    """Write the condition that a file has samples of a data set; None if the table has files of no other data set.
 
     Parameters
     ----------

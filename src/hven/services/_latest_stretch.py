@@ -39,11 +39,11 @@ def find_latest_stretch(
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     principal
-        The reader.
+        Reader for whom the answer is built.
     data_set
-        The data set.
+        Data set to read.
     extent
         Time span of the samples that the reader sees.
     published_state
@@ -79,7 +79,7 @@ def find_latest_stretch(
 
 
 def _choose_narrowest_parameter(data_set: DataSet) -> str | None:
-    """Choose the parameter with the fewest values a sample; None: the data set has no numbers."""
+    """Choose the parameter with the fewest values a sample; return None if the data set has no numbers."""
     names = set(pyramids.list_numeric_parameters(data_set))
     numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in names]
     if not numeric_parameters:

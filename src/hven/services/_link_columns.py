@@ -31,7 +31,7 @@ class LinkQueryResult:
     Attributes
     ----------
     rows
-        The rows.
+        Rows of the query.
     column_names
         Name of the result column of each selected expression.
     base_url
@@ -93,7 +93,7 @@ class LinkQueryResult:
 
 @lru_cache(maxsize=4096)
 def fill_constant_template(template: Template, base_url: str) -> str | None:
-    """Return the text of a template that is the same for all rows; None: it differs, or the template is empty."""
+    """Return the text of a template that is the same for all rows; None if it differs or the template is empty."""
     is_constant = all(isinstance(part, str) or part == SITE_URL_EXPRESSION for part in template)
     if not template or not is_constant:
         return None
@@ -147,11 +147,11 @@ def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> p
     Parameters
     ----------
     values
-        The values.
+        Values of a column.
     spec
         Format specification; empty: the default format.
     safe_characters
-        Characters that are not percent-encoded; None: the texts are no parts of addresses, nothing is encoded.
+        Characters that are not percent-encoded; None to encode nothing, for texts that are no parts of addresses.
     """
     if not spec and pa.types.is_string(values.type):
         if safe_characters is None:

@@ -1,4 +1,4 @@
-"""States of the files to which links lead: who may take them, and what they are."""
+"""Find the states of the files to which links lead: access rights, media types and sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LinkedFileState(NamedTuple):
-    """State of a file for a reader; ``auth`` None: there is no such file, or it is hidden from the reader."""
+    """State of a file for a reader; ``auth`` is None if there is no such file or it is hidden from the reader."""
 
     auth: str | None
     can_access: bool

@@ -29,7 +29,7 @@ class SampleParameter:
     byte_length
         Bytes of texts and times; 0 for numbers.
     fill
-        Value that stands for a missing one.
+        Value that marks a missing one.
     bins
         What the elements stand for, one for each dimension; empty: not known.
     """
@@ -126,7 +126,7 @@ def _find_bins(column: Column, series: TimeSeries) -> tuple[ParameterBins, ...]:
 
 
 def _find_array_dimensions(column_type: Type, bins: tuple[ParameterBins, ...]) -> tuple[int, ...] | None:
-    """Return the sizes of arrays, the last index varying fastest; None: they may differ, or have no such elements."""
+    """Return the sizes of arrays, the last index varying fastest; None if they may differ or have no such elements."""
     has_texts = has_text_arrays(column_type)
     shape = column_type.shape
     if has_texts:  # the first dimension is that of the characters
@@ -156,9 +156,9 @@ def _is_fitting(bins: tuple[ParameterBins, ...], dimensions: tuple[int, ...]) ->
 def _choose_fill(column_type: Type, statistics: Mapping[str, Any]) -> str | None:
     """Choose an integer for missing values that no value has.
 
-    None: there is none, and the values are sent as doubles, which hold all of them and NaN.
+    Return None if there is no such value; the values are then sent as doubles, which can hold all of them and NaN.
     """
-    # without these, nobody has looked for the extremes
+    # without these, the extremes were not computed
     has_extremes = "minimum" in statistics
     if "nulls" in statistics and not column_type.is_array:
         has_extremes = True

@@ -8,11 +8,11 @@ samples, and are the same. A level is a file of records as they are in memory, f
 Common
 ------
 context
-    The site.
+    Service context of the site.
 principal
-    The reader.
+    Reader for whom the answer is built.
 data_set
-    The data set.
+    Data set to read.
 names
     Names of numeric parameters.
 published_state
@@ -262,7 +262,7 @@ class PyramidStore:
             byte_count = _estimate_bin_values(data_set, extent, widths[0]) * 12
             if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
-                    "no room for the reductions of %s: its samples are reduced when they are asked for", data_set.id
+                    "no disk space for the reductions of %s: its samples are reduced on each request", data_set.id
                 )
                 return False
             earlier_levels, changed_spans = self._find_earlier_levels(context, data_set, snapshot, series_key, widths)
@@ -335,7 +335,7 @@ def _find_changed_spans(
 ) -> Spans | None:
     """Find the spans with changed rows between two states, from what the syncs between them have recorded.
 
-    None: it is not known, for example because the keys of deleted rows have no times.
+    Return None if it is not known, for example because the keys of deleted rows have no times.
     """
     instants = []
     try:
@@ -363,7 +363,7 @@ def _find_added_spans(
 ) -> Spans | None:
     """Find the spans of the files that were added between two states.
 
-    None: files were also changed or removed, and the times that they had are not known.
+    Return None if files were also changed or removed, because their former times are not known.
     """
     paths: set[str] = set()
     tables = (data_set.published.table.qualified_name, f"{data_set.table.schema}.files")
@@ -414,7 +414,7 @@ def _count_values(data_set: DataSet) -> int:
 
 
 def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: DataSet) -> str | None:
-    """Build the key of a data set's pyramid; None: it has none.
+    """Build the key of a data set's pyramid; return None if it has none.
 
     It is small, or this reader may see other rows than everybody.
     """

@@ -118,7 +118,7 @@ def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] |
     factor
         Number of bins that become one.
     names
-        Parameters; None: all.
+        Names of parameters; None for all.
 
     Yields
     ------

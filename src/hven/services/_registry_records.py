@@ -130,7 +130,7 @@ class PublishingRegistry:
     def _build_changed_parts(
         self, published_state: PublishedState
     ) -> dict[str, tuple[str, Sequence[RegistryRecord]] | None]:
-        """Build the records of the parts that have changed: their digests and records; None: the part is removed."""
+        """Build digests and records of the parts that have changed, with None for a part that is removed."""
         known_digests = self._context.site.store.registry.map_part_digests()
         builder = _RecordBuilder(self._context, published_state)
         changed_parts: dict[str, tuple[str, Sequence[RegistryRecord]] | None] = {}
@@ -740,7 +740,7 @@ def _escape_uri(text: str) -> str:
 
 
 def _clean_url(text: str | None) -> str | None:
-    """Return an address of the web; None: the text is none."""
+    """Return an address of the web; None if the text is no such address."""
     if text and _WEB_ADDRESS_PATTERN.fullmatch(text.strip()):
         return _escape_uri(text)
     return None

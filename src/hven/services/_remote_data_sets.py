@@ -38,14 +38,14 @@ RESOLUTION_OPTIONS = {"hapi": "cadence", "das2": "resolution"}  # option for the
 
 
 def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> RemoteDataSet | None:
-    """Find the server from which a table's samples are requested; None: they are here.
+    """Find the server from which a table's samples are requested; return None if this site has them.
 
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     published
-        The table.
+        Published table.
     """
     if published.resource is None:
         return None
@@ -77,7 +77,7 @@ class RemoteDataSet:
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     source_spec
         The source in the descriptor.
     """

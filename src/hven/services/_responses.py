@@ -109,7 +109,7 @@ def answer_with_etag(
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     headers
         Headers with the ETag.
     media_type
@@ -136,7 +136,7 @@ def is_unchanged(request: Request, etag: str) -> bool:
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     etag
         Entity tag of the answer.
     """
@@ -169,7 +169,7 @@ async def answer_with_result(
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     result
         The result; it is closed.
     format_options
@@ -243,7 +243,7 @@ class _ResultWriter:
         return self.options.get(MEDIA_TYPE_OPTION) or self.format.media_types[0]
 
     def write_small_document(self) -> bytes | None:
-        """Write the answer of an index as a whole; None: this needs the usual way."""
+        """Write the whole answer from an index; return None if the result must be read as usual."""
         write_small_table = self.format.write_small_table
         if write_small_table is None:
             return None
@@ -284,7 +284,7 @@ class _ResultWriter:
 
 
 class _BegunResponse(NamedTuple):
-    """The first chunk of an answer, and what streams the rest; ``chunks`` None: that was all."""
+    """The first chunk of an answer, and a stream of the rest; ``chunks`` is None if there is no rest."""
 
     first_chunk: bytes
     chunks: ResponseChunks | None = None
@@ -503,7 +503,7 @@ def answer_with_body(request: Request, body: bytes, headers: Mapping[str, str], 
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     body
         The body, not compressed.
     headers
@@ -560,7 +560,7 @@ class ResponseChunks:
         return b"".join(parts), False
 
     def read_next(self, encoder: StreamCompressor | None = None) -> bytes | None:
-        """Return the next chunk; None: there is none.
+        """Return the next chunk; None at the end.
 
         The time limit of the request is suspended until the next call, while the chunk is sent.
         """

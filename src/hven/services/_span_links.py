@@ -54,7 +54,7 @@ def build_span_links(
     table
         Table whose rows are time spans.
     context
-        The site.
+        Service context of the site.
     face
         Name of the face; data sets of tables that leave it out have no links.
     service_path

@@ -28,7 +28,7 @@ async def answer_with_stream(
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     iterate_chunks
         Produces the chunks of the body.
     headers

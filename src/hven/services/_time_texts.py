@@ -140,9 +140,9 @@ def write_times(
     text_length
         30: nanoseconds; 27: microseconds; 24: milliseconds; 20: seconds.
     target
-        Array of `build_time_dtype` that is filled, shape (n,); None: a new one.
+        Array of `build_time_dtype` that is filled, shape (n,); None to create one.
     extra_nanoseconds
-        Nanoseconds after the microseconds, 0 to 999, shape (n,); None: 0.
+        Nanoseconds after the microseconds, 0 to 999, shape (n,); None for 0.
 
     Returns
     -------

@@ -33,7 +33,7 @@ class Capability:
     Attributes
     ----------
     standard_id
-        IVOID of the standard; None: there is none.
+        IVOID of the standard; None if there is none.
     url
         Address of the interface.
     interface
@@ -51,7 +51,7 @@ class Capability:
     extension_xml
         XML elements after the interface: those of TAPRegExt, ConeSearch.
     security_methods
-        IVOIDs of login methods (SSO 2.0, section 2.1), one interface for each; None: without login.
+        IVOIDs of login methods (SSO 2.0, section 2.1), one interface for each; None for one without login.
     attributes_xml
         XML attributes of the capability element, such as its xsi:type and namespaces.
     mirrors
@@ -165,7 +165,7 @@ class TableStatistics(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """Number of rows; None: not known."""
+        """Number of rows; None if it is not known."""
 
     @property
     def statistics(self) -> Mapping[str, Mapping[str, object]]:

@@ -72,7 +72,7 @@ class ArchiveEntry(NamedTuple):
     reason
         Why it is not in the archive.
     member
-        Its member of the archive; None: it is not in the archive.
+        Member of the archive; None if the file is not in it.
     """
 
     address: str
@@ -118,9 +118,9 @@ def choose_address_column(result: QueryResult, column_name: str | None) -> str:
     Parameters
     ----------
     result
-        The result.
+        Result of a query.
     column_name
-        The requested column; None: a column with addresses of files, else the identifier of rows that have links.
+        The requested column; None for a column with addresses of files, else the identifier of rows that have links.
 
     Returns
     -------
@@ -222,9 +222,9 @@ def plan_archive(
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     request
-        The request.
+        Request of the client.
     addresses
         Addresses of files of this site, of lists of links of its rows, or of files elsewhere.
     include_all
@@ -291,9 +291,9 @@ class _EntryPlanner:
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     found_by_collection
-        The requested files of each collection; None: the collection has no files for this reader.
+        Requested files of each collection; None if the reader has no access to the collection's files.
     """
 
     def __init__(
@@ -565,9 +565,9 @@ def resolve_addresses(
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     request
-        The request.
+        Request of the client.
     addresses
         Addresses of files, or of lists of links of this site.
     include_all
@@ -692,7 +692,7 @@ def _query_files(
 
 
 def _parse_range(text: str, archive_bytes: int) -> tuple[int, int] | None:
-    """Parse a range of bytes; None: there are several, or the range is invalid, and everything is sent."""
+    """Parse a range of bytes; return None if there are several or the range is invalid, so that everything is sent."""
     range_match = _RANGE_PATTERN.fullmatch(text.strip())
     if range_match is None or not any(range_match.groups()):
         return None
@@ -774,9 +774,9 @@ def build_too_large_error(context: ServiceContext, total_bytes: int | None = Non
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     total_bytes
-        Bytes of the files; None: there are too many files.
+        Bytes of the files; None if there are too many files.
 
     Returns
     -------

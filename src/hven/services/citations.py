@@ -72,7 +72,7 @@ class CitationMetadata:
     address
         Address of its landing page.
     doi
-        Its DOI; None: it has none.
+        DOI; None if it has none.
     label
         Label of the release; empty: the collection as a whole.
     description
@@ -161,7 +161,7 @@ def collect_citation_metadata(
     Parameters
     ----------
     context
-        The site.
+        Service context of the site.
     published_state, catalogue
         What is published, and what the reader may know of.
     name, label
@@ -305,17 +305,17 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
 
 
 def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]:
-    """Describe a collection or a release in DataCite's metadata schema, 4.6, as its REST API takes it.
+    """Describe a collection or a release in DataCite's metadata schema 4.6, for its REST API.
 
     Parameters
     ----------
     citation_metadata
-        The collection or release.
+        Metadata of the collection or release.
 
     Returns
     -------
     attributes
-        Without empty ones.
+        Attributes of the schema that are not empty.
     """
     resource = citation_metadata.resource
     public_items = [item for item in citation_metadata.items if item.table.is_fully_public]
@@ -700,7 +700,7 @@ def find_publication_year(resource: Resource) -> str | None:
     Parameters
     ----------
     resource
-        The collection.
+        Collection to cite.
     """
     for text in (resource.created, resource.bibcode, resource.citation):
         year_match = re.search(r"(?:1[89]|20)\d\d", text or "")
@@ -719,7 +719,7 @@ def write_citation_sentence(
     Parameters
     ----------
     resource
-        The collection.
+        Collection to cite.
     label
         Label of a release; empty: the collection as a whole.
     doi, year
@@ -768,7 +768,7 @@ def write_bibtex(
     Parameters
     ----------
     resource
-        The collection.
+        Collection to cite.
     address
         Address of its page.
     label

@@ -5,7 +5,7 @@ Common
 context, settings
     The site; its settings.
 principal
-    The reader.
+    Reader for whom the answer is built.
 collection
     Name of the collection, or the schema of a release.
 path
@@ -521,12 +521,12 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
     url
         Address of the file.
     release
-        The release.
+        Release of the collection.
 
     Returns
     -------
     url
-        Its address, encoded for a header; None: there is none for this reader.
+        Address of the file, encoded for a header; None if there is none for this reader.
     """
     published_state = context.site.get_published_state()
     catalogue = published_state.get_catalogue(principal, context.policies)
@@ -780,7 +780,7 @@ def find_local_path(context: ServiceContext, files: PublishedTable, path: str) -
     Returns
     -------
     path
-        None: it is on another server, does not exist, or is outside of the site.
+        None if the file is on another server, does not exist, or is outside of the site.
     """
     row = {"path": path, **_describe_file_location(context, files)}
     try:
@@ -857,7 +857,7 @@ def create_file_reader(
     Parameters
     ----------
     path
-        Result of `find_file_path`; None: it is called when the first bytes are read.
+        Result of `find_file_path`; None to call it when the first bytes are read.
 
     Returns
     -------

@@ -3,9 +3,9 @@
 Common
 ------
 context
-    The site.
+    Service context of the site.
 principal
-    The reader.
+    Reader for whom the answer is built.
 path, name, table_name
     Path of the file; its name for readers; name of the table.
 """
@@ -90,7 +90,7 @@ class CutoutRequest:
     selection
         What is cut of the file.
     part
-        Index or name of the part; None: the main one.
+        Index or name of the part; None for the main part.
     """
 
     row_identifier: str
@@ -192,7 +192,7 @@ def find_original_file(
     row_identifier
         Value of the table's identifier, or ``ivo://authority/schema?value``.
     table_name
-        Name of the table, ``schema.table``; None: the identifier has its schema.
+        Name of the table, ``schema.table``; None if the identifier names its schema.
 
     Returns
     -------
@@ -332,7 +332,7 @@ def open_cutout(
     Parameters
     ----------
     original_file
-        The file.
+        Original file of the cut-out.
     cutout_request
         What is cut.
     history
@@ -341,7 +341,7 @@ def open_cutout(
     Returns
     -------
     product, cut
-        The open file, which the caller must close; and the cut. None: the file has nothing in the selection.
+        Open file, which the caller must close, and the cut; None if the selection is empty in this file.
     """
     product = rotations.open_rotated(original_file)
     try:
@@ -370,7 +370,7 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
     Returns
     -------
     facts
-        By the names of the face's columns; None: it is no image of the sky, or has nothing in the selection.
+        Values by column of the face; None if the file is no image of the sky, or the selection is empty in it.
 
     Raises
     ------
@@ -424,11 +424,11 @@ def send_cutout(
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     product
-        The open file.
+        Open file; it is closed after the answer.
     cutout
-        The cut.
+        Cut-out of the file.
     name
         Name of the file that is sent.
     cache_headers
@@ -545,7 +545,7 @@ def fit_parameters(
             if not isinstance(main, ArrayPart):
                 inputs = _add_part_choices(_fit_table_parameters(parameters, main, product), product)
             elif product.companion_files:
-                # a list does not check access to companion files: nothing is told of their contents
+                # a list does not check access to companion files, so it must not reveal their contents
                 inputs = parameters
             else:
                 inputs = _add_part_choices(_fit_array_parameters(parameters, main), product)
@@ -636,7 +636,7 @@ def _fit_sky_parameter(parameter: ServiceParameter, corners: np.ndarray[Any, Any
 
 
 def _fit_axis_parameter(parameter: ServiceParameter, axis: Axis | None) -> ServiceParameter | None:
-    """Fit a parameter to the values of an axis; None: there is no such axis, or its values cannot be read."""
+    """Fit a parameter to the values of an axis; return None if there is no such axis or its values cannot be read."""
     if axis is None or axis.read_values is None:
         return None
     if parameter.param.name == "POL":
@@ -650,7 +650,7 @@ def _fit_axis_parameter(parameter: ServiceParameter, axis: Axis | None) -> Servi
 
 
 def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
-    """Return the corners of an image on the sky, shape (4, 2); None: some are not on the sky."""
+    """Return the corners of an image on the sky, shape (4, 2); None if a corner is not on the sky."""
     sky_axes = [axis for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
     if len(sky_axes) != 2:
         return None

@@ -397,7 +397,7 @@ def _build_service_link_rows(
     Parameters
     ----------
     row_services
-        The services.
+        Services of the rows.
     own_files
         Index of the identifier -> the row's own file and its ``link_auth``.
     """
@@ -546,7 +546,7 @@ def _make_group_key(link: LinkTemplate) -> tuple[str, str, str]:
 
 
 def _parse_identifier(table: Table, identifier: str) -> str | int | None:
-    """Parse an identifier; None: no row can have it."""
+    """Parse an identifier; return None if no row can have it."""
     if table.identifier_column is not None:
         kind = table.identifier_column.type
     else:
@@ -599,7 +599,7 @@ def _qualify_column(node: Any) -> Any:
 def _build_access_columns(
     link: LinkTemplate, query_result: LinkQueryResult, access_expressions: tuple[str, str], table: Table
 ) -> dict[str, ColumnValue]:
-    """Build the columns of links to the row's own files that say who may take them."""
+    """Build the columns that describe the access rights of links to the row's own files."""
     if not link.is_file and link.adapt_service is None:
         used_columns = _collect_template_columns(link)
         if used_columns.isdisjoint(f"target.{name}" for name in table.file_column_names):
@@ -646,9 +646,7 @@ def _check_linked_files(
     published_state: PublishedState,
     base_url: str,
 ) -> tuple[pa.RecordBatch, dict[int, tuple[str, str]]]:
-    """Check each file to which a link leads, or from which a product is made, as its address does.
-
-    Only what the reader can have is offered.
+    """Check the files to which links lead, or from which products are made, by the rules of their addresses.
 
     Returns
     -------
@@ -656,7 +654,7 @@ def _check_linked_files(
         The rows without links to files that the reader may not know of. The others have media types, sizes and access
         rights; where the file does not exist, an error replaces the address.
     own_files
-        Index of an identifier -> path of the row's own file that the reader may take, and its ``link_auth``.
+        Path of the row's own file, if the reader may access it, and its ``link_auth``, by the index of the identifier.
     """
     columns_by_name = dict(zip(link_rows.schema.names, link_rows.columns, strict=True))
     match_file_path = _compile_file_pattern(
@@ -821,7 +819,7 @@ def _find_equal_columns(join_condition: str, identifier_name: str) -> tuple[list
 
 
 def _find_equal_column(condition: Any, identifier_name: str) -> str | None:
-    """Return the column of the other table that a condition equates with the row's identifier; None: another one."""
+    """Return the column of the other table that a condition equates with the row's identifier, else None."""
     if not isinstance(condition, Comparison) or condition.op != "=":
         return None
     sides = (condition.left, condition.right)
@@ -911,7 +909,7 @@ def _select_known_extensions(
 def _join_existing_links(
     columns: Sequence[Mapping[str, ColumnValue]], row_count: int, is_visible: pa.Array | None
 ) -> pa.RecordBatch | None:
-    """Join the rows of some links and drop those that do not exist; None: none exists."""
+    """Join the rows of some links and drop those that do not exist; return None if none exists."""
     if not columns:
         return None
     is_kept = _select_existing_links(columns, row_count, is_visible)

@@ -64,7 +64,7 @@ class UsageExample:
     Attributes
     ----------
     url
-        The address.
+        Address of the example.
     example
         Lines to copy.
     language
@@ -118,16 +118,16 @@ class ServiceContext:
         Parameters
         ----------
         site
-            The site.
+            Site on which the work runs.
         principal
-            The principal of the work.
+            Principal with whose rights it runs.
         policies
             Access policies.
 
         Returns
         -------
         context
-            Its clock begins now.
+            Context whose start time is now.
         """
         start_time = datetime.now(UTC)
         return cls(site=site, identify_principal=lambda _: principal, policies=policies, start_time=start_time)
@@ -138,7 +138,7 @@ class ServiceContext:
         Parameters
         ----------
         principal
-            The principal.
+            Principal to check.
         collection
             A collection of a portal, whose administrators operate it; empty: the site.
         """
@@ -176,14 +176,14 @@ class ServiceContext:
         return tuple(built_links)
 
     def find_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
-        """Return the function that writes a face's answer as a page; None: there is none, or no page is requested.
+        """Return the function that writes a face's answer as a page; None if there is none or no page is requested.
 
         Parameters
         ----------
         name
             Name of the face.
         request
-            The request.
+            Request of the client.
         params
             Parameters of the request.
         """
@@ -200,12 +200,12 @@ class ServiceContext:
         Parameters
         ----------
         request
-            The request.
+            Request of the client.
 
         Returns
         -------
         sign_url
-            None: the reader has no account, or everything that they see is public.
+            None if the reader has no account or sees only public tables.
         """
         principal = self.identify_principal(request)
         if principal.is_anonymous:
@@ -242,11 +242,11 @@ class ServiceQuery:
         ADQL; or a function that builds the query of the table, with slots for its literals. It is called once for each
         `key` and state of the table.
     key
-        What such a query depends on besides the table.
+        Values besides the table on which such a query depends.
     values
-        The literals, by slot.
+        Literals of the query, by slot.
     columns_only
-        Only the columns are requested, as by MAXREC=0.
+        Whether only the columns are requested, as by MAXREC=0.
     adapt_columns
         Changes the metadata of the columns; called once for each `key` and plan.
     infos, params
@@ -284,7 +284,7 @@ class Face:
     build_links
         Builds the links of the rows of a table: `LinkTemplate` with a `ServiceDescriptor`, which DataLink lists.
     missing_requirement
-        What a table lacks that it cannot serve.
+        What a table that it cannot serve lacks, for messages.
     build_query
         Builds the query for a table and the values of `params`, by name; raises an error for invalid values. None: its
         `build_routes` does everything.
@@ -293,7 +293,7 @@ class Face:
     error_responder
         Writes errors as the standard has them.
     default_format
-        Default of RESPONSEFORMAT; None: the Accept header decides.
+        Default of RESPONSEFORMAT; None to let the Accept header decide.
     example
         Parameters of an example: ``RA=83.63&DEC=22.01``.
     list_usage_examples
@@ -387,7 +387,7 @@ class Face:
         settings
             Settings of the site.
         sample_place
-            Longitude, latitude and radius (degrees) of a place with rows; None: none is known.
+            Longitude, latitude and radius (degrees) of a place with rows; None if none is known.
 
         Returns
         -------
@@ -446,7 +446,7 @@ class Face:
         Parameters
         ----------
         published
-            The table.
+            Published table.
         base_url
             Address of the site, without a final slash.
 
@@ -565,7 +565,7 @@ def describe_own_service(face: Face, url: str) -> str:
     Parameters
     ----------
     face
-        The service.
+        Service to describe.
     url
         Address of the service.
 
@@ -588,7 +588,7 @@ def is_html_requested(request: Request, params: RequestParams) -> bool:
     Parameters
     ----------
     request
-        The request.
+        Request of the client.
     params
         Parameters of the request.
     """

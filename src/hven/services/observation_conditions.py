@@ -1,7 +1,4 @@
-"""Conditions on observations, as SIA and SSA ask for them: where, in which interval.
-
-As ADQL over the columns of ObsCore.
-"""
+"""Write the conditions of SIA and SSA on observations, positions and intervals, as ADQL over the columns of ObsCore."""
 
 from __future__ import annotations
 
@@ -23,14 +20,14 @@ OBSCORE_TABLE = "ivoa.obscore"
 
 
 def create_applies_test(service: str) -> Callable[[Table], bool]:
-    """Make the test of a face over observations.
+    """Create the test whether a service of observations serves a table.
 
-    Ivoa.obscore, and each of its tables whose collection names the face in ``services``.
+    It serves ivoa.obscore, and each table of observations whose collection names the service in ``services``.
 
     Parameters
     ----------
     service
-        Name of the face.
+        Name of the service.
     """
 
     def has_observations(table: Table) -> bool:
@@ -47,75 +44,81 @@ def describe_input_params(params: Sequence[Param]) -> tuple[tuple[Column, object
     Parameters
     ----------
     params
-        Of a service.
+        Parameters of a service.
     """
-    return tuple(
-        (
-            Column(
-                name=f"INPUT:{param.name}",
-                type=param.type,
-                unit=param.unit,
-                ucd=param.ucd,
-                description=param.description,
-                enum=f"INPUT:{param.name}",
-            ),
-            param.default or "",
+    constants = []
+    for param in params:
+        if not param.default and param.type.is_numeric:
+            continue
+        column = Column(
+            name=f"INPUT:{param.name}",
+            type=param.type,
+            unit=param.unit,
+            ucd=param.ucd,
+            description=param.description,
+            enum=f"INPUT:{param.name}",
         )
-        for param in params
-        if param.default or not param.type.is_numeric
-    )
+        constants.append((column, param.default or ""))
+    return tuple(constants)
 
 
 def write_region_condition(text: str, *, name: str = "POS") -> str:
-    """Write that what was observed touches a shape: by its outline, where there is none by its centre.
+    """Write the condition that an observation touches a shape, with its outline or else with its centre.
 
     Parameters
     ----------
     text
-        ``CIRCLE lon lat radius``, ``RANGE ..`` or ``POLYGON ..``, degrees, ICRS.
+        ``CIRCLE lon lat radius``, ``RANGE ..`` or ``POLYGON ..``, in degrees (ICRS).
     name
-        Of the parameter, for faults.
+        Name of the parameter, for error messages.
 
     Returns
     -------
     condition
-        In parentheses.
+        Condition in parentheses.
 
     Raises
     ------
     ParamError
-        It is no shape.
+        The text is no shape.
     """
     try:
-        read = shape_text.parse_shape("pos", text)
+        parsed_shape = shape_text.parse_shape("pos", text)
     except ValueError as error:
         remedy = "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
-    if isinstance(read, Circle):  # of which engines know more than of others
-        shape = f"CIRCLE({read.lon!r}, {read.lat!r}, {read.radius!r})"
+    if isinstance(parsed_shape, Circle):  # engines optimize circles better than other shapes
+        shape = f"CIRCLE({parsed_shape.lon!r}, {parsed_shape.lat!r}, {parsed_shape.radius!r})"
     else:
-        shape = f"REGION({write_literal(shape_text.write_shape('shape', read))})"
+        shape_literal = write_literal(shape_text.write_shape("shape", parsed_shape))
+        shape = f"REGION({shape_literal})"
     return f"(1 = INTERSECTS(s_region, {shape}) OR (s_region IS NULL AND 1 = CONTAINS(POINT(s_ra, s_dec), {shape})))"
 
 
 def write_interval_condition(begin: str, end: str, interval: tuple[float, float]) -> str:
-    """Write that two columns span a part of an interval; bounds belong to it, what is not known matches nothing.
+    """Write the condition that the span of two columns overlaps a closed interval; null values match nothing.
 
     Parameters
     ----------
     begin, end
-        Columns, or twice the same.
+        Columns with the ends of the span; they may be the same column.
     interval
-        May be infinite.
+        Ends of the interval, which may be infinite.
 
     Returns
     -------
     condition
-        In parentheses.
+        Condition in parentheses.
     """
     low, high = interval
-    parts = [f"{begin} <= {high!r}"] * (not math.isinf(high)) + [f"{end} >= {low!r}"] * (not math.isinf(low))
-    return f"({' AND '.join(parts or [f'{begin} IS NOT NULL', f'{end} IS NOT NULL'])})"
+    parts = []
+    if not math.isinf(high):
+        parts.append(f"{begin} <= {high!r}")
+    if not math.isinf(low):
+        parts.append(f"{end} >= {low!r}")
+    if not parts:
+        parts = [f"{begin} IS NOT NULL", f"{end} IS NOT NULL"]
+    return f"({' AND '.join(parts)})"
 
 
 __all__ = [

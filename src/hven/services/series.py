@@ -6,11 +6,11 @@ nor the time limit of a query limits the length of a data set.
 Common
 ------
 context
-    The site.
+    Service context of the site.
 principal
-    The reader.
+    Reader for whom the answer is built.
 data_set
-    The data set.
+    Data set to read.
 published_state
     The state that is read, whatever is published meanwhile.
 """
@@ -95,18 +95,19 @@ class DataSet:
     notes
         Further remarks.
     file_layout
-        Layout of its files; None: its samples are rows.
+        Layout of its files; None if its samples are rows.
     stop_column
         Name of the column with the ends of events; empty: samples have no end.
     sample_count
         About how many samples there are.
     file_state
-        Identifies a state of its files; empty: its samples are rows; None: some readers may not access all files.
+        Text that identifies the state of its files; empty if its samples are rows, None if not all readers may access
+        all files.
     base_set, bin_microseconds, derivation
         Data set from which this one is derived, width of the bins, and how: the name of a mean, or ``available``. None,
         0 and empty: it is not derived.
     remote
-        Server from which its samples are requested; None: they are here.
+        Server from which its samples are requested; None if this site has them.
     """
 
     series: TimeSeries
@@ -150,7 +151,7 @@ class TimeExtent:
     Attributes
     ----------
     start, stop
-        Time of the first sample, and behind the last: microseconds since 1970 (UTC); None: there are no samples.
+        Times of the first sample and just after the last one, in microseconds since 1970 (UTC); None without samples.
     row_count
         How many samples there are.
     """
@@ -175,7 +176,7 @@ def list_data_sets(
     face
         Name of the face that serves them; tables that the face leaves out have none.
     collection
-        List data sets of this collection only; None: of all.
+        Name of a collection whose data sets are listed; None for all collections.
 
     Returns
     -------
@@ -259,7 +260,7 @@ def _build_remote_data_set(
     published: PublishedTable,
     published_state: PublishedState,
 ) -> DataSet | None:
-    """Build a data set of another server; None: the server does not describe it."""
+    """Build a data set of another server; return None if the server does not describe it."""
     relation = published.relation
     state_key = relation.id if isinstance(relation, Snapshot) else published_state.version
     key = ("far", series.id, state_key, repr(series))
@@ -310,7 +311,7 @@ def _build_file_data_set(
     published: PublishedTable,
     published_state: PublishedState,
 ) -> DataSet | None:
-    """Build a data set of samples in files; None: the reader may access no file, or no file can be read."""
+    """Build a data set of samples in files; return None if the reader may access no file or none can be read."""
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("set", series.id, published_state.version, access_key)
     fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
@@ -372,7 +373,7 @@ def _describe_files(files: DataSetFiles, layout: DataSetLayout, published: Publi
 
 
 def _find_file_state(files: DataSetFiles) -> str | None:
-    """Return what identifies the state of files; None: it is not known, or some readers may not access all files."""
+    """Return a text that identifies the state of files; None if it is not known or not public."""
     if files.has_file_policy:
         return None
     file_table = files.published_state.tables_by_name.get(f"{files.table.schema}.files")
@@ -746,7 +747,7 @@ class SeriesRequest:
     request
         The HTTP request.
     context
-        The site.
+        Service context of the site.
 
     Attributes
     ----------
@@ -786,7 +787,7 @@ class SeriesRequest:
         Returns
         -------
         data_set
-            None: the reader has no data set of that name.
+            None if the reader has no data set of that name.
 
         Raises
         ------

@@ -98,7 +98,7 @@ def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[
     Parameters
     ----------
     collection
-        Yield those of this collection only; None: of all.
+        Name of a collection whose surveys are yielded; None for all collections.
     """
     for link in sorted((settings.var_directory / "hips").glob(f"{collection or '*'}/*")):
         if not link.is_symlink():
@@ -114,7 +114,7 @@ def find_survey(settings: Settings, collection: str, name: str) -> PublishedSurv
     Returns
     -------
     survey
-        None: there is none of that name.
+        None if there is no survey of that name.
     """
     if not SURVEY_NAME_PATTERN.fullmatch(name) or "/" in collection or collection in {".", ".."}:
         return None
@@ -184,11 +184,11 @@ def create_survey(
     title
         Title; empty: that of the collection.
     order
-        Order of the finest tiles; None: that of the resolution of the finest image.
+        Order of the finest tiles; None for the one that matches the finest image.
     look
         Colours of the pictures.
     program
-        ``hven`` or ``hipsgen``; None: Hipsgen for many bytes, where it is installed.
+        ``hven`` or ``hipsgen``; None to use Hipsgen for many bytes, where it is installed.
     progress
         Gets the progress.
 

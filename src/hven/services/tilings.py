@@ -139,9 +139,9 @@ class Tiling:
     published_state
         State of the site with that snapshot.
     scope, is_filtered
-        What the reader sees of it; whether that is not everything.
+        Part of the rows that the reader may see, and whether it is less than all.
     part
-        `MARGIN_PART`, `INDEX_PART`, or empty: the rows.
+        `MARGIN_PART`, `INDEX_PART`, or empty for the rows.
     """
 
     context: ServiceContext
@@ -566,7 +566,7 @@ class Tiling:
         )
 
     def _list_properties(self, layout: TilingLayout) -> dict[str, str | None]:
-        """List the properties of this table and state; None: a usual property that it does not have."""
+        """List the properties of this table and state, with None for a usual property that it does not have."""
         visible_state = anonymize_for_referee(self.published_state, self.principal)
         resource = visible_state.resources.get(self.table.schema)
         texts: dict[str, str | None] = {

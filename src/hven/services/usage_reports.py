@@ -138,11 +138,11 @@ def read_report(
     Parameters
     ----------
     first_month, last_month
-        Months, inclusive: ``2026-01``; None: January of this year, and this month.
+        Months, inclusive: ``2026-01``; by default January of the year of the last month, and the current month.
     collections
-        Names of the collections to include; None: all, and usage of no collection.
+        Names of the collections to include; None for all, with usage that belongs to no collection.
     today
-        Day of the report; None: today (UTC).
+        Day of the report; None for today (UTC).
 
     Returns
     -------
@@ -335,7 +335,7 @@ def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
     Returns
     -------
     text
-        To be encoded in UTF-8.
+        Text of the report, to be encoded in UTF-8.
     """
     settings = context.site.settings
     exceptions_text = "; ".join(f"{code}: {message} ({data})" for (code, message), data in _list_exceptions(report))

@@ -142,7 +142,7 @@ def build_job_routes(
     job_type
         Name of the job type.
     site
-        The site.
+        Site of the jobs.
     identify_principal
         Returns the principal of a request.
     byte_limit

@@ -73,7 +73,7 @@ class PacketPlane(NamedTuple):
     unit
         Unit of its values.
     axis_values
-        Values on the axis of its elements; None: it has one element.
+        Values on the axis of its elements; None for one element.
     axis_name, axis_unit
         Name and unit of the axis.
     source, operation

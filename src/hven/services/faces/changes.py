@@ -131,7 +131,7 @@ def _build_next_page_url(
     offset: int,
     maxrec: int,
 ) -> str | None:
-    """Build the address of the next page of the same answer, whatever is published meanwhile; None: without rows."""
+    """Build the address of the next page of the same state of the table; return None if there are no rows."""
     if feed_request.since is None:
         return None
     query_params: dict[str, object] = {

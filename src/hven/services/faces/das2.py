@@ -372,7 +372,7 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
 
 
 def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
-    """Parse the resolution, the seconds between two samples, and choose the width of bins for it; None: no bins."""
+    """Parse the resolution, the seconds between two samples, and choose the width of bins for it; None for no bins."""
     text = params.get("resolution", "").lower()
     resolution_seconds = 0.0
     if text not in {"", "intrin", "intrinsic"}:

@@ -172,7 +172,7 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
 
 
 def _find_hdu_param(request: Request) -> str | None:
-    """Return the number or name of a requested HDU; None: the whole file is requested."""
+    """Return the number or name of a requested HDU; None if the whole file is requested."""
     return next((value for key, value in request.query_params.items() if key.lower() == "hdu" and value), None)
 
 

@@ -41,7 +41,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_document(request: Request) -> Response:
         settings = context.site.settings
-        # the document is public: it describes the tables of which everybody may know
+        # the document is public: it describes only public tables
         catalogue = context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
         document = build_document(
             context.faces.values(),

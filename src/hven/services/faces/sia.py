@@ -160,7 +160,7 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
 
 
 def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
-    """Parse POS and SIZE: a position, and the box around it; None: the position alone.
+    """Parse POS and SIZE: a position, and the box around it, which is None for the position alone.
 
     The width of the box is a true angle at its centre.
     """

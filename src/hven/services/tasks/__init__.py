@@ -1,4 +1,4 @@
-"""Job types whose work is a face's: what they need of services stands above the room of jobs."""
+"""Job types that services execute: they need services, which the package of jobs must not import."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 def read_operator_request(
     work: RunningJob, params: Sequence[Param], refusal: str
 ) -> tuple[ServiceContext, dict[str, Any]]:
-    """Read what an operator of the site asks for.
+    """Read the parameters of a job that only operators of a collection may run.
 
     Parameters
     ----------
     work
-        The job.
+        Running job.
     params
-        Of its type; ``COLLECTION`` is one of them.
+        Parameters of its type; ``COLLECTION`` is one of them.
     refusal
-        What others are told.
+        Error message for other users.
 
     Returns
     -------
-    around, values
-        What the job may use of the site, and the values of its parameters.
+    context, values
+        Service context with the rights of the job's owner, and the values of the parameters.
 
     Raises
     ------
     ForbiddenError
-        Who asks is no operator of that collection.
+        The owner of the job is no operator of that collection.
     ParamError
-        A value is none of its parameter.
+        A value does not match its parameter.
     """
-    around = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
+    context = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
     parameter_values = parse_values(work.params, params)
-    if not around.is_operator(work.principal, parameter_values["COLLECTION"]):
+    if not context.is_operator(work.principal, parameter_values["COLLECTION"]):
         raise ForbiddenError(refusal, remedy=format_message("health.operators names them"))
-    return around, parameter_values
+    return context, parameter_values

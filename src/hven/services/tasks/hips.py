@@ -53,7 +53,7 @@ def run_job(work: RunningJob) -> None:
     Parameters
     ----------
     work
-        The job.
+        Running job.
 
     Raises
     ------

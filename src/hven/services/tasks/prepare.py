@@ -56,7 +56,7 @@ def run_job(work: RunningJob) -> None:
     Parameters
     ----------
     work
-        The job.
+        Running job.
 
     Raises
     ------

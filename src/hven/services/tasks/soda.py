@@ -29,7 +29,7 @@ def run_job(work: RunningJob) -> None:
     Parameters
     ----------
     work
-        The job.
+        Running job.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def run_job(work: RunningJob) -> None:
     archive_kind = parse_value(work.params, cutouts.PACKAGE_PARAM)
     failure_count = 0
     are_all_public = True
-    cuts: list[tuple[str, str]] = []  # file of a result, and its name in the archive
+    cuts: list[tuple[str, str]] = []  # file name of a result, and its name in the archive
     for number, cutout_request in enumerate(cutout_requests, 1):
         work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
         row_identifier = cutout_request.row_identifier
@@ -75,7 +75,7 @@ def run_job(work: RunningJob) -> None:
                     file.write(chunk)
         archive_name = f"{result_name}_{cutouts.make_file_stem(original_file.name)}.fits"
         cuts.append((work.results[-1]["file"], archive_name))
-    if are_all_public and not failure_count:  # an error may tell of rows that only this reader sees
+    if are_all_public and not failure_count:  # an error may reveal rows that only this reader may see
         work.mark_public()
     if archive_kind:
         _write_package(work, archive_kind, cuts)
@@ -97,7 +97,7 @@ def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str
         for chunk in layout.write_range(0, layout.size):
             if work.stopped.is_set():
                 raise OperationCancelledError("the job was stopped")
-            if chunk is not None:  # None: the next one takes a while
+            if chunk is not None:  # a None precedes each slow step
                 file.write(chunk)
 
 
