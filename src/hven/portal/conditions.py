@@ -161,11 +161,13 @@ def find_tables(
             "there is no EPN-TAP table here",
             remedy="a table with `standard: epn-tap-2.0`, or one that is called epn_core; name others with --table",
         )
-    quoted_names = ", ".join("'" + name.replace("'", "''") + "'" for name in table_names)
+    name_literals = ["'" + name.replace("'", "''") + "'" for name in table_names]
+    quoted_names = ", ".join(name_literals)
     columns: dict[str, list[Column]] = {name: [] for name in table_names}
     column_rows = run_query(_COLUMNS_QUERY.format(quoted_names))
     for row in _normalize_rows(column_rows, "columns", "table_name", "column_name", "datatype"):
-        columns.setdefault(str(row["table_name"]), []).append(_parse_column(row))
+        table_name = str(row["table_name"])
+        columns.setdefault(table_name, []).append(_parse_column(row))
     missing_names = [name for name in table_names if not columns[name]]
     if missing_names:
         message = format_message("there is no table {names} here", ", ".join(missing_names))
@@ -344,14 +346,15 @@ def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
     if len(table_conditions) > 1:
         first_table, _ = table_conditions[0]
         other_tables = [table for table, _ in table_conditions[1:]]
-        shared_columns = [
-            column for column in first_table.columns if all(_has_equal_column(column, table) for table in other_tables)
-        ]
+        shared_columns = list(first_table.columns)
+        for table in other_tables:
+            shared_columns = [column for column in shared_columns if _has_equal_column(column, table)]
         items = tuple(SelectItem(ColumnRef(Ident(column.name))) for column in shared_columns)
     body: Select | SetOperation | None = None
     for table, conditions in table_conditions:
-        parts = tuple(Ident(part) for part in (*table.schema.split("."), table.name) if part)
-        select = Select(items, TableRef(parts), where=join_conditions(*conditions))
+        name_parts = (*table.schema.split("."), table.name)
+        identifiers = tuple(Ident(part) for part in name_parts if part)
+        select = Select(items, TableRef(identifiers), where=join_conditions(*conditions))
         if body is None:
             body = select
         else:
@@ -388,7 +391,9 @@ class _ConditionBuilder:
             null_conditions: tuple[Expr, ...] = (NullPredicate(_build_column_ref(column)),)
         else:
             low, high = self._find_pair(name)
-            conditions = [self._build_overlap_condition(name, low, high, word, clause) for word in clause.values]
+            conditions = []
+            for word in clause.values:
+                conditions.append(self._build_overlap_condition(name, low, high, word, clause))
             null_conditions = (NullPredicate(_build_column_ref(low)), NullPredicate(_build_column_ref(high)))
         if len(conditions) == 1:
             combined = conditions[0]
@@ -428,11 +433,9 @@ class _ConditionBuilder:
                     return BetweenPredicate(column_ref, Literal(low.value), Literal(high.value))
             return _join_bounds(column, _build_lower_bound(column, low), _build_upper_bound(column, high))
         if clause.op not in {"=", "!="}:
-            self._raise_parse_error(
-                format_message("{name} is text, and {op} compares numbers and dates", clause.name, clause.op),
-                clause.text_offset,
-                format_message("write {name}=...", clause.name),
-            )
+            message = format_message("{name} is text, and {op} compares numbers and dates", clause.name, clause.op)
+            remedy = format_message("write {name}=...", clause.name)
+            self._raise_parse_error(message, clause.text_offset, remedy)
         if column.type.is_boolean:
             return self._build_boolean_condition(column, word)
         return self._build_text_condition(column, word)
@@ -449,15 +452,16 @@ class _ConditionBuilder:
         text = word.text
         column_ref = _build_column_ref(column)
         whole_list = WHOLE_LIST_PATTERN.fullmatch(text) if name in LIST_COLUMNS else None
+        lower_case_column = FunctionCall("LOWER", (column_ref,))
         if whole_list is not None:
-            return Comparison("=", FunctionCall("LOWER", (column_ref,)), Literal(whole_list[1].lower()))
+            return Comparison("=", lower_case_column, Literal(whole_list[1].lower()))
         if "*" in text and not word.is_literal:
             return self._build_pattern_condition(column, text)
         if name in LIST_COLUMNS:
             return _build_function_test("IVO_HASHLIST_HAS", column_ref, Literal(text))
         if name in CASE_SENSITIVE_COLUMNS:
             return Comparison("=", column_ref, Literal(text))
-        return Comparison("=", FunctionCall("LOWER", (column_ref,)), Literal(text.lower()))
+        return Comparison("=", lower_case_column, Literal(text.lower()))
 
     def _build_pattern_condition(self, column: Column, text: str) -> Expr:
         pattern = text.replace("*", "%")
@@ -487,7 +491,10 @@ class _ConditionBuilder:
         east = 360.0 if high is None else float(high.value)
         if east - west >= 360.0:
             return NullPredicate(_build_column_ref(first), negated=True)
-        west, east = (value if 0.0 <= value <= 360.0 else value % 360.0 for value in (west, east))
+        if not 0.0 <= west <= 360.0:
+            west %= 360.0
+        if not 0.0 <= east <= 360.0:
+            east %= 360.0
         first_ref = _build_column_ref(first)
         last_ref = _build_column_ref(last)
         crosses_zero = Comparison(">", first_ref, last_ref)
@@ -533,11 +540,8 @@ class _ConditionBuilder:
         else:
             bounds = self._parse_number_bounds(column, low, high)
         if check_order and bounds[0] is not None and bounds[1] is not None and _is_reversed(bounds[0], bounds[1]):
-            self._raise_parse_error(
-                format_message("{name}: {text} ends before it begins", clause.name, word.text),
-                word.text_offset,
-                "write the smaller value first",
-            )
+            message = format_message("{name}: {text} ends before it begins", clause.name, word.text)
+            self._raise_parse_error(message, word.text_offset, "write the smaller value first")
         return bounds
 
     def _parse_number_bounds(
@@ -593,7 +597,9 @@ class _ConditionBuilder:
 
 
 def _is_date(word: ConditionValue | None) -> bool:
-    return word is not None and bool(word.text) and DATE_PATTERN.search(word.text) is not None
+    if word is None or not word.text:
+        return False
+    return DATE_PATTERN.search(word.text) is not None
 
 
 def _remove_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:

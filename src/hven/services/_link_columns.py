@@ -175,7 +175,7 @@ def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> p
         return quote(text, safe=safe_characters)
 
     encoded = values.dictionary_encode()
-    texts = []
+    texts: list[str | None] = []
     for value in encoded.dictionary.to_pylist():
         if value is None:
             texts.append(None)

@@ -173,13 +173,13 @@ def build_pyramid(
 
 
 def load_levels(directory: Path) -> dict[int, BinRecords]:
-    """Open the levels of a directory: width -> bins, the narrowest first; empty: it has none."""
+    """Open the levels of a directory, bins by their width, the narrowest first; return none if there are none."""
     try:
         level_record = json.loads((directory / LEVELS_FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     fields = [(name, kind, *map(tuple, shape)) for name, kind, *shape in level_record["fields"]]
-    levels = {}
+    levels: dict[int, BinRecords] = {}
     for width in level_record["widths"]:
         levels[width] = np.memmap(directory / f"{width}.bins", fields, "r")
     return levels

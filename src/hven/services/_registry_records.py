@@ -164,7 +164,7 @@ def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
     """
     builder = _RecordBuilder(context, context.site.get_published_state())
     record_store = context.site.store.registry
-    records_by_part = {}
+    records_by_part: dict[str, list[RegistryRecord]] = {}
     for part in builder.digests_by_part:
         records_by_part[part] = []
         for record in builder.build_records(part):

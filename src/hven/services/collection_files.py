@@ -170,7 +170,7 @@ def list_files(context: ServiceContext, principal: Principal, collection: str) -
     published_state = context.site.get_published_state()
     files = _require_files_table(context, principal, collection, published_state)
     text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {_quote_table_name(files)} ORDER BY path"
-    rows = _run_query(context, text, principal, published_state).to_pylist()
+    rows: list[dict[str, Any]] = _run_query(context, text, principal, published_state).to_pylist()
     for row in rows:
         root, _ = find_root(row["path"], files.roots)
         row["direct"] = root.redirects_clients

@@ -191,7 +191,7 @@ def list_files(
     """
     unique_names = UniqueNames()
     for batch in batches:
-        name_texts = [None] * batch.num_rows
+        name_texts: list[str | None] = [None] * batch.num_rows
         if template:
             address_texts = fill_link_template(batch, template)
         else:

@@ -22,7 +22,8 @@ from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS
 from hven.portal._explore.search import TableSearch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from hven.model.table import Table
 
@@ -68,7 +69,8 @@ class Basket:
     @property
     def entry_count(self) -> int:
         """The number of lines and searches."""
-        return sum(len(part.row_keys) + len(part.searches) for part in self.parts)
+        entry_counts = [len(part.row_keys) + len(part.searches) for part in self.parts]
+        return sum(entry_counts)
 
     def find_part(self, table_path: str) -> BasketPart:
         """Return the part of a table."""
@@ -136,7 +138,8 @@ class Basket:
 
     def compute_token(self) -> str:
         """Return the token by which the basket is stored."""
-        return hashlib.sha256(self.to_text().encode()).hexdigest()[:40]
+        digest = hashlib.sha256(self.to_text().encode())
+        return digest.hexdigest()[:40]
 
 
 def parse_basket(text: str | bytes) -> Basket:
@@ -152,14 +155,7 @@ def parse_basket(text: str | bytes) -> Basket:
         raise _build_limit_error(message)
     try:
         basket_data = orjson.loads(text)
-        parts = [
-            BasketPart(
-                table_path=_require_text(part_data["of"]),
-                row_keys=_parse_row_keys(part_data.get("lines", ())),
-                searches=_parse_searches(part_data.get("searches", ())),
-            )
-            for part_data in basket_data["parts"]
-        ]
+        parts = list(map(_parse_part, basket_data["parts"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParamError(
             "this is no basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
@@ -247,6 +243,14 @@ def search_any(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
     elif tests:
         test = syntax_tree.Disjunction(tests)
     return TableSearch(table=table, conditions=(("", ()),), tests=(test,))
+
+
+def _parse_part(part_data: Mapping[str, Any]) -> BasketPart:
+    return BasketPart(
+        table_path=_require_text(part_data["of"]),
+        row_keys=_parse_row_keys(part_data.get("lines", ())),
+        searches=_parse_searches(part_data.get("searches", ())),
+    )
 
 
 def _parse_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:

@@ -133,10 +133,11 @@ class OverviewMap:
         y = lat - south
         x *= column_count / (east - west)
         y *= row_count / (north - south)
-        inside = (x >= 0) & (x <= column_count) & (y >= 0) & (y <= row_count)
-        if not inside.all():
-            x = x[inside]
-            y = y[inside]
+        is_inside = (x >= 0) & (x <= column_count)
+        is_inside &= (y >= 0) & (y <= row_count)
+        if not is_inside.all():
+            x = x[is_inside]
+            y = y[is_inside]
         cells = np.minimum(y.astype(np.intp), row_count - 1)
         cells *= column_count
         cells += np.minimum(x.astype(np.intp), column_count - 1)
@@ -169,7 +170,8 @@ class StripLayout:
     @property
     def ranked_histograms(self) -> tuple[ColumnBins, ...]:
         """The histograms, the most informative first."""
-        return tuple(sorted(self.histograms, key=lambda bins: self.ranked_names.index(bins.column.name)))
+        histograms_by_name = {bins.column.name: bins for bins in self.histograms}
+        return tuple(histograms_by_name[name] for name in self.ranked_names)
 
     @property
     def bins(self) -> tuple[ColumnBins, ...]:
@@ -386,7 +388,8 @@ def _choose_histograms(
         parts = bin_counts[bin_counts > 0] / max(filled_count, 1)
         if len(parts) < 2:
             continue
-        entropy = float(-(parts * np.log(parts)).sum() / np.log(40))
+        information = -(parts * np.log(parts)).sum()
+        entropy = float(information / np.log(40))
         filled_share = filled_count / max(counts.sum(), 1)
         rank_weight = 1.3 - 0.03 * column.rank
         weighted_bins.append((entropy * np.sqrt(filled_share) * rank_weight, column_bins))
@@ -418,8 +421,10 @@ def _is_correlated(first_ranks: npt.NDArray[np.float64], second_ranks: npt.NDArr
         return False
     x = first_ranks[is_finite] - first_ranks[is_finite].mean()
     y = second_ranks[is_finite] - second_ranks[is_finite].mean()
-    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return size > 0 and abs(float((x * y).sum())) > MIN_DUPLICATE_CORRELATION * size
+    square_sums = (x * x).sum() * (y * y).sum()
+    norm = float(np.sqrt(square_sums))
+    covariance = float((x * y).sum())
+    return norm > 0 and abs(covariance) > MIN_DUPLICATE_CORRELATION * norm
 
 
 def _build_overview_map(table: Table) -> OverviewMap | None:
@@ -460,20 +465,26 @@ def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | N
         return None
     if not overview_map.is_periodic:
         return overview_map
-    low_lon, high_lon = float(lon[is_finite].min()), float(lon[is_finite].max())
-    low_lat, high_lat = float(lat[is_finite].min()), float(lat[is_finite].max())
-    wide = high_lon - low_lon
-    high = high_lat - low_lat
-    if wide > 360.0 / MIN_ZOOM or high > 180.0 / MIN_ZOOM:
+    known_lon = lon[is_finite]
+    known_lat = lat[is_finite]
+    low_lon, high_lon = float(known_lon.min()), float(known_lon.max())
+    low_lat, high_lat = float(known_lat.min()), float(known_lat.max())
+    width = high_lon - low_lon
+    height = high_lat - low_lat
+    if width > 360.0 / MIN_ZOOM or height > 180.0 / MIN_ZOOM:
         return overview_map
-    side = round_up_width(max(wide * 1.1 / MAP_COLUMNS, high * 1.1 / MAP_ROWS, 0.001), 0.0)
-    west = side * np.floor(((low_lon + high_lon) / 2 - side * MAP_COLUMNS / 2) / side)
-    south = side * np.floor(((low_lat + high_lat) / 2 - side * MAP_ROWS / 2) / side)
+    min_side = max(width * 1.1 / MAP_COLUMNS, height * 1.1 / MAP_ROWS, 0.001)
+    side = round_up_width(min_side, 0.0)
+    middle_lon = (low_lon + high_lon) / 2
+    middle_lat = (low_lat + high_lat) / 2
+    west = side * np.floor((middle_lon - side * MAP_COLUMNS / 2) / side)
+    south = side * np.floor((middle_lat - side * MAP_ROWS / 2) / side)
     east = west + side * MAP_COLUMNS
     north = south + side * MAP_ROWS
     if west < 0 or east > 360:
         return overview_map  # it would cross longitude 0
-    return replace(overview_map, box=(float(west), float(south), float(east), float(north)))
+    box = (float(west), float(south), float(east), float(north))
+    return replace(overview_map, box=box)
 
 
 def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLayout) -> StripCounts | None:
@@ -512,13 +523,16 @@ def _count_in_one_pass(
             wide, high = strip_layout.overview_map.grid_shape
             sums.append(np.zeros(wide * high + 1, np.int64))
         for batch in batches:
-            values = {name: to_float_values(batch.column(at), by_name[name]) for at, name in enumerate(names)}
+            values = {}
+            for at, name in enumerate(names):
+                values[name] = to_float_values(batch.column(at), by_name[name])
             for bins_number, bins in enumerate(strip_layout.bins):
                 sums[bins_number] += bins.count_values(values[bins.column.name])
             if strip_layout.overview_map is not None:
                 sums[-1] += strip_layout.overview_map.count_cells(values)
         count_lists = [bins.tolist() for bins in sums]
-        return pa.table({"counts": pa.array(count_lists, pa.list_(pa.int64()))})
+        count_column = pa.array(count_lists, pa.list_(pa.int64()))
+        return pa.table({"counts": count_column})
 
     bin_lengths = [len(bins) for bins in strip_layout.bins]
     sums_table, share = runner.fetch_folded(
@@ -529,7 +543,8 @@ def _count_in_one_pass(
         timeout_seconds=COUNT_TIMEOUT_SECONDS,
         sample_rows=sample_rows,
     )
-    counts = [np.asarray(bins, np.int64) for bins in sums_table.column(0).to_pylist()]
+    count_lists = sums_table.column(0).to_pylist()
+    counts = [np.asarray(bins, np.int64) for bins in count_lists]
     rows = int(counts[0].sum())
     if share < 1.0:
         counts = [np.round(bins / share).astype(np.int64) for bins in counts]

@@ -163,7 +163,10 @@ class TableSearch:
 
         `without` leaves out the conditions of one name, as the counts of its own choices need it.
         """
-        parts = [test for (name, _), test in zip(self.conditions, self.tests, strict=True) if name != without]
+        parts = []
+        for (name, _), test in zip(self.conditions, self.tests, strict=True):
+            if name != without:
+                parts.append(test)
         if self.words:
             parts += [_build_word_condition(self.table, word) for word in self.words.split()]
         if self.near is not None:
@@ -184,12 +187,12 @@ class TableSearch:
         else:
             names = list(columns)
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
-        order = tuple(
-            syntax_tree.OrderItem(build_column_ref(name), descending=is_descending)
-            for name, is_descending in self.order
-        )
-        select = syntax_tree.Select(items, self.build_source(), where=self.build_condition(), top=_to_literal(limit))
-        return syntax_tree.Query(select, order_by=order, offset=_to_literal(offset))
+        order_items = []
+        for name, is_descending in self.order:
+            order_items.append(syntax_tree.OrderItem(build_column_ref(name), descending=is_descending))
+        condition = self.build_condition()
+        select = syntax_tree.Select(items, self.build_source(), where=condition, top=_to_literal(limit))
+        return syntax_tree.Query(select, order_by=tuple(order_items), offset=_to_literal(offset))
 
     def build_count_query(self) -> syntax_tree.Query:
         """Return the query of the number of rows."""
@@ -293,7 +296,8 @@ class _SearchParser:
         self.table = table
         self.locate = locate
         self.find_radius_km = find_radius_km
-        self.column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
+        visible_columns = [column for column in table.columns if not column.hidden]
+        self.column_names = {column.name.lower(): column.name for column in visible_columns}
         self.faults: list[SearchFault] = []
         self.invalid_values: list[tuple[str, str]] = []
         self.values: dict[str, list[str]] = {}
@@ -329,7 +333,8 @@ class _SearchParser:
         elif name.startswith(UNIT_PREFIX):
             self._read_unit(name, value)
         elif name in PORTAL_PARAMETERS:
-            self.search = self.search.copy_with(rest=(*self.search.rest, (name, value)))
+            passed_parameters = (*self.search.rest, (name, value))
+            self.search = self.search.copy_with(rest=passed_parameters)
         else:
             shown_name = name[:80]
             message = format_message("no parameter {name}", shown_name)
@@ -338,7 +343,8 @@ class _SearchParser:
 
     def _read_words(self, value: str) -> None:
         words = value.split()
-        self.search = self.search.copy_with(words=" ".join(words[:MAX_WORDS]))
+        searched_words = " ".join(words[:MAX_WORDS])
+        self.search = self.search.copy_with(words=searched_words)
         if len(words) > MAX_WORDS:
             message = format_message("{count:,} words", len(words))
             remedy = format_message("the first {most} are looked for", MAX_WORDS)
@@ -352,7 +358,8 @@ class _SearchParser:
         self.search = self.search.copy_with(inside=value)
 
     def _read_cadence(self, value: str) -> None:
-        self.search = self.search.copy_with(every=cadence.parse_cadence(value, self.table))
+        parsed_cadence = cadence.parse_cadence(value, self.table)
+        self.search = self.search.copy_with(every=parsed_cadence)
 
     def _read_order(self, value: str) -> None:
         first_orders: dict[str, bool] = {}
@@ -428,7 +435,8 @@ class _SearchParser:
         if unit != (column.unit or "") and choose_scale(column, unit) is None:
             message = format_message("{name} cannot be shown in {unit!r}", name, unit[:80])
             raise UserError(message, remedy=", ".join(list_display_units(column)))
-        self.search = self.search.copy_with(units=(*self.search.units, (name, unit)))
+        units = (*self.search.units, (name, unit))
+        self.search = self.search.copy_with(units=units)
 
     def _parse_circle(self, value: str) -> SearchCircle:
         name, comma, radius = map(str.strip, value.rpartition(","))
@@ -484,7 +492,8 @@ def unquote_name(name: str) -> str:
 
 
 def _split_name_list(value: str) -> list[str]:
-    names = [name.strip() for name in _NAME_LIST_PATTERN.findall(value) if name.strip()]
+    stripped_names = [name.strip() for name in _NAME_LIST_PATTERN.findall(value)]
+    names = [name for name in stripped_names if name]
     return names[:MAX_LIST_ITEMS]
 
 
@@ -602,7 +611,8 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
 
 def _build_predicate(function: str, *arguments: syntax_tree.Expr) -> syntax_tree.Expr:
     """Build the condition that an ADQL function of shapes is true: ``1 = FUNCTION(..)``."""
-    return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.FunctionCall(function, arguments))
+    function_call = syntax_tree.FunctionCall(function, arguments)
+    return syntax_tree.Comparison("=", syntax_tree.Literal(1), function_call)
 
 
 def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> syntax_tree.Expr:

@@ -86,7 +86,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "places": build_endpoint(_answer_places, "_view_at", "_c"),
         "points": build_endpoint(_answer_points, "_x", "_y", "_c"),
     }
-    return [Route(f"{path}/{name}", build_json_endpoint(endpoint, context)) for name, endpoint in endpoints.items()]
+    routes = []
+    for name, endpoint in endpoints.items():
+        routes.append(Route(f"{path}/{name}", build_json_endpoint(endpoint, context)))
+    return routes
 
 
 def read_whole_number(page_context: PageContext, name: str, default: int, max_value: int) -> int:
@@ -191,7 +194,8 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
         links += _link_references(page, page_context, {link["href"] for link in links}, table_view)
         panel_facts = build_row_panel(table_view, page_context, page, links)
         if rights is not None and primary:
-            key_values = dict(zip(primary, json.loads(table_view.search.row), strict=True))
+            row_key = json.loads(table_view.search.row)
+            key_values = dict(zip(primary, row_key, strict=True))
             file_lock = rights.find_file_restriction(table_view.runner.principal, key_values)
             if file_lock is not None:
                 file_lock_facts = {"until": file_lock.expiry_text, "contact": file_lock.contact}
@@ -239,7 +243,8 @@ def _link_references(
         value = page.rows.column(at)[0].as_py()
         for reference in list_reference_links([(column, value)]):
             if reference.target == "download":
-                name = unquote(reference.value.partition("?")[0].rstrip("/")).rpartition("/")[2]
+                file_address = reference.value.partition("?")[0].rstrip("/")
+                name = unquote(file_address).rpartition("/")[2]
                 text = translations.get("Download {name}", "Download {name}").format(name=name)
             elif reference.target == "page":
                 text = table_view.labels.label_column(column)
@@ -268,7 +273,8 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
     if not (table.links or service_links) or key is None or key.name not in column_names:
         return []
     runner = table_view.runner
-    value = page.rows.column(column_names.index(key.name))[0].as_py()
+    key_column = page.rows.column(column_names.index(key.name))
+    value = key_column[0].as_py()
     identifiers = [] if value is None else [str(value)]
     base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
@@ -320,16 +326,14 @@ def _is_complete(link: LinkTemplate) -> bool:
     if link.service is None or link.semantics != SERVICE:
         return False
     inputs = link.service.inputs
-    return bool(inputs) and all(service_input.value or not service_input.param.required for service_input in inputs)
+    required_inputs = [service_input for service_input in inputs if service_input.param.required]
+    return bool(inputs) and all(service_input.value for service_input in required_inputs)
 
 
 def is_explorer(link: Mapping[str, Any]) -> bool:
     """Return whether a DataLink row leads to the page that explores a file, with this site's own description."""
-    return (
-        "/cube/" in (link["access_url"] or "")
-        and link["content_type"] == explorable_files.PAGE_MEDIA_TYPE
-        and (link["description"] or "").startswith(explorable_files.TITLE_PREFIX)
-    )
+    is_cube_page = "/cube/" in (link["access_url"] or "") and link["content_type"] == explorable_files.PAGE_MEDIA_TYPE
+    return is_cube_page and (link["description"] or "").startswith(explorable_files.TITLE_PREFIX)
 
 
 def _answer_place(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
@@ -348,12 +352,14 @@ def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str
         return {"file": "", "url": "", "hdus": []}
     hdus = []
     for hdu in file_header.headers:
-        cards = [
-            {"keyword": key, "value": _format_card_value(value), "comment": hdu.comments.get(key, "")}
-            for key, value in list(hdu.card_values.items())[:MAX_HEADER_CARDS]
-        ]
-        notes = [{"keyword": key, "text": text} for key, text in hdu.commentary[:MAX_HEADER_CARDS]]
-        hdus.append({"name": hdu.name or str(hdu.index), "kind": hdu.hdu_kind, "cards": cards, "notes": notes})
+        cards = []
+        for key, value in list(hdu.card_values.items())[:MAX_HEADER_CARDS]:
+            comment = hdu.comments.get(key, "")
+            cards.append({"keyword": key, "value": _format_card_value(value), "comment": comment})
+        commentary = hdu.commentary[:MAX_HEADER_CARDS]
+        notes = [{"keyword": key, "text": text} for key, text in commentary]
+        hdu_name = hdu.name or str(hdu.index)
+        hdus.append({"name": hdu_name, "kind": hdu.hdu_kind, "cards": cards, "notes": notes})
     return {"file": file_header.path, "url": file_header.address, "hdus": hdus}
 
 
@@ -432,15 +438,10 @@ def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: boo
         shown_choices = facet.choices[: facets.SHOWN_CHOICES]
     else:
         shown_choices = facet.choices
-    choices = [
-        {
-            "value": choice.value,
-            "label": table_view.labels.translate_code(facet.column, choice.label),
-            "rows": choice.row_count,
-            "chosen": choice.is_chosen,
-        }
-        for choice in shown_choices
-    ]
+    choices = []
+    for choice in shown_choices:
+        label = table_view.labels.translate_code(facet.column, choice.label)
+        choices.append({"value": choice.value, "label": label, "rows": choice.row_count, "chosen": choice.is_chosen})
     return {
         "column": facet.column.name,
         "label": table_view.labels.label_column(facet.column),
@@ -506,7 +507,8 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
             view = None
         row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)
     colour_columns = map_marks.list_colour_columns(table_view.table, table_view.runner)
-    colours = [{"name": column.name, "label": table_view.labels.label_column(column)} for column in colour_columns]
+    labels = table_view.labels
+    colours = [{"name": column.name, "label": labels.label_column(column)} for column in colour_columns]
     colouring = None if row_places.colouring is None else asdict(row_places.colouring)
     return {
         "kind": map_kind,

@@ -120,22 +120,10 @@ class _HomeEndpoints:
         return None
 
     def has_tree(self, page_context: PageContext) -> bool:
-        return self.trees.is_ready(
-            build_runner(page_context),
-            _skip_file_tables(_list_shown_tables(page_context)),
-            page_context.brand.levels,
-            self.settings.tree.branches,
-            page_context.access_key,
-        )
+        return self.trees.is_ready(*self._list_tree_arguments(page_context))
 
     def count_missing(self, page_context: PageContext) -> int:
-        return self.trees.count_uncounted_tables(
-            build_runner(page_context),
-            _skip_file_tables(_list_shown_tables(page_context)),
-            page_context.brand.levels,
-            self.settings.tree.branches,
-            page_context.access_key,
-        )
+        return self.trees.count_uncounted_tables(*self._list_tree_arguments(page_context))
 
     async def load_tree(self, page_context: PageContext) -> CountNode | None:
         """Return the tree; None if it is not counted in time."""
@@ -146,13 +134,13 @@ class _HomeEndpoints:
         return None
 
     def build_tree(self, page_context: PageContext) -> CountNode:
-        return self.trees.build_tree(
-            build_runner(page_context),
-            _skip_file_tables(_list_shown_tables(page_context)),
-            page_context.brand.levels,
-            self.settings.tree.branches,
-            page_context.access_key,
-        )
+        return self.trees.build_tree(*self._list_tree_arguments(page_context))
+
+    def _list_tree_arguments(self, page_context: PageContext) -> tuple[QueryRunner, list[Table], Any, int, str]:
+        """List what identifies the tree of a page: tables, levels, number of branches and the reader's access."""
+        tables = _skip_file_tables(_list_shown_tables(page_context))
+        levels = page_context.brand.levels
+        return build_runner(page_context), tables, levels, self.settings.tree.branches, page_context.access_key
 
     async def show_home(self, page_context: PageContext) -> PageContent:
         published_names = page_context.published_state.resources
@@ -175,11 +163,12 @@ class _HomeEndpoints:
         news = [describe_note(note, page_context.base) for note in notes[:MAX_NEWS]]
         updated_collections = [collection for collection in collections if collection["updated"]]
         updated_collections.sort(key=lambda collection: str(collection["updated"]), reverse=True)
-        titled_pictures = [
-            (collection["resource"].title or collection["name"], overviews[collection["name"]].pictures)
-            for collection in collections
-            if collection["name"] in overviews
-        ]
+        titled_pictures = []
+        for collection in collections:
+            name = collection["name"]
+            if name in overviews:
+                title = collection["resource"].title or name
+                titled_pictures.append((title, overviews[name].pictures))
         content = {
             "collections": collections,
             "tree": None if root is None else _branches_to_json(root, page_context),
@@ -220,9 +209,10 @@ class _HomeEndpoints:
 
     async def send_robots_txt(self, request: Request) -> Response:
         site_address = services.get_base_url(request, self.settings).rstrip("/")
-        body = ROBOTS_TXT.format(root=self.settings.root_path.rstrip("/"), site=site_address).encode()
+        root_path = self.settings.root_path.rstrip("/")
+        text = ROBOTS_TXT.format(root=root_path, site=site_address)
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
-        return services.answer_with_body(request, body, headers)
+        return services.answer_with_body(request, text.encode(), headers)
 
     def count_public_tree(self, published_state: PublishedState) -> None:
         """Count the public tree before the first reader asks for it."""
@@ -235,7 +225,8 @@ class _HomeEndpoints:
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, self.context.policies)
         tables = [table for table in catalogue.iterate_tables() if _is_collection_table(table, published_state)]
         counted_tables = _skip_file_tables(tables)
-        levels = {self.settings.tree.levels, *(portal.levels for portal in self.settings.portals if portal.levels)}
+        portal_levels = [portal.levels for portal in self.settings.portals if portal.levels]
+        levels = {self.settings.tree.levels, *portal_levels}
         max_branches = self.settings.tree.branches
         access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, self.context.policies)
         is_incomplete = bool(levels)
@@ -274,7 +265,9 @@ def _build_card(
 def _sum_collections(collections: Sequence[Mapping[str, Any]]) -> tuple[Amount, ...]:
     """Sum the amounts of all collections, each kind of thing by itself."""
     amounts = [amount for collection in collections for amount in collection["amounts"]]
-    sums = {noun: sum(amount.number for amount in amounts if amount.noun == noun) for noun in NOUNS}
+    sums = dict.fromkeys(NOUNS, 0)
+    for amount in amounts:
+        sums[amount.noun] += amount.number
     return tuple(Amount(number, noun) for noun, number in sums.items() if number)
 
 
@@ -305,11 +298,9 @@ def _skip_file_tables(tables: Sequence[Table]) -> list[Table]:
 
 def _list_shown_tables(page_context: PageContext) -> list[Table]:
     """Return the tables that pages of this portal show to this reader."""
-    return [
-        table
-        for table in page_context.catalogue.iterate_tables()
-        if _is_collection_table(table, page_context.published_state)
-    ]
+    published_state = page_context.published_state
+    all_tables = page_context.catalogue.iterate_tables()
+    return [table for table in all_tables if _is_collection_table(table, published_state)]
 
 
 def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[str, Any]]:
@@ -329,16 +320,15 @@ def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[s
         }
         branch_list.append(branch_facts)
     if node.leaves and (node.branches or len(node.leaves) > 1 or not node.name):
-        branch_list += [
-            {
+        for leaf in node.leaves:
+            leaf_facts = {
                 "name": leaf.table.title or leaf.table.name,
                 "rows": leaf.row_count,
                 "least": leaf.row_count is None,
                 "branches": [],
                 "url": _build_rows_address(leaf.table, leaf.conditions, page_context),
             }
-            for leaf in node.leaves
-        ]
+            branch_list.append(leaf_facts)
     return branch_list
 
 

@@ -82,9 +82,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         form = formats.select_format(request.query_params.get("RESPONSEFORMAT") or "votable")
         result = await anyio.to_thread.run_sync(repeat)
+        url = f"{page_context.brand.root}/results/{cited_result.id}"
         infos = [
             InfoElement(name="QUERY", value=cited_result.body["text"]),
-            InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}"),
+            InfoElement(name="result", value=url),
         ]
         file_name = f"{cited_result.id}.{form[0].extension.lstrip('.')}"
         disposition = f'attachment; filename="{file_name}"'
@@ -95,9 +96,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_result(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_cited_result_page, page_context, _find_cited_result(page_context))
 
+    respond_to_error = build_error_responder(context)
     return [
-        Route("/results", answer_errors(create_result, build_error_responder(context)), methods=["POST"]),
-        Route("/results/{ident}/rows", answer_errors(send_rows, build_error_responder(context))),
+        Route("/results", answer_errors(create_result, respond_to_error), methods=["POST"]),
+        Route("/results/{ident}/rows", answer_errors(send_rows, respond_to_error)),
         Route("/results/{ident}", build_page_endpoint(show_result, context)),
     ]
 
@@ -108,7 +110,7 @@ def _find_cited_result(page_context: PageContext) -> CitedResult:
     if cited_result is None:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", ident[:40]),
-            remedy="addresses of results are kept as they were made: is it whole?",
+            remedy="check that the address is complete: addresses of results stay valid",
         )
     return cited_result
 
@@ -136,12 +138,11 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     resources = [all_resources[name] for name in collection_names if name in all_resources]
     visible_schemas = {schema.name for schema in page_context.catalogue.schemas}
     are_visible = all(resource.name in visible_schemas for resource in resources)
-    # of tables that were public when they were counted, without recorded rules, the reader must see all rows now
+    # tables without recorded rules were public when they were counted: the reader must be able to see all rows now
+    recorded_rules = dict.fromkeys(cited_result.body["snapshots"], "")
+    tables_by_name = page_context.published_state.tables_by_name
     is_accessible = recorded_rights.is_still_accessible(
-        dict.fromkeys(cited_result.body["snapshots"], ""),
-        page_context.published_state.tables_by_name,
-        page_context.principal,
-        policies,
+        recorded_rules, tables_by_name, page_context.principal, policies
     )
     if not resources or not are_visible or len(resources) < len(collection_names) or not is_accessible:
         raise NotFoundError(

@@ -169,7 +169,8 @@ def _draw_part(
     end_texts = _format_bin_ends(column_bins, scale)
     name = _quote_parameter_name(column.name)
     written_values = dict(search.conditions).get(column.name)
-    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {name, "_row"}]
+    replaced_names = {name, "_row"}
+    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in replaced_names]
     bin_count = len(column_bins)
     band = None
     if written_values is not None:
@@ -269,7 +270,9 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
             return format_number(value)
         return ""
 
-    return [(format_end(low), format_end(high)) for low, high in zip(column_bins.lows, column_bins.highs, strict=True)]
+    low_texts = map(format_end, column_bins.lows)
+    high_texts = map(format_end, column_bins.highs)
+    return list(zip(low_texts, high_texts, strict=True))
 
 
 def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, str]], scale: UnitScale) -> list[str]:
@@ -287,7 +290,10 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
         last = high or before
     else:
         scaled_edges = [scale.convert(float(edge)) for edge in column_bins.edges]
-        first = format_number(scaled_edges[0] if math.isfinite(scaled_edges[0]) else scaled_edges[1])
+        first_edge = scaled_edges[0]
+        if not math.isfinite(first_edge):
+            first_edge = scaled_edges[1]
+        first = format_number(first_edge)
         last = format_number(scaled_edges[-1])
     first_sign = "" if low else COMPARISON_SIGNS[not scale.is_inverse]
     last_sign = "" if high else COMPARISON_SIGNS[scale.is_inverse]
@@ -302,7 +308,8 @@ def _draw_map(
     counts = matching_counts.counts[-1]
     mirrored = overview_map.kind == "sky"  # the sky as seen from below: east is on the left
     fields = [_quote_parameter_name(field_name) for field_name in overview_map.fields]
-    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {*fields, "_row"}]
+    replaced_names = {*fields, "_row"}
+    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in replaced_names]
     west, south, east, north = overview_map.box
     side = (east - west) / column_count, (north - south) / row_count
     link_rows = row_count // CELLS_PER_LINK
@@ -315,10 +322,9 @@ def _draw_map(
         first_row = grid_row * CELLS_PER_LINK
         link_west = west + first_column * side[0]
         link_south = south + first_row * side[1]
-        ranges = [
-            _format_range(link_west, link_west + CELLS_PER_LINK * side[0]),
-            _format_range(link_south, link_south + CELLS_PER_LINK * side[1]),
-        ]
+        link_east = link_west + CELLS_PER_LINK * side[0]
+        link_north = link_south + CELLS_PER_LINK * side[1]
+        ranges = [_format_range(link_west, link_east), _format_range(link_south, link_north)]
         link = {
             "x": column_count - first_column - CELLS_PER_LINK if mirrored else first_column,
             "y": row_count - first_row - CELLS_PER_LINK,
@@ -330,7 +336,8 @@ def _draw_map(
     density = _compute_density(counts[1:].reshape(row_count, column_count), overview_map)
     total_path = ""
     if total_counts is not None:
-        is_filled = (total_counts.counts[-1][1:] > 0).reshape(row_count, column_count)
+        cell_totals = total_counts.counts[-1][1:].reshape(row_count, column_count)
+        is_filled = cell_totals > 0
         total_path = "".join(_draw_shades(is_filled, is_mirrored=mirrored))
     conditions = dict(search.conditions)
     return {
