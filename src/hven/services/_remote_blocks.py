@@ -563,12 +563,12 @@ class RemoteBlockCache:
 async def _wait_for_shared_future(future: Future[Any]) -> Any:
     """Wait for a future that others wait for, too: a cancellation ends only this wait."""
     async_future = asyncio.wrap_future(future)
-    async_future.add_done_callback(_retrieve_exception)
+    async_future.add_done_callback(_read_exception)
     return await asyncio.shield(async_future)
 
 
-def _retrieve_exception(future: asyncio.Future[Any]) -> None:
-    """Retrieve an exception, because asyncio logs the ones that nobody retrieves, also after the wait has ended."""
+def _read_exception(future: asyncio.Future[Any]) -> None:
+    """Read an exception, because asyncio logs the ones that are never read, also after the wait has ended."""
     if not future.cancelled():
         future.exception()
 

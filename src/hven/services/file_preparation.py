@@ -149,7 +149,7 @@ def prepare_files(
                 except rotations.NoCubeError:
                     pass
                 except Exception as error:  # a file that fails must not end the run
-                    if _ends_run(error):
+                    if _is_fatal(error):
                         raise
                     if isinstance(error, HvenError):
                         report.failed[path] = str(error)
@@ -163,7 +163,7 @@ def prepare_files(
     return report
 
 
-def _ends_run(error: Exception) -> bool:
+def _is_fatal(error: Exception) -> bool:
     """Check whether an error concerns all files: a cancellation, or a disk that cannot be written."""
     if isinstance(error, StorageUnavailableError):
         return False

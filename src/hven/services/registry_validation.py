@@ -215,7 +215,7 @@ class _RecordChecker:
 
     def _check_part(self, part: str, roots: Sequence[etree._Element], *, has_descriptor: bool) -> Iterator[Fault]:
         """Check the records of a collection, or of the site; what several have in common is reported once."""
-        ids_by_violation: dict[RuleViolation, list[str]] = {}
+        ids_by_violation: dict[RecordViolation, list[str]] = {}
         for root in roots:
             violations = [*_check_record(root, self._current_time)]
             if has_descriptor:
@@ -355,7 +355,7 @@ def _write_remedy(collection: str, key: str, text: str) -> str:
     return f"write before the first section: {text}"
 
 
-class RuleViolation(NamedTuple):
+class RecordViolation(NamedTuple):
     """A rule that a record does not follow.
 
     Attributes
@@ -379,10 +379,10 @@ class RuleViolation(NamedTuple):
     severity: str
 
 
-def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
+def _check_record(root: etree._Element, current_time: str) -> Iterator[RecordViolation]:
     """Check the identifier, the metadata, the relations and the capabilities of a record."""
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
-        yield RuleViolation(
+        yield RecordViolation(
             "VOResource",
             "this is not an identifier: it may contain letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
@@ -390,9 +390,9 @@ def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViola
             "error",
         )
     if not _get_element_text(root, "title"):
-        yield RuleViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
+        yield RecordViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
     if not root.xpath("curation/contact[normalize-space(email)]"):
-        yield RuleViolation(
+        yield RecordViolation(
             "VOResource",
             "its contact has no email address",
             "contact",
@@ -405,7 +405,7 @@ def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViola
     for element in root.iterfind("content/relationship/relationshipType"):
         relation_type = str(element.text)
         if relation_type.lower() not in known_types:
-            yield RuleViolation(
+            yield RecordViolation(
                 "VR3.1.3a",
                 f"{relation_type!r} is no relation of the vocabulary",
                 "registry",
@@ -415,19 +415,19 @@ def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViola
     yield from _check_capabilities(root)
 
 
-def _check_dates(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
+def _check_dates(root: etree._Element, current_time: str) -> Iterator[RecordViolation]:
     dates = {"created": root.get("created"), "updated": root.get("updated")}
     for element in root.iterfind("curation/date"):
         dates[f"its date {element.get('role')}"] = element.text
     for date_name, text in dates.items():
         if not text or not _is_date(text):
-            yield RuleViolation(
+            yield RecordViolation(
                 "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
             )
             continue
         seconds_text = text[:19]  # without fractions and zone
         if seconds_text > current_time[: len(seconds_text)]:
-            yield RuleViolation(
+            yield RecordViolation(
                 "VRdate",
                 f"{date_name} is {text}, which is in the future",
                 "created",
@@ -436,13 +436,13 @@ def _check_dates(root: etree._Element, current_time: str) -> Iterator[RuleViolat
             )
 
 
-def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
+def _check_capabilities(root: etree._Element) -> Iterator[RecordViolation]:
     """Check the capabilities of a record: interfaces, search parameters and test queries."""
     record_type = root.get(XSI_TYPE_ATTRIBUTE)
     capabilities = root.findall("capability")
     is_service = record_type in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
     if is_service and not capabilities:
-        yield RuleViolation(
+        yield RecordViolation(
             "VR3.2.2a",
             "it is a service without a capability",
             "services",
@@ -452,7 +452,7 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
     for capability in capabilities:
         standard_id = (capability.get("standardID") or "").lower()
         if not capability.findall("interface/accessURL"):
-            yield RuleViolation(
+            yield RecordViolation(
                 "VR3.2.2a",
                 f"the capability {standard_id or 'of its pages'} has no interface",
                 "services",
@@ -469,26 +469,26 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
         yield from _check_epn_table(root, capabilities)
 
 
-def _check_search(capability: etree._Element, record_type: str | None, code: str) -> Iterator[RuleViolation]:
+def _check_search(capability: etree._Element, record_type: str | None, code: str) -> Iterator[RecordViolation]:
     """Check the capability of a cone search or an image search."""
     remedy = "the service must declare its search"
     if record_type != "vs:CatalogService":
-        yield RuleViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
+        yield RecordViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
     has_search_interface = any(
         interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
         for interface in capability.iterfind("interface")
     )
     if not has_search_interface:
         message = 'it has no interface vs:ParamHTTP with role="std"'
-        yield RuleViolation(f"{code}b", message, "services", remedy, "error")
+        yield RecordViolation(f"{code}b", message, "services", remedy, "error")
 
 
-def _check_test_query(capability: etree._Element) -> Iterator[RuleViolation]:
+def _check_test_query(capability: etree._Element) -> Iterator[RecordViolation]:
     example = EXAMPLE_TEST_QUERIES.get(str(capability.get(XSI_TYPE_ATTRIBUTE)))
     if example is None or capability.find("testQuery") is not None:
         return
     if not capability.findtext("interface/testQueryString"):
-        yield RuleViolation(
+        yield RecordViolation(
             "VODataService",
             "it has no test query with which others can check the service",
             "registry",
@@ -497,7 +497,7 @@ def _check_test_query(capability: etree._Element) -> Iterator[RuleViolation]:
         )
 
 
-def _check_harvest_interface(root: etree._Element) -> Iterator[RuleViolation]:
+def _check_harvest_interface(root: etree._Element) -> Iterator[RecordViolation]:
     namespaces = {"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]}
     harvest_interfaces = root.xpath(
         "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
@@ -505,17 +505,17 @@ def _check_harvest_interface(root: etree._Element) -> Iterator[RuleViolation]:
     )
     if not harvest_interfaces:
         message = 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0'
-        yield RuleViolation("RI4.0a", message, "authority", "", "error")
+        yield RecordViolation("RI4.0a", message, "authority", "", "error")
 
 
-def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element]) -> Iterator[RuleViolation]:
+def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element]) -> Iterator[RecordViolation]:
     """Check that the record of an EPN-TAP table has the auxiliary capability of TAP."""
     table_utypes = [_get_element_text(table, "utype").lower() for table in root.iterfind("tableset/schema/table")]
     has_epn_table = any(utype.startswith(registry.EPN_TAP_UTYPE_PREFIX) for utype in table_utypes)
     standard_ids = [(capability.get("standardID") or "").lower() for capability in capabilities]
     has_tap = any(standard_id.startswith(registry.TAP_STANDARD_ID.lower()) for standard_id in standard_ids)
     if has_epn_table and not has_tap:
-        yield RuleViolation(
+        yield RecordViolation(
             "EPN-TAP",
             "the table has no TAP#aux, by which VESPA's clients find it",
             "services",
@@ -524,14 +524,14 @@ def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element
         )
 
 
-def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
+def _check_tableset(root: etree._Element) -> Iterator[RecordViolation]:
     """Check the coverage of a record, and the descriptions of its tables and columns."""
     for axis_name, lowest, highest, unit in COVERAGE_LIMITS:
         for element in root.iterfind(f"coverage/{axis_name}"):
             span_text = str(element.text)
             begin, end = (float(word) for word in span_text.split())
             if not lowest < begin <= end < highest:
-                yield RuleViolation(
+                yield RecordViolation(
                     "VODataService",
                     f"it covers {span_text} {unit}, which is not possible",
                     "tables",
@@ -541,7 +541,7 @@ def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
     for table in root.iterfind("tableset/schema/table"):
         table_name = _get_element_text(table, "name")
         if not _get_element_text(table, "description"):
-            yield RuleViolation(
+            yield RecordViolation(
                 "VODataService",
                 f"the table {table_name} has no description",
                 "tables",
@@ -557,7 +557,7 @@ def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
             listed_names = ", ".join(bare_columns[:MAX_LISTED_COLUMNS])
             if len(bare_columns) > MAX_LISTED_COLUMNS:
                 listed_names += ", .."
-            yield RuleViolation(
+            yield RecordViolation(
                 "VODataService",
                 f"columns of {table_name} without a description ({len(bare_columns)}): {listed_names}",
                 "tables",

@@ -164,9 +164,9 @@ class TableSearch:
         `without` leaves out the conditions of one name, as the counts of its own choices need it.
         """
         parts = []
-        for (name, _), test in zip(self.conditions, self.tests, strict=True):
+        for (name, _), name_test in zip(self.conditions, self.tests, strict=True):
             if name != without:
-                parts.append(test)
+                parts.append(name_test)
         if self.words:
             parts += [_build_word_condition(self.table, word) for word in self.words.split()]
         if self.near is not None:

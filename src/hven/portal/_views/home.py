@@ -321,7 +321,7 @@ def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[s
         branch_list.append(branch_facts)
     if node.leaves and (node.branches or len(node.leaves) > 1 or not node.name):
         for leaf in node.leaves:
-            leaf_facts = {
+            leaf_facts: dict[str, Any] = {
                 "name": leaf.table.title or leaf.table.name,
                 "rows": leaf.row_count,
                 "least": leaf.row_count is None,
