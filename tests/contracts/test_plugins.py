@@ -366,8 +366,8 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
     ("body", "told", "noted"),
     [
         ("1 / 0", "something went wrong; this is a fault of the service", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
-        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright makes a query that cannot be asked: line 1, column 8: ", "ServiceError"),
-        ("return ServiceQuery(query='SELECT')", "bright makes a query that cannot be asked: line 1, column ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright builds a query that cannot be executed: line 1, column 8: ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT')", "bright builds a query that cannot be executed: line 1, column ", "ServiceError"),
     ],
 )  # fmt: skip
 def test_a_face_with_a_fault_is_no_fault_of_its_reader(

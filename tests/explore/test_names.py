@@ -189,7 +189,7 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
         (fault,) = near(text, table).faults
         assert fault.message == (
-            "a radius of 200 km on no body that is known" if text.endswith("km") else "'200 kHz' is no radius"
+            "a radius of 200 km needs a known body" if text.endswith("km") else "'200 kHz' is no radius"
         )
 
 

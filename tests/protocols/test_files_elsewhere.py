@@ -219,7 +219,7 @@ def test_a_server_that_fails_is_told_as_one(opened, kept):
     )
     there.files["/pub/2020/other.fits"] = b"four"
     gone = client.get("/collections/far/files/2020/gone.fits")
-    assert (gone.status, "the file 2020/gone.fits cannot be had now" in gone.text) == (502, True)
+    assert (gone.status, "the file 2020/gone.fits is not available now" in gone.text) == (502, True)
     other = client.get("/collections/far/files/2020/other.fits")
     assert (other.status, "was changed since it was published" in other.text) == (503, True)
     there.pause = 2.0

@@ -138,7 +138,7 @@ def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_pa
     with kind() as url, asking(tmp_path, url) as site:
         page = Client(create_application(site)).get("/search/epn", target_name="Mars")
         assert page.status == 200
-        assert "the registry could not be asked" in page.text
+        assert "the registry could not be queried" in page.text
         known = ServiceLists(file=tmp_path / "kept")
         known.tables_by_kind["epn"] = (0.0, ("known",))  # type: ignore[assignment]
 

@@ -287,12 +287,12 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
             there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
         )
         there.cut = 100_000
-        with pytest.raises(Exception, match=r"the file image\.fits cannot be had now: the server that keeps it"):
+        with pytest.raises(Exception, match=r"the file image\.fits is not available now: the server that keeps it"):
             client.get("/archive", QUERY="SELECT url FROM far.files")
         found, told = members(client)
         assert (found["label.lbl"], "image.fits" in found) == (LABEL, False)
         assert told["image.fits"]["status"] == "missing"
-        assert re.fullmatch(r"the file image\.fits cannot be had now: .*", told["image.fits"]["reason"])
+        assert re.fullmatch(r"the file image\.fits is not available now: .*", told["image.fits"]["reason"])
         assert not re.search(r"127\.0", told["image.fits"]["reason"])
 
 

@@ -238,7 +238,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
         assert client.get("/collections/psz2/files/new.txt").text == "newer"
         gone = client.get("/collections/psz2_r4/files/new.txt")
         assert gone.status == 410
-        assert "the file new.txt of R4 was replaced; collections/psz2/files/new.txt is what stands for it" in gone.text
+        assert "the file new.txt of R4 was replaced; collections/psz2/files/new.txt replaces it" in gone.text
         assert len(client.get("/collections/psz2_r4/files").text.splitlines()) == 3
         assert client.get("/collections/psz2/files/none.txt").status == 404
 

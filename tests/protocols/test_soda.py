@@ -243,7 +243,7 @@ def test_what_is_not_understood_is_named(client: Client) -> None:
 def test_several_values_are_for_jobs(client: Client) -> None:
     answer = client.ask("GET", "/soda/sync", b"TABLE=cubes.main&ID=cube&CIRCLE=10+20+1&CIRCLE=11+20+1")
     assert answer.status == 400
-    assert answer.text.startswith("MultiValuedParamNotSupported: POS was given several times")
+    assert answer.text.startswith("MultiValuedParamNotSupported: POS is given several times")
     many = (
         "&".join(f"CIRCLE={number}+0+1" for number in range(200))
         + "&"

@@ -114,7 +114,7 @@ def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
                 text,
                 name.end(),
                 format_message(
-                    "write {name}=value; a value with blanks stands in quotes: target_name='1P Halley'", name[0]
+                    "write {name}=value; put a value with blanks in quotes: target_name='1P Halley'", name[0]
                 ),
             )
         offset = operator.end()
@@ -169,7 +169,7 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
                 format_message("a comma was expected, not {sign!r}", text[offset]),
                 text,
                 offset,
-                "part values by commas",
+                "separate values with commas",
             )
         offset += 1
 

@@ -196,7 +196,7 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
                 ", ".join(missing_names),
                 present_names,
             )
-            raise SourceError(message, remedy="look whether the address is that of a TAP service")
+            raise SourceError(message, remedy="check that the address is that of a TAP service")
         yield row_by_name
 
 
@@ -255,7 +255,9 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
         missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
         if missing_names:
             missing_text = ", ".join(missing_names)
-            notes.append(format_message("{table} has no {names}: not asked", table.qualified_name, missing_text))
+            notes.append(
+                format_message("{table} has no {names}: it is not queried", table.qualified_name, missing_text)
+            )
             continue
         builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
         table_conditions.append((table, [builder.build_condition(clause) for clause in clauses]))

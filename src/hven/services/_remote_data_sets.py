@@ -170,7 +170,7 @@ class RemoteDataSet:
         else:
             reason = str(error)[:300]
         dataset_id = str(self._source_spec.options["dataset"])
-        return UpstreamError(format_message("the samples of {name} cannot be had: {reason}", dataset_id, reason))
+        return UpstreamError(format_message("the samples of {name} are not available: {reason}", dataset_id, reason))
 
 
 __all__ = ["RemoteDataSet", "find_remote_data_set"]

@@ -391,7 +391,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     table = sitools_request.table
     settings = context.site.settings
     if condition is None:
-        raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
+        raise ParamError("the request does not select any rows", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
     base_url = services.get_base_url(request, settings)
     column_names = [column.name for column in _list_visible_columns(table)]
     query_tree = syntax_tree.build_table_query(table, column_names, condition)

@@ -91,7 +91,7 @@ def get_site_url(request: HTTPConnection, settings: Settings) -> str:
 
 
 def is_cross_site(request: HTTPConnection, settings: Settings) -> bool:
-    """Check whether a page of another site made the browser send a request that changes something.
+    """Return whether a page of another site made the browser send a request that changes something.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def is_cross_site(request: HTTPConnection, settings: Settings) -> bool:
 
 
 def is_https(request: HTTPConnection, settings: Settings) -> bool:
-    """Check whether the client uses HTTPS, by the site's address or by the header of a reverse proxy.
+    """Return whether the client uses HTTPS, by the site's address or by the header of a reverse proxy.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def build_session_cookie(
 
 
 def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
-    """List all addresses of the site that a client may use, without a final slash.
+    """Return all addresses of the site that a client may use, without a final slash.
 
     They are the configured addresses and the one of the request, with both schemes.
 

@@ -762,7 +762,7 @@ def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[s
     if is_changed and row["release"] is not None:
         raise GoneError(
             f"the file {row['path']} of {row['release'].label} was replaced",
-            remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
+            remedy=f"collections/{row['collection']}/files/{row['path']} replaces it, if it is published",
         )
     if is_changed:
         raise remote_files.build_changed_error(row)
@@ -807,8 +807,8 @@ def _locate_file(
         root, path_below = find_root(row["path"], row["roots"])
         if root.scheme is not None:
             raise StorageUnavailableError(
-                format_message("the file {path} lies on another server", row["path"]),
-                remedy=format_message("take it as a whole"),
+                format_message("the file {path} is on another server", row["path"]),
+                remedy=format_message("download the whole file"),
             )
         if root.address:
             root_directory = os.path.expanduser(root.address)  # noqa: PTH111

@@ -143,7 +143,7 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
         raise ParamError(
             format_message("ID is missing"),
             name="ID",
-            remedy=format_message("give the identifier of a row, as results have it"),
+            remedy=format_message("give the identifier of a row from a result"),
         )
     values_by_name: dict[str, list[Any]] = {
         "ID": row_identifiers,
@@ -155,12 +155,12 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
     if single_only and count > 1:
         repeated_names = [name for name, values in values_by_name.items() if len(values) > 1]
         repeated_name = repeated_names[0]
-        message = format_message("{name} was given several times, and one cut is made at once", repeated_name)
-        remedy = format_message("ask for each by itself, or for all by /soda/async")
+        message = format_message("{name} is given several times, and only one cut-out is made at once", repeated_name)
+        remedy = format_message("request each of them separately, or all of them with /soda/async")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
-        message = format_message("{count} cuts were asked for, and {most} are made at most", count, MAX_CUTOUTS)
-        raise TooLargeError(message, remedy=format_message("ask for fewer of them at a time"))
+        message = format_message("{count} cut-outs are requested; at most {most} are made", count, MAX_CUTOUTS)
+        raise TooLargeError(message, remedy=format_message("request fewer at a time"))
     part = parsed_values["PART"]
     cutout_requests = []
     for row_identifier, shape, band, time in itertools.product(*values_by_name.values()):
@@ -240,9 +240,9 @@ def _find_row_tables(
     tables = [table for table in schema_tables if table.has_row_files]
     if not tables:
         raise ParamError(
-            format_message("ID={ident} does not say of which table it is", row_identifier[:100]),
+            format_message("ID={ident} does not name its table", row_identifier[:100]),
             name="ID",
-            remedy=format_message("say TABLE=schema.table, too"),
+            remedy=format_message("add TABLE=schema.table"),
         )
     return tables
 
@@ -455,7 +455,8 @@ def send_cutout(
             if is_small:
                 return Response(b"".join(cutout.read_chunks()), headers=headers)
         raise OverloadedError(
-            format_message("too many cuts leave at the moment"), remedy=format_message("try again in a few seconds")
+            format_message("too many cut-outs are sent at the moment"),
+            remedy=format_message("try again in a few seconds"),
         )
     response = PieceStreamResponse(request, 200, headers, stream_pieces(_stream_cutout(product, cutout)))
     _active_responses.add(response)

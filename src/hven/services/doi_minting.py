@@ -268,7 +268,7 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
 
 
 def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str, Any]:
-    """Build the metadata of a DOI for DataCite.
+    """Return the metadata of a DOI for DataCite.
 
     Parameters
     ----------

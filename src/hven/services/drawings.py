@@ -42,7 +42,7 @@ def get_picture_store(context: ServiceContext) -> DerivedFileStore:
 
 
 def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
-    """Find the stored picture of a key; return None if it was not drawn yet.
+    """Return the stored picture of a key; None if it was not drawn yet.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
 
 
 def is_informative(context: ServiceContext, key: str, picture: bytes) -> bool:
-    """Check whether a picture has more than one colour; the verdict is cached by the key.
+    """Return whether a picture has more than one colour; the verdict is cached by the key.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _create_verdict_cache() -> Cache[bool]:
 
 
 def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
-    """Add the licence and the citation of a collection to the look of a picture, as its note.
+    """Return the look of a picture with the licence and the citation of a collection as its note.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
 
 
 def make_picture_key(files: Sequence[collection_files.OriginalFile], look: Look) -> str:
-    """Make the key of a picture from the states of its files and its look.
+    """Return the key of a picture, which is made of the states of its files and its look.
 
     Parameters
     ----------

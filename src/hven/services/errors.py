@@ -177,7 +177,7 @@ def _remove_traceback(error: BaseException | None) -> None:
 
 
 def build_error_headers(error: BaseException) -> Mapping[str, str]:
-    """Build the headers of an error that say when to try again. The request middleware adds how to log in.
+    """Return the headers of an error that say when to try again. The request middleware adds how to log in.
 
     Parameters
     ----------

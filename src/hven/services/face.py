@@ -520,7 +520,7 @@ class Face:
                     published_state=published_state,
                 )
             except (ParseError, BindError) as error:  # the fault is in the face, not in the request
-                raise ServiceError(f"{self.name} makes a query that cannot be asked: {error}") from error
+                raise ServiceError(f"{self.name} builds a query that cannot be executed: {error}") from error
             base_url = get_base_url(request, context.site.settings)
             return await answer_with_result(
                 request,

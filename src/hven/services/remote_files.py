@@ -61,7 +61,7 @@ def name_failed_file(row: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except UpstreamError as error:
-        message = format_message("the file {path} cannot be had now: {reason}", row["path"], error.message)
+        message = format_message("the file {path} is not available now: {reason}", row["path"], error.message)
         raise type(error)(message, remedy=error.remedy) from error
 
 

@@ -270,7 +270,7 @@ def _open_images(
     image_paths = [path for path in paths if _is_image(path) and is_selected(path)]
     if not image_paths:
         raise ParamError(
-            format_message("the collection {name} has no images that are called so", collection),
+            format_message("the collection {name} has no images with such names", collection),
             name="FILES",
             remedy=format_message("collections/{name}/files lists them", collection),
         )
@@ -448,7 +448,7 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
             omitted_images[name] = str(error)
             continue
         if medium is None or "fits" not in medium.name or not isinstance(place, Path):
-            omitted_images[name] = str(format_message("Hipsgen reads FITS of this machine alone"))
+            omitted_images[name] = str(format_message("Hipsgen reads only FITS files on this machine"))
             continue
         extension = "fits.gz" if name.endswith(".gz") else "fits"
         (image_directory / f"{number:07}.{extension}").symlink_to(place)

@@ -416,7 +416,7 @@ class Tiling:
         ) as result:
             rows = result.read_table()
             if result.overflow:
-                message = format_message("a partition has more than {most:,} rows at one place", row_limit)
+                message = format_message("a partition has more than {most:,} rows at one position", row_limit)
                 raise TooLargeError(message, remedy="ask for them by TAP")
         return rows
 
@@ -796,7 +796,7 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
         message = format_message("what you see of {table} is not what {state} has", table_name, state or "")
-        raise GoneError(message, remedy="open the catalogue anew")
+        raise GoneError(message, remedy="open the catalogue again")
     return tiling
 
 
@@ -824,7 +824,7 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
 
 def _build_gone_error(table: Table, state: str) -> GoneError:
     message = format_message("{table} as of {state} is not kept any more", table.qualified_name, state)
-    return GoneError(message, remedy="open the catalogue anew; a release keeps a state for good")
+    return GoneError(message, remedy="open the catalogue again; only a release keeps a state permanently")
 
 
 __all__ = [

@@ -279,4 +279,4 @@ def _require_text(value: object) -> str:
 
 
 def _build_limit_error(message: str) -> ParamError:
-    return ParamError(message, name="BASKET", remedy="put in a search instead of its rows")
+    return ParamError(message, name="BASKET", remedy="add a search instead of its rows")

@@ -103,7 +103,7 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             radius_km = None
         if radius_km is None:
             raise UserError(
-                format_message("a radius of {text} on no body that is known", text[:40]),
+                format_message("a radius of {text} needs a known body", text[:40]),
                 remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
             )
         factor = units.compute_factor(unit, "km")

@@ -565,9 +565,9 @@ def _read_count(rows: pa.Table) -> int:
     try:
         number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError("it answers a count with no number") from error
+        raise SourceError("it answers a count without a number") from error
     if number < 0:
-        raise SourceError("it answers a count with no number")
+        raise SourceError("it answers a count without a number")
     return number
 
 
@@ -581,7 +581,7 @@ def _select_requested_columns(
     missing_names = [name for name in names if name.lower() not in column_numbers]
     if missing_names:
         missing_text = ", ".join(missing_names)[:100]
-        raise SourceError(format_message("it answers without the columns that were asked for: {names}", missing_text))
+        raise SourceError(format_message("its answer lacks the requested columns: {names}", missing_text))
     numbers = [column_numbers[name.lower()] for name in names]
     selected = rows.select(numbers).rename_columns(names).slice(0, row_limit)
     selected_columns = [replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True)]
@@ -628,7 +628,7 @@ def _query_service(
         if b"VOTABLE" in body[:4000]:
             message = error.message
         else:
-            message = format_message("it answers {status}, and no VOTable", status)
+            message = format_message("it answers {status} without a VOTable", status)
         raise SourceError(format_message("{name}: {message}", service.name, message)) from error
     except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
         error_name = type(error).__name__
@@ -638,7 +638,7 @@ def _query_service(
         raise SourceError(format_message("{name} answers {status}", service.name, status))
     if is_complete and table_stream.is_truncated:
         raise SourceError(
-            format_message("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name)
+            format_message("{name}: its description of its tables is cut off (QUERY_STATUS=OVERFLOW)", service.name)
         )
     if batches:
         schema = batches[0].schema
@@ -652,7 +652,7 @@ def _send_query(service: RemoteService, adql: str, settings: Settings, timeout_s
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
-        message = format_message("{name} is being asked by others already", service.name)
+        message = format_message("{name} is being queried for other readers", service.name)
         raise OverloadedError(message, remedy="try again in a moment")
     end = time.monotonic() + timeout_seconds
     form_fields = [
@@ -680,7 +680,7 @@ def _send_query(service: RemoteService, adql: str, settings: Settings, timeout_s
                     )
                 if time.monotonic() > end:
                     message = format_message(
-                        "{name} does not come to an end within {seconds:g} s", service.name, timeout_seconds
+                        "{name} does not finish within {seconds:g} s", service.name, timeout_seconds
                     )
                     raise http_client.NoAnswerError(message)
             return response.status, bytes(body)

@@ -273,11 +273,11 @@ def _locate_feature(name: str, runner: QueryRunner, gazetteers: Sequence[Gazette
         table_names = ", ".join(gazetteer.table.qualified_name for gazetteer in gazetteers)
         if body_name:
             message = format_message(
-                "no place on {body} is called {name!r}; asked: {tables}", body_name, name, table_names
+                "no place on {body} is called {name!r}; searched: {tables}", body_name, name, table_names
             )
         else:
-            message = format_message("no place is called {name!r}; asked: {tables}", name, table_names)
-        raise UserError(message, remedy="look at its spelling, or write longitude, latitude in degrees")
+            message = format_message("no place is called {name!r}; searched: {tables}", name, table_names)
+        raise UserError(message, remedy="check its spelling, or write longitude, latitude in degrees")
     first_match = matches[0]
     first_position = (first_match.longitude, first_match.latitude)
     if any((match.longitude, match.latitude) != first_position for match in matches):

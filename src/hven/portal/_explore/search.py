@@ -347,7 +347,7 @@ class _SearchParser:
         self.search = self.search.copy_with(words=searched_words)
         if len(words) > MAX_WORDS:
             message = format_message("{count:,} words", len(words))
-            remedy = format_message("the first {most} are looked for", MAX_WORDS)
+            remedy = format_message("only the first {most} are searched", MAX_WORDS)
             self.faults.append(SearchFault(field=WORDS_PARAMETER, message=message, remedy=remedy))
 
     def _read_circle(self, value: str) -> None:
@@ -394,7 +394,7 @@ class _SearchParser:
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
-                    "{most} at most; many values stand in one condition, with commas", MAX_LIST_ITEMS
+                    "{most} at most; write many values in one condition, with commas", MAX_LIST_ITEMS
                 )
                 message = format_message("{count:,} conditions on one column", len(values))
                 self.faults.append(SearchFault(field=name[:80], message=message, remedy=remedy))

@@ -48,9 +48,7 @@ def build_region_moc(search: TableSearch) -> Moc:
     """
     shape = find_search_shape(search)
     if shape is None:
-        raise UserError(
-            "the search asks for no place", remedy="draw a region on the map, or give a position and a radius"
-        )
+        raise UserError("the search has no place", remedy="draw a region on the map, or give a position and a radius")
     width_degrees = max(float(np.sqrt(shape.compute_area())), 1e-4)
     needed_order = np.ceil(np.log2(58.6 * CELLS_ACROSS_REGION / width_degrees))  # cells of order 0 have 58.6 degrees
     order = int(np.clip(needed_order, 3, MAX_REGION_ORDER))
@@ -72,7 +70,7 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
         if published_coverage:
             return Moc.parse(published_coverage)
     if table.position is None:
-        raise UserError("this table has no positions that a region could be made of", remedy="ask for all rows")
+        raise UserError("this table has no positions from which a region could be built", remedy="request all rows")
     lon, lat = (build_column_ref(name) for name in table.position)
     cell = syntax_tree.FunctionCall("IVO_HEALPIX_INDEX", (syntax_tree.Literal(ROW_COVERAGE_ORDER), lon, lat))
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("cell")),)

@@ -169,11 +169,11 @@ class ServiceLists:
                         coverage_rows = query_registry(f"{query} WHERE ivoid IN ({names})")
                         registry_answer[coverage_kind] = [list(row.values()) for row in coverage_rows]
         except HvenError as error:
-            self.fault = format_message("the registry could not be asked: {message}", error.message)
+            self.fault = format_message("the registry could not be queried: {message}", error.message)
             return
         except Exception as error:  # no answer of a remote service may break the page
             logging.getLogger("hven").warning("the registry could not be asked", exc_info=error)
-            self.fault = format_message("the registry could not be asked: {message}", type(error).__name__)
+            self.fault = format_message("the registry could not be queried: {message}", type(error).__name__)
             return
         self.fault = ""
         self.tables_by_kind[kind] = registry_answer["time"], _parse_registered_tables(registry_answer, kind)

@@ -117,9 +117,7 @@ class BasketStore:
             text = basket.to_text()
             stored_bytes = sum(entry.stat().st_size for entry in os.scandir(self._shared_directory))
             if stored_bytes + len(text) > MAX_SHARED_BYTES:
-                raise StorageError(
-                    "there is no room for more baskets to be shared", remedy="log in, and keep it as your own"
-                )
+                raise StorageError("no more baskets can be shared here", remedy="log in and keep it as your own")
             _write_atomically(path, text)
         return token
 

@@ -264,7 +264,7 @@ def _answer_script(
     linked = [basket_table for basket_table in basket_tables if list_link_columns(basket_table.view.table)]
     if not linked:
         raise ParamError(
-            "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="take them as one archive"
+            "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="download them as one archive"
         )
     sign_url = page_context
     script_formats = scripts.create_script_formats(sign_url.context.build_url_signer(sign_url.request) or str)

@@ -136,7 +136,7 @@ def gather_citation(page_context: PageContext, name: str, label: str = "") -> Ci
 def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in citations.CITATION_KINDS:
-        message = format_message("there is no citation as {kind!r}", kind[:40])
+        message = format_message("there is no citation format {kind!r}", kind[:40])
         remedy = format_message("there are: {names}", ", ".join(citations.CITATION_KINDS))
         raise NotFoundError(message, remedy=remedy)
     name, label = _read_collection_and_release(page_context)

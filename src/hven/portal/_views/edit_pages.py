@@ -74,13 +74,13 @@ class _EditEndpoints:
         self.check_logged_in(page_context)
         if not can_edit_portal(page_context.principal, self.context, page_context.brand):
             raise ForbiddenError(
-                "only who administers this portal edits its texts",
+                "only administrators of this portal edit its texts",
                 remedy="administrators of the portal in hven.toml, and health.operators, name them",
             )
         is_shared = editable_texts.is_shared_file(file_name, page_context.brand, self.settings)
         if is_shared and not self.context.is_operator(page_context.principal):
             raise ForbiddenError(
-                "this text is not of this portal alone",
+                "this text does not belong to this portal alone",
                 remedy="operators of the site edit it; or give the portal a file of its own in hven.toml",
             )
 

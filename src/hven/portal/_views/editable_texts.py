@@ -207,17 +207,17 @@ def clean_text(part: EditableTextPart, text: str) -> str:
         text = " ".join(text.split())
     if CONTROL_CHARACTER_PATTERN.search(text) or text != replace_illegal_characters(text):
         message = format_message("{name} has a control character", part.name)
-        raise ParamError(message, name=part.name, remedy="write it without")
+        raise ParamError(message, name=part.name, remedy="remove it")
     byte_count = len(text.encode())
     if part.kind == "text" and byte_count > MAX_FILE_BYTES:
         message = format_message(
-            "{name} has {size:,} bytes; it may have {most:,}", part.name, byte_count, MAX_FILE_BYTES
+            "{name} has {size:,} bytes; at most {most:,} are allowed", part.name, byte_count, MAX_FILE_BYTES
         )
         raise TooLargeError(message, remedy="write less, or several pages")
     max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
     if part.kind != "text" and len(text) > max_characters:
         message = format_message(
-            "{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters
+            "{name} has {size:,} characters; at most {most:,} are allowed", part.name, len(text), max_characters
         )
         raise TooLargeError(message, remedy="write less, or a help page")
     return text

@@ -231,7 +231,7 @@ def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
         message = format_message("the files of the site cannot be written: {why}", reason)
         return ForbiddenError(message, remedy="the owner of the site may change that")
     message = format_message("the text cannot be written: {why}", reason)
-    return StorageError(message, remedy="it is kept as a draft: publish it when there is room")
+    return StorageError(message, remedy="it is kept as a draft: publish it when there is disk space")
 
 
 def _build_relative_name(path: Path, root: Path) -> str:

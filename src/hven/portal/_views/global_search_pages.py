@@ -304,11 +304,12 @@ def _search_one_table(page_context: PageContext) -> PageContent:
     targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None:
-        message = format_message("there is no table {key!r} to ask", key[:80])
+        message = format_message("there is no table {key!r} to query", key[:80])
         raise ParamError(message, name=TABLE_PARAMETER, remedy=format_message("/search/{kind} lists them", kind))
     if not sent_values and target.service is not None:
         raise UserError(
-            "nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything"
+            "the search has no condition",
+            remedy="give at least one condition: remote services are not queried for all rows",
         )
     seconds = _choose_timeout(target, is_quick=False)
     row_limit = global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0

@@ -48,7 +48,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         params = await services.read_params(request, MAX_FORM_BYTES)
         text = params.read_one("QUERY")
         if not text:
-            raise ParamError("which query?", name="QUERY", remedy="send it by POST, as to /tap/sync")
+            raise ParamError("the query is missing", name="QUERY", remedy="send QUERY by POST, as to /tap/sync")
         client_host = request.client.host if request.client is not None else ""
         host = page_context.principal.name or client_host
         maxrec = params.read_integer("MAXREC")

@@ -116,7 +116,7 @@ def _run_trial(file: Upload, name: str) -> dict[str, Any]:
                 try:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
-                    message = format_message("the file takes more than {seconds:g} s to look at", TRIAL_TIMEOUT_SECONDS)
+                    message = format_message("the file takes more than {seconds:g} s to examine", TRIAL_TIMEOUT_SECONDS)
                     raise TimeLimitError(message, remedy="try the first part of it, or hven new") from None
                 finally:
                     if process.stdin is not None:
@@ -133,7 +133,7 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
         )
     if status or not size:
         raise UserError(
-            "the file cannot be looked at within the limits of time and memory",
+            "the file cannot be examined within the limits of time and memory",
             remedy="try the first part of it, or hven new",
         )
     trial_result: dict[str, Any] = orjson.loads(out.read())

@@ -180,7 +180,7 @@ class _LoginEndpoints:
     def find_provider(self, request: Request) -> tuple[OpenIdProvider, str]:
         provider = self.accounts.openid_providers.get(request.path_params["name"])
         if provider is None:
-            raise NotFoundError("there is no such provider", remedy="/login has those that there are")
+            raise NotFoundError("there is no such provider", remedy="/login lists the providers")
         return (
             provider,
             f"{get_host_url(request, self.site.settings)}/login/oidc/{provider.provider_settings.name}/back",
@@ -232,7 +232,7 @@ class _LoginEndpoints:
         new_password = form_values.get("new", "").strip()
         try:
             if not self.site.settings.login.own_passwords:
-                raise ForbiddenError("passwords are set by the site's owner here", remedy="ask them for one")
+                raise ForbiddenError("passwords are set by the site's owner here", remedy="ask the owner for one")
             if new_password != form_values.get("again", new_password).strip():
                 raise UserError("the two new passwords differ", remedy="write it again")
             old_password = form_values
@@ -264,7 +264,7 @@ class _LoginEndpoints:
             raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
-                "a token makes and ends no tokens, and sets no password",
+                "a token cannot create or end tokens, nor set a password",
                 remedy="log in with the account's own token, or a password",
             )
         return principal.name, await _read_short_form(request)

@@ -184,7 +184,7 @@ class _ProjectEndpoints:
         open_requests = grants.list_grants("asked", object=project.name)
         request_grant = next((grant for grant in open_requests if grant.id == request_id), None)
         if request_grant is None:
-            raise ParamError("there is no such request any more", name="ACCEPT", remedy="look at the page again")
+            raise ParamError("there is no such request any more", name="ACCEPT", remedy="reload the page")
         grants.revoke_grant(request_grant.id, actor=name)
         if params.read_one("ACCEPT"):
             grants.add_grant(

@@ -39,11 +39,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal = context.identify_principal(request)
         if is_cross_site(request, site.settings):
             raise ForbiddenError(
-                "the request comes from a page of another site", remedy="ask it from a page of this site"
+                "the request comes from a page of another site", remedy="send it from a page of this site"
             )
         if principal.is_anonymous:
             raise UnauthenticatedError(
-                "only a reader who is logged in can have addresses signed", remedy="log in, or send a token"
+                "only readers who are logged in can have addresses signed", remedy="log in, or send a token"
             )
         base = services.get_base_url(request, site.settings)
         sent_address = params.read_one("URL") or ""

@@ -127,7 +127,7 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-table-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise StorageError(f"there is no place for tables: {error.strerror}", remedy="try again later") from error
+        raise StorageError(f"the table cannot be stored: {error.strerror}", remedy="try again later") from error
 
 
 async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
@@ -141,4 +141,4 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
             f"the table has more than {byte_limit:,} bytes, which is the limit", remedy="load it in parts"
         ) from None
     except OSError as error:
-        raise StorageError(f"the table cannot be kept: {error.strerror}", remedy="try again later") from error
+        raise StorageError(f"the table cannot be stored: {error.strerror}", remedy="try again later") from error

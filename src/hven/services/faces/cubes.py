@@ -214,14 +214,14 @@ def _parse_numbers(name: str, text: str | None, count: int | None = None) -> lis
         parsed_numbers = []
     has_wrong_count = count is not None and len(parsed_numbers) != count
     if not parsed_numbers or has_wrong_count or not all(map(math.isfinite, parsed_numbers)):
-        message = format_message("{name}={text} has not the numbers that belong to it", name, (text or "")[:60])
+        message = format_message("{name}={text} does not have the expected numbers", name, (text or "")[:60])
         raise ParamError(message, name=name)
     return parsed_numbers
 
 
 def _build_outside_error(cube_view: CubeView, name: str) -> ParamError:
     message = format_message(
-        "the image has {width} x {height} pixels, and none there", cube_view.width, cube_view.height
+        "the image has {width} x {height} pixels, and none at this place", cube_view.width, cube_view.height
     )
     return ParamError(message, name=name)
 

@@ -392,7 +392,7 @@ def _choose_parameters(data_set: DataSet, params: Mapping[str, str]) -> list[Sam
         requested_names = set(streamable)
     if not streamable.keys() >= requested_names:
         raise _build_param_error(
-            "params", "names what this data source does not have", f"it has {', '.join(streamable)[:500]}"
+            "params", "names parameters that this data source does not have", f"it has {', '.join(streamable)[:500]}"
         )
     return [parameter for name, parameter in streamable.items() if name in requested_names]
 
@@ -420,7 +420,7 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     stop = _parse_time(params, "end_time")
     extent = das2_request.find_time_extent(data_set)
     if start >= stop:
-        raise _build_param_error("end_time", "is not behind start_time", "write a later one")
+        raise _build_param_error("end_time", "is not after start_time", "write a later one")
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
     parameters = _choose_parameters(data_set, params)
     stream_format = _parse_stream_format(params)

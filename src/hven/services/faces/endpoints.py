@@ -163,7 +163,7 @@ async def _answer_rows(
 
 
 def _build_query_error(table: Table, endpoint: Endpoint, error: HvenError) -> ServiceError:
-    return ServiceError(f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}")
+    return ServiceError(f"{table.qualified_name}.{endpoint.name} builds a query that cannot be executed: {error}")
 
 
 def _choose_columns(endpoint: Endpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:

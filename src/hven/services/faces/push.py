@@ -176,7 +176,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
                 byte_count += len(chunk)
                 await file.write(chunk)
     except TooLargeError:
-        message = format_message("more than {most:,} bytes are not taken at once", byte_limit)
+        message = format_message("a request may have at most {most:,} bytes", byte_limit)
         raise TooLargeError(message, remedy="send it in parts") from None
     except OSError as error:
         raise StorageError(f"the request cannot be stored: {error.strerror}", remedy="try again later") from error

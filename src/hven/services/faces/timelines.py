@@ -261,7 +261,7 @@ def _build_tile(
     number = parse_value(params, TILE_PARAM)
     if parameter is None or width is None:
         raise ParamError(
-            format_message("a tile is that of a PARAMETER, with bins of a WIDTH"),
+            format_message("a tile needs a PARAMETER and a WIDTH of its bins"),
             name="WIDTH" if parameter else "PARAMETER",
             remedy=f"PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
         )
