@@ -131,7 +131,7 @@ def test_by_tap(client: Client) -> None:
         ("SELECT name FROM psz2.main", {"MAXREC": 3}, 400, "ORDER BY and TOP"),
         ("SELECT name FROM psz2.lost", {}, 400, "psz2.lost"),
         ("SELECT", {}, 400, ""),
-        ("", {}, 400, "which query?"),
+        ("", {}, 400, "the query is missing"),
         ("SELECT table_name FROM TAP_SCHEMA.tables", {}, 400, "no state that could be kept"),
     ],
 )  # fmt: skip

@@ -142,7 +142,7 @@ def test_a_place_becomes_a_position(site: Site) -> None:
     assert place_names.locate_name("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
         place_names.locate_name("vieta", GAZETTEER, road, tables=every(site))
-    with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; asked: names\.features"):
+    with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; searched: names\.features"):
         place_names.locate_name("Mare Olympia", CUBES, road, tables=every(site))
     with pytest.raises(UserError, match="no table here has names of places"):
         place_names.locate_name("Gale", CUBES, road, tables=(CUBES,))

@@ -113,7 +113,7 @@ def test_rows_that_are_found(find, text, found):
 def test_what_is_left_out_is_said(find):
     assert find("incidence=10/20") == "a"
     assert find.notes == (
-        "venus.epn_core has no incidence: not asked",
+        "venus.epn_core has no incidence: it is not queried",
         "a row whose incidence is not known is left out",
     )
     assert find("c1=200/340") == ""
