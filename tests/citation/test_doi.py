@@ -157,7 +157,9 @@ def test_what_is_somebody_elses_is_left_alone(here: Path, world: DataCiteServer)
     assert "is not allowed to" in run(here, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
-    assert "leads to https://elsewhere.example/x; choose another one with --suffix" in run(here, "psz2", "--publish", code=1)
+    assert "leads to https://elsewhere.example/x; choose another one with --suffix" in run(
+        here, "psz2", "--publish", code=1
+    )
     assert world.list_write_methods() == []
 
 
