@@ -66,18 +66,14 @@ class DescriptorLoader(yaml.SafeLoader):
 def leave_out_unknown(fragment: Any) -> Any:
     """Leave out what the schema cannot judge; keys are texts, as descriptors read them (``null``).
 
-    It cannot judge a value that a page leaves out itself (``...``), and a source whose `kind` comes from the standard
-    of its table, or that has `enrich`.
+    It cannot judge a value that a page leaves out itself (``...``).
     """
     if isinstance(fragment, list):
         return [leave_out_unknown(item) for item in fragment]
     if not isinstance(fragment, dict):
         return fragment
     return {
-        "null" if key is None else key: leave_out_unknown(value)
-        for key, value in fragment.items()
-        if value != "..."
-        and not (key == "source" and isinstance(value, dict) and ("kind" not in value or "enrich" in value))
+        "null" if key is None else key: leave_out_unknown(value) for key, value in fragment.items() if value != "..."
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import jsonschema
 import pytest
 
 from hven.descriptor import build_json_schema, check_descriptor, load_descriptor, load_standard
@@ -307,6 +308,24 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
     options = made["$defs"]["source_csv"]["properties"]  # what may be written, not what the models make of it
     assert [choice["type"] for choice in options["files"]["anyOf"]] == [["string", "number"], "array"]
     assert options["kind"]["const"] == "csv"
+
+
+@pytest.mark.parametrize(
+    ("source", "accepted"),
+    [
+        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": "EXPTIME"}}}, True),
+        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": {"key": "EXPTIME"}}}}, True),
+        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": {"word": "EXPTIME"}}}}, False),
+        ({"kind": "fixed", "files": "a.dat", "fields": {"name": "1-10", "flag": 12, "ra": {"bytes": "14-20", "unit": "deg"}}}, True),
+        ({"kind": "fixed", "files": "a.dat", "fields": {"name": {"byte": "1-10"}}}, False),
+        ({"url": "https://registry.example/oai"}, True),  # the standard of the table, or an included file, has the kind
+        ({"address": "https://registry.example/oai"}, False),
+        ({"kind": "fixt", "files": "a.dat"}, False),
+    ],
+)  # fmt: skip
+def test_the_schema_for_editors_accepts_each_way_of_writing_a_source(source, accepted):
+    validator = jsonschema.Draft202012Validator(build_json_schema())
+    assert validator.is_valid({"collection": "x", "tables": {"main": {"source": source}}}) is accepted
 
 
 def test_a_directory_or_missing_file_is_a_fault_too(site):

@@ -53,17 +53,19 @@ def build_json_schema() -> dict[str, Any]:
 def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
     enrich = EnrichOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
-    enrich["properties"] = {name: _relax_schema(item) for name, item in enrich["properties"].items()}
+    _relax_properties(enrich)
     enrich["description"] = "documents that belong to the rows, one each: FITS headers, labels, records"
     definitions["enrich"] = enrich
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
+    option_names = {"enrich"}
     for kind in plugins.list_plugins("sources"):
         try:
             module = plugins.load_plugin("sources", kind)
         except UserError:  # a kind whose extra is not installed
             continue
         options = module.Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
-        options["properties"] = {name: _relax_schema(item) for name, item in options.get("properties", {}).items()}
+        _relax_properties(options)
+        option_names |= options["properties"].keys()
         options["properties"] = {
             "kind": {"const": kind, "description": f"a source of kind {kind}"},
             **options["properties"],
@@ -74,7 +76,20 @@ def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
             options["properties"]["enrich"] = {"$ref": "#/$defs/enrich"}
         definitions[f"source_{kind}"] = options
         choices.append({"$ref": f"#/$defs/source_{kind}"})
+    definitions["source_without_kind"] = {
+        "description": "options of a source whose kind is in the standard of its table, or in an included file",
+        "type": "object",
+        "propertyNames": {"enum": sorted(option_names)},
+        "properties": {"enrich": {"$ref": "#/$defs/enrich"}},
+    }
+    choices.append({"$ref": "#/$defs/source_without_kind"})
     return {"anyOf": choices}
+
+
+def _relax_properties(json_schema: dict[str, Any]) -> None:
+    """Relax the properties of a model, and those of the models in its definitions."""
+    for model in (json_schema, *json_schema.get("$defs", {}).values()):
+        model["properties"] = {name: _relax_schema(item) for name, item in model.get("properties", {}).items()}
 
 
 def _relax_schema(json_schema: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class DocumentColumn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: Annotated[list[str], BeforeValidator(_expand_keys)] = Field(
+    key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
         description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML "
         "`a/b/@c`), "
@@ -153,7 +153,10 @@ class EnrichOptions(BaseModel):
         "beginning "
         "is fetched. label: PVL, ODL. json, xml: one record.",
     )
-    columns: dict[str, Annotated[DocumentColumn, BeforeValidator(_wrap_key)]] = Field(
+    columns: dict[
+        str,
+        Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
+    ] = Field(
         min_length=1, description="What is taken of each: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."
     )
     rate: float | None = Field(None, gt=0, le=10_000, description="Documents a second at most.")

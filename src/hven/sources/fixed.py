@@ -53,7 +53,12 @@ class FixedWidthColumnOptions(BaseModel):
 class Options(FileOptions):
     """What a descriptor may state about fixed-width text: `fields`, or `readme` and perhaps `table`."""
 
-    fields: dict[str, Annotated[FixedWidthColumnOptions, BeforeValidator(_wrap_bytes)]] = Field(
+    fields: dict[
+        str,
+        Annotated[
+            FixedFieldOptions, BeforeValidator(_wrap_bytes, json_schema_input_type=FixedFieldOptions | str | int)
+        ],
+    ] = Field(
         default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
     )
     readme: str | None = Field(None, description="A CDS ReadMe, relative to the descriptor.")
