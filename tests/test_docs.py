@@ -114,11 +114,13 @@ def test_every_format_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("kind", plugins.list_plugins("sources"))
 def test_every_source_is_described_with_all_its_options(kind: str) -> None:
-    descriptor = (ROOT / "docs/reference/descriptor.md").read_text(encoding="utf-8")
-    section = descriptor.partition(f"### source: {kind}\n")[2].partition("\n### ")[0]
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs/reference/sources").glob("*.md"))]
+    (section,) = [
+        text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0] for text in pages if f"\n## {kind}\n" in text
+    ]
     for name, field in plugins.load_plugin("sources", kind).Options.model_fields.items():
         assert f"| `{field.alias or name}`" in section
-    assert kind in (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
+    assert f"[`{kind}`]" in (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
 
 
 def test_every_setting_is_described() -> None:
@@ -134,7 +136,9 @@ def test_settings_that_wait_for_a_restart_are_named() -> None:
 
 
 def test_every_key_of_descriptors_is_described() -> None:
-    page = (ROOT / "docs/reference/descriptor.md").read_text(encoding="utf-8")
+    folders = ["descriptor", "sources"]
+    pages = [page for folder in folders for page in (ROOT / "docs/reference" / folder).glob("*.md")]
+    page = "".join(page.read_text(encoding="utf-8") for page in [ROOT / "docs/reference/sources.md", *pages])
     schema = json.loads(run_hven("schema").stdout)
     keys: set[str] = set()
 

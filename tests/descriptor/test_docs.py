@@ -6,118 +6,74 @@ UPDATE_GOLDEN=1 rewrites the generated parts (never in CI).
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
-from hven.descriptor import build_json_schema, load_descriptor
-from hven.descriptor.value_schema import DescriptorSection
+from hven.descriptor import build_json_schema, check_descriptor, load_descriptor
+from hven.descriptor._key_sections import KEY_SECTIONS
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.settings import QueryLimits, Settings, collect_setting_docs
 from hven.model.settings._sections import JobLimits, ResolverSettings, TreeSettings
-
-REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
-
-
-def keep(page, part, made):
-    path = REFERENCE / page
-    text = path.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)", re.DOTALL)
-    if UPDATE:
-        path.write_text(pattern.sub(lambda match: match[1] + made + match[2], text), encoding="utf-8")
-        text = path.read_text(encoding="utf-8")
-    match = pattern.search(text)
-    assert match is not None
-    assert match[0] == f"<!-- {part} -->\n{made}<!-- /{part} -->"
-
-
-def cell(text):
-    return text.replace("|", "\\|").replace("\n", " ")
+from hven.sources._reading.data_files import FileOptions
+from hven.sources.document_enrichment import DocumentColumn, EnrichOptions
+from reference_pages import (
+    REFERENCE,
+    SECTIONS_BY_NAME,
+    UPDATE,
+    find_key_anchors,
+    find_option_pages,
+    keep_part,
+    write_cell,
+    write_key_index,
+    write_key_section,
+    write_list_of_kinds,
+    write_options,
+)
 
 
-ORDER = [
-    "collection",
-    "table",
-    "access",
-    "access",
-    "column",
-    "person",
-    "lookup",
-    "granule",
-    "rule",
-    "flags",
-    "vocabulary",
-    "embargo",
-    "term",
-    "link",
-    "service",
-    "input",
-    "derived",
-    "series",
-    "time",
-    "part",
-    "variable",
-    "bins",
-    "vector",
-    "endpoint",
-    "parameter",
-    "shape",
-    "sync",
-    "deletions",
-    "guard",
-    "schedule",
-    "key",
-    "group",
-    "param",
-    "frame",
-    "partition",
-    "obscore",
-    "loop",
-    "functions",
-    "test",
-    "example",
-    "tables_loop",
-    "file",
-    "contributor",
-    "grant",
-    "related_work",
-    "registry",
-    "registry_service",
-    "registry_relation",
-]
+def keep(page: str, part: str, content: str) -> None:
+    keep_part(REFERENCE / page, f"<!-- {part} -->", f"<!-- /{part} -->", content)
 
 
-def test_every_key():
-    known = [one for one in DescriptorSection.__subclasses__() if one.__module__.endswith("_keys")]
-    records = {one.record.name: one.record for one in known}
-    assert {*ORDER, "assigned"} == records.keys()
-    made = ""
-    for record in map(records.__getitem__, ORDER):
-        made += f"\n### {record.name.replace('_', ' ')}\n\n{record.doc}"
-        if record.short_key:
-            made += f". A bare word stands for `{record.short_key}`"
-        made += ".\n\n| key | meaning |\n|---|---|\n"
-        made += "".join(
-            f"| `{key}`{' (required)' if key in record.required_keys else ''} | {cell(record.key_docs[key])} |\n"
-            for key in record.key_types
-        )
-    keep("descriptor.md", "keys", made + "\n")
+@pytest.mark.parametrize("section", KEY_SECTIONS, ids=lambda section: section.name)
+def test_every_section_of_keys(section):
+    page, _ = find_key_anchors()[section.name]
+    keep_part(
+        REFERENCE / "descriptor" / page,
+        f"<!-- keys: {section.name} -->",
+        "<!-- /keys -->",
+        write_key_section(section),
+    )
 
 
-def test_every_option_of_every_source():
-    made = ""
-    for kind in plugins.list_plugins("sources"):
-        module = plugins.load_plugin("sources", kind)
-        made += f"\n### source: {kind}\n\n{(module.__doc__ or '').strip().splitlines()[0]}\n\n| option | meaning |\n|---|---|\n"
-        for name, field in module.Options.model_fields.items():
-            assert field.description, f"{kind}.{name} has no description"
-            made += f"| `{field.alias or name}`{' (required)' if field.is_required() else ''} | {cell(field.description)} |\n"
-    keep("descriptor.md", "sources", made + "\n")
+def test_the_index_has_every_key():
+    keep("descriptor.md", "index of keys", write_key_index())
+
+
+@pytest.mark.parametrize("kind", plugins.list_plugins("sources"))
+def test_every_option_of_every_source(kind):
+    options = plugins.load_plugin("sources", kind).Options
+    keep_part(find_option_pages()[kind], f"<!-- options: {kind} -->", "<!-- /options -->", write_options(options))
+
+
+def test_every_option_of_files_and_documents():
+    page = REFERENCE / "sources.md"
+    for name, options in {
+        "of files": FileOptions,
+        "of documents": EnrichOptions,
+        "of columns of documents": DocumentColumn,
+    }.items():
+        keep_part(page, f"<!-- options: {name} -->", "<!-- /options -->", write_options(options))
+
+
+def test_every_kind_of_source_is_listed():
+    modules = {kind: plugins.load_plugin("sources", kind) for kind in plugins.list_plugins("sources")}
+    keep("sources.md", "list of kinds", write_list_of_kinds(modules))
 
 
 def test_every_setting():
@@ -146,7 +102,9 @@ def test_every_setting():
     first, last = ["", "limits", "postgres"], ["tree", "portals", "alias", "foreign", "remote"]
     rank = {name: number for number, name in enumerate([*first, "python", *last])}
     told = sorted(collect_setting_docs().items(), key=lambda one: rank.get(one[0].rpartition(".")[0], rank["python"]))
-    keep("settings.md", "settings", "".join(f"| `{name}` | {shown(name)} | {cell(doc)} |\n" for name, doc in told))
+    keep(
+        "settings.md", "settings", "".join(f"| `{name}` | {shown(name)} | {write_cell(doc)} |\n" for name, doc in told)
+    )
 
 
 def test_the_schema_for_editors():
@@ -157,20 +115,24 @@ def test_the_schema_for_editors():
     assert path.read_text(encoding="utf-8") == made
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_the_pages_examples_are_right(number, tmp_path):
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_first_example_is_right(loop, tmp_path):
     text = (REFERENCE / "descriptor.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     home = tmp_path / "collections" / "brightest"
     home.mkdir(parents=True)
-    (home / "stars.csv").write_text("name,ra,dec,vmag,m_u,m_g,m_r\nSirius,101.3,-16.7,-1.4,1,2,3\n")
-    whole = blocks[0] + (blocks[1] if number else "")
+    (home / "bands.csv").write_text("band,nm\nu,365\ng,475\nr,620\n")
+    (home / "stars.csv").write_text("name,ra,dec,vmag,obs_id,m_u,m_g,m_r\nSirius,101.3,-16.7,-1.4,a,1,2,3\n")
+    whole = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
+    if loop:
+        whole += indent(SECTIONS_BY_NAME["loop"].example, "    ")
     (home / "brightest.yaml").write_text(whole)
+    assert [str(fault) for fault in check_descriptor(home / "brightest.yaml", Settings(directory=tmp_path))] == []
     names = [
         column.name
         for column in load_descriptor(home / "brightest.yaml", Settings(directory=tmp_path)).tables[0].table.columns
     ]
-    assert names == ["name", "ra", "dec", "vmag", *(["mag_u", "mag_g", "mag_r"] if number else [])]
+    made = [f"{word}_{band}" for band in ["u", "g", "r"] for word in ["mag", "filter", "id", "nm"]]
+    assert names == ["name", "ra", "dec", "vmag", *(made if loop else [])]
 
 
 def test_the_settings_example_is_right(tmp_path):

@@ -48,26 +48,67 @@ class Options(FileOptions):
     """What a descriptor may state about delimited text. All options but `files` have a guessed value."""
 
     delimiter: str | None = Field(
-        None, description="One character, or: comma, tab, semicolon, pipe, space, whitespace (runs of blanks)."
+        None,
+        description=(
+            "One character, or a word: comma, tab, semicolon, pipe, space, whitespace (runs of "
+            "blanks). Default: the one that cuts all lines alike."
+        ),
+        examples=["semicolon"],
     )
-    quote: str = Field('"', max_length=1, description="Quote character; empty: quotes are ordinary characters.")
-    comment: str | None = Field(None, description="Lines that begin so are left out; `#` if the file begins with it.")
-    header: bool | None = Field(None, description="Whether the first record names the columns.")
+    quote: str = Field(
+        '"',
+        max_length=1,
+        description='Quote character; empty: quotes are ordinary characters. Default: `"`.',
+        examples=["'"],
+    )
+    comment: str | None = Field(
+        None,
+        description="Lines that begin with this are left out. Default: `#` if the file begins with it.",
+        examples=["%"],
+    )
+    header: bool | None = Field(
+        None,
+        description="Whether the first record names the columns. Default: true if words stand above numbers.",
+        examples=[False],
+    )
     names: list[str] | None = Field(
-        None, description="Names of all columns, in order; then the header, if any, is ignored."
+        None,
+        description=(
+            "Names of all columns, in order; a header is ignored then. Default: those of the header, "
+            "else `column_1`, `column_2` ..."
+        ),
+        examples=[["name", "ra", "dec"]],
     )
     units: bool | None = Field(
-        None, description="Whether the record below the names holds their units: they are taken, and it is no row."
+        None,
+        description=(
+            "Whether the record below the names holds their units, which are taken. Default: true if "
+            "it has no value, and mostly units stand above numbers."
+        ),
+        examples=[True],
     )
-    skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.")
-    encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252, utf-16 ...")
+    skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.", examples=[3])
+    encoding: str = Field("utf-8", description="utf-8 (default), latin-1, cp1252, utf-16 ...", examples=["latin-1"])
     null: Nulls = Field(
-        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+        default_factory=dict,
+        description=(
+            "Words that stand for no value: a list, or by column name (`*` = all). A number counts in"
+            " all its spellings (-999 = -999.0). Default: empty; for numbers also NaN, NULL, NA, N/A,"
+            " None, runs of -, ..., ?."
+        ),
+        examples=[[-999, "none"]],
     )
-    decimal: str = Field(".", pattern="^[.,]$", description="The decimal sign.")
-    thousands: str | None = Field(None, max_length=1, description="The sign between thousands.")
+    decimal: str = Field(".", pattern="^[.,]$", description="The decimal sign: `.` (default) or `,`.", examples=[","])
+    thousands: str | None = Field(
+        None, max_length=1, description="The sign between thousands. Default: none.", examples=[","]
+    )
     types: dict[str, str] = Field(
-        default_factory=dict, description="Types by source column name, where the guess is wrong."
+        default_factory=dict,
+        description=(
+            "Types by source column name, where the guess is wrong. The guess is bool, int64, "
+            "float64, timestamp (ISO 8601) or string."
+        ),
+        examples=[{"run": "string"}],
     )
 
 

@@ -43,16 +43,24 @@ _NON_WORD_PATTERN = re.compile(r"\W+")
 class Options(time_windows.TimeWindowOptions):
     """What a descriptor may state about a das2 server."""
 
-    url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
+    url: str = Field(
+        pattern=r"^https?://",
+        description="Address of the server: https://host/das2/server.",
+        examples=["https://archive.example/das2/server"],
+    )
     resolution: float | None = Field(
         None,
         gt=0,
-        description="Seconds that may lie between two samples: the server reduces to means and peaks; "
-        "default: all samples.",
+        description=(
+            "Seconds that may lie between two samples: the server reduces to means and peaks. Default: all samples."
+        ),
+        examples=[60],
     )
-    params: str | None = Field(None, description="What the data source takes as `params`.")
+    params: str | None = Field(None, description="What the data source takes as `params`.", examples=["RCP_only"])
     tags: bool = Field(
-        False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change."
+        False,
+        description="Adds a column NAME_tags with the values of the items of each spectrum, which may change.",
+        examples=[True],
     )
 
 

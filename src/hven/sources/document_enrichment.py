@@ -86,15 +86,20 @@ class DocumentColumn(BaseModel):
 
     key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
-        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML "
-        "`a/b/@c`), "
-        "`*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
+        description=(
+            "Keyword of the header or label (without the word HIERARCH), path in the record (`a.b.0`;"
+            " of XML `a/b/@c`), or `*` for the whole text. A list of keys, or one with alternatives "
+            "in braces, makes an array."
+        ),
+        examples=["ESO ISS PBL{12,13,23} START"],
     )
-    type: str = Field("string", description="Of a value: string, float64, int32, boolean ...")
-    unit: str | None = Field(None, description="VOUnit.")
-    ucd: str | None = Field(None, description="UCD1+.")
-    description: str | None = Field(None, description="One sentence for readers.")
-    array: bool = Field(False, description="True: an array also of one key.")
+    type: str = Field(
+        "string", description="Type of a value: string (default), float64, int32, boolean ...", examples=["float64"]
+    )
+    unit: str | None = Field(None, description="VOUnit.", examples=["s"])
+    ucd: str | None = Field(None, description="UCD1+.", examples=["time.duration;obs.exposure"])
+    description: str | None = Field(None, description="One sentence for readers.", examples=["Local sidereal time"])
+    array: bool = Field(False, description="true: an array also of one key.", examples=[True])
 
     @field_validator("type")
     @classmethod
@@ -139,40 +144,78 @@ class EnrichOptions(BaseModel):
 
     url: str | None = Field(
         None,
-        description="Their address, with columns of the source in braces: `https://archive.example/hdr?id={dp_id}`.",
+        description=(
+            "Address of the documents, with columns of the source in braces. A value becomes one part"
+            " of the address, and no column says which host is asked."
+        ),
+        examples=["https://archive.example/hdr?DpId={dp_id}"],
     )
-    file: str | None = Field(None, description="Or their path, relative to the descriptor: `headers/{dp_id}.hdr`.")
-    id: str = Field(description="Column that names the document: under it, it is kept.")
+    file: str | None = Field(
+        None,
+        description="Instead of `url`: a path relative to the descriptor, which stays below it.",
+        examples=["headers/{dp_id}.hdr"],
+    )
+    id: str = Field(description="Column that names the document; it is kept under this name.", examples=["dp_id"])
     modified: str | None = Field(
         None,
-        description="Column that is larger in rows whose document is newer: it is fetched again, and the newest first.",
+        description=(
+            "Column (a time, a number) that differs in rows whose document changed: the document is "
+            "fetched again, the newest first."
+        ),
+        examples=["last_mod_date"],
     )
     format: Literal["header", "json", "label", "xml"] = Field(
         "header",
-        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the "
-        "beginning "
-        "is fetched. label: PVL, ODL. json, xml: one record.",
+        description=(
+            "`header` (of FITS: 80 columns, lines, the `<pre>` of a page, the beginning of a file), "
+            "`label` (PVL, ODL), `json`, `xml`."
+        ),
+        examples=["label"],
     )
     columns: dict[
         str,
         Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
     ] = Field(
-        min_length=1, description="What is taken of each: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."
+        min_length=1,
+        description=("What is taken of each document: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."),
+        examples=[{"lst": {"key": "LST", "type": "float64", "unit": "s"}, "mode": "ESO INS MODE"}],
     )
-    rate: float | None = Field(None, gt=0, le=10_000, description="Documents a second at most.")
-    at_once: int = Field(4, ge=1, le=64, description="How many are fetched at the same time.")
-    total: float = Field(600.0, gt=0, description="Seconds of one run for fetching; what is left comes in the next.")
+    rate: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="Documents a second at most; `[ceilings]` of hven.toml holds as well.",
+        examples=[5],
+    )
+    at_once: int = Field(4, ge=1, le=64, description="How many are fetched at the same time.", examples=[8])
+    total: float = Field(
+        600.0, gt=0, description="Seconds of one run for fetching; the rest comes in the next run.", examples=[1800]
+    )
     again: float = Field(
-        86_400.0, ge=0, description="Seconds after which one is asked for again that was missing, refused or broken."
+        86_400.0,
+        ge=0,
+        description="Seconds after which a document is asked for again that was missing, refused or broken.",
+        examples=[3600],
     )
     age: float | None = Field(
-        None, gt=0, description="Seconds after which one is fetched again though its row says nothing of it."
+        None,
+        gt=0,
+        description="Seconds after which a document is fetched again though its row did not change.",
+        examples=[604800],
     )
-    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Of one document, at most.")
-    seconds: float = Field(30.0, gt=0, description="Without a byte for that long, an answer is given up.")
-    tries: int = Field(3, ge=1, le=20, description="How often something is tried in a run that a pause may mend.")
-    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
-    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
+    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Bytes of one document, at most.", examples=[100000])
+    seconds: float = Field(
+        30.0, gt=0, description="An answer is given up after this many seconds without a byte.", examples=[10]
+    )
+    tries: int = Field(
+        3, ge=1, le=20, description="How often a request is tried in a run that a pause may mend.", examples=[2]
+    )
+    token: Secret | None = Field(
+        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+    )
+    login: Secret | None = Field(
+        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+    )
 
     @model_validator(mode="after")
     def _check_location(self) -> EnrichOptions:

@@ -60,25 +60,34 @@ _LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context 
 class Options(PageOptions):
     """What a descriptor may state about an index."""
 
-    index: str = Field(min_length=1, description="Index, alias, or several (`nrh-*`).")
+    index: str = Field(min_length=1, description="Index, alias, or several of them.", examples=["nrh-*"])
     query: str | dict[str, Any] | None = Field(
         None,
-        description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top "
-        "or as "
-        "`query_data`; what it says of pages is left out. Default: all documents.",
+        description=(
+            "A search as the index takes it, or the JSON file beside the descriptor that holds it, at"
+            " its top or as `query_data`. `size`, `from`, `aggs` and the like are left out. Default: "
+            "all documents."
+        ),
+        examples=["query.json"],
     )
     order: Texts = Field(
         default_factory=list,
-        description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind "
-        "the "
-        "last. Default: the columns of the table's key, where they can.",
+        description=(
+            "Fields that together name a document, and that the index sorts by. A run that was "
+            "stopped goes on behind the last document. Default: the columns of the table's key, where"
+            " the index can sort by them."
+        ),
+        examples=[["_source.id"]],
     )
     source: Texts = Field(
-        default_factory=list, description="Only these fields of the documents; `*` stands for any characters."
+        default_factory=list,
+        description="Only these fields of the documents; `*` stands for any characters.",
+        examples=[["time", "quicklooks.*"]],
     )
     api_key: Secret | None = Field(
         None,
-        description="`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`.",
+        description=("`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`."),
+        examples=["$NRH_KEY"],
     )
 
 

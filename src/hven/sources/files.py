@@ -63,27 +63,52 @@ class Options(FileOptions):
         validation_alias=AliasChoices("files", "file"),
         default_factory=list,
         description="File or files, relative to the root; `*`, `?`, `[abc]` and `**` are patterns.",
+        examples=["products/**/*.fits"],
     )
     root: str = Field(
-        "", description="Where they lie: a directory, https://.., ftp://.., s3://..; default: beside the descriptor."
+        "",
+        description=(
+            "Where the files lie: a directory, https://.., ftp://.., s3://... Default: beside the descriptor."
+        ),
+        examples=["s3://archive/raw"],
     )
-    at: str = Field("", description="What their paths begin with.")
+    at: str = Field("", description="What the paths begin with here.", examples=["raw"])
     adql: str | None = Field(
-        None, description="Instead of files: a query whose rows name them: path below the root, perhaps bytes, sha256."
+        None,
+        description=(
+            "Instead of `files`: a query whose rows name them: `path` below the root, perhaps `bytes` and `sha256`."
+        ),
+        examples=["SELECT file_name AS path, bytes FROM omega.headers"],
     )
-    options: dict[str, str] = Field(default_factory=dict, description="How another server is asked; $NAME is a secret.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description=(
+            "How another server is asked: `user`, `password`, of S3 `endpoint_url`, `key`, `secret`; "
+            "`$NAME` is a secret."
+        ),
+        examples=[{"user": "hven", "password": "$FTP_PASSWORD"}],
+    )
     checksums: bool | None = Field(
-        None, description="Whether each is read for its SHA-256; default: on disk they are, elsewhere not."
+        None,
+        description="Whether each file is read for its SHA-256. Default: true on disk, false elsewhere.",
+        examples=[False],
     )
-    direct: bool = Field(False, description="Readers are led to the other server.")
+    direct: bool = Field(False, description="Readers are led to the other server.", examples=[True])
     writers: Texts = Field(
-        default_factory=list, description="Accounts and groups that may send files; default: nobody."
+        default_factory=list,
+        description="Accounts and groups that may send files, where they lie on disk. Default: nobody.",
+        examples=[["pipeline"]],
     )
 
-    title: str | None = Field(None, description="What each of the files is; default: its name.")
-    description: str | None = Field(None, description="What is in them.")
+    title: str | None = Field(
+        None, description="What each of the files is. Default: its name.", examples=["Calibrated cube"]
+    )
+    description: str | None = Field(None, description="What is in them.", examples=["Reflectance of the surface"])
     type: str | None = Field(
-        None, pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$", description="Media type; default: by the file's name."
+        None,
+        pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$",
+        description="Media type. Default: by the name of the file.",
+        examples=["application/fits"],
     )
 
 

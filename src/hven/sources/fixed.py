@@ -59,15 +59,32 @@ class Options(FileOptions):
             FixedFieldOptions, BeforeValidator(_wrap_bytes, json_schema_input_type=FixedFieldOptions | str | int)
         ],
     ] = Field(
-        default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
+        default_factory=dict,
+        description=(
+            "By column name: first and last byte, counted from 1, or a map with `bytes`, `type` (else"
+            " guessed), `unit`, `description`."
+        ),
+        examples=[{"hip": "1-6", "ra": {"bytes": "8-19", "unit": "deg"}}],
     )
-    readme: str | None = Field(None, description="A CDS ReadMe, relative to the descriptor.")
-    table: str | None = Field(None, description="The file's name in the ReadMe, if it is not this one's.")
-    comment: str | None = Field(None, description="Lines that begin so are left out.")
-    skip: int = Field(0, ge=0, description="Lines at the top to leave out.")
-    encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252 ...")
+    readme: str | None = Field(
+        None, description="A CDS ReadMe, relative to the descriptor, instead of `fields`.", examples=["ReadMe"]
+    )
+    table: str | None = Field(
+        None,
+        description="The name of the file in the ReadMe, if it is not the name of this one.",
+        examples=["tyc2.dat"],
+    )
+    comment: str | None = Field(None, description="Lines that begin with this are left out.", examples=["#"])
+    skip: int = Field(0, ge=0, description="Lines at the top to leave out.", examples=[2])
+    encoding: str = Field(
+        "utf-8",
+        description="utf-8 (default), latin-1, cp1252 ... Bytes are characters where it is not utf-8.",
+        examples=["latin-1"],
+    )
     null: Nulls = Field(
-        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+        default_factory=dict,
+        description="Words that stand for no value: a list, or by column name (`*` = all).",
+        examples=[["---"]],
     )
 
     @model_validator(mode="after")

@@ -58,7 +58,11 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (columns have UTC without a zo
 class Options(FileOptions):
     """What a descriptor may state about files of samples."""
 
-    samples: str = Field("", description="What `series` of the table says of them; it is put here by itself.")
+    samples: str = Field(
+        "",
+        description="What `series` of the table says of the samples; Hven puts it here itself.",
+        examples=['{"time": "Epoch"}'],
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)

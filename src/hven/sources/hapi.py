@@ -58,15 +58,25 @@ _DURATION_UNIT_SECONDS = (31_536_000, 2_592_000, 86_400, 3_600, 60, 1)
 class Options(time_windows.TimeWindowOptions):
     """What a descriptor may state about a HAPI server."""
 
-    url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/hapi.")
+    url: str = Field(
+        pattern=r"^https?://",
+        description="Address of the server: https://host/hapi.",
+        examples=["https://archive.example/hapi"],
+    )
     cadence: float | None = Field(
         None,
         gt=0,
-        description="Seconds that may lie between two samples: of the coarser data sets that the server links "
-        "(x_relations), the coarsest that is not coarser is read.",
+        description=(
+            "Seconds that may lie between two samples. Of the coarser data sets that the server links"
+            " (`x_relations`), the coarsest that still has so many samples is read, which may be a "
+            "hundredth of the bytes."
+        ),
+        examples=[60],
     )
     format: Literal["auto", "binary", "csv"] = Field(
-        "auto", description="How samples are asked for: binary, where the server has it."
+        "auto",
+        description="How samples are asked for: `binary` or `csv`. Default: binary where the server has it.",
+        examples=["csv"],
     )
 
 

@@ -63,9 +63,13 @@ class Options(RequestOptions):
     """What a descriptor may state about a catalogue."""
 
     path: str = Field(
-        description="The directory, or the http or https address, that has `hats.properties` in it, or "
-        "`collection.properties`; a directory relative to the descriptor. Partitions may be directories of "
-        "files (`hats_npix_suffix=/`). Margins and indexes, which lie beside it, are left out."
+        description=(
+            "The directory of the catalogue, relative to the descriptor, or its http or https "
+            "address: what has `hats.properties` in it, or `collection.properties`, which leads to "
+            "the main catalogue. Partitions may be directories of files (`hats_npix_suffix=/`). "
+            "Margins and indexes, which lie beside it, are left out."
+        ),
+        examples=["/data/hats/gaia_dr3"],
     )
 
 

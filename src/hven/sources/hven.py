@@ -55,19 +55,41 @@ class Options(BudgetOptions):
     """What a descriptor may state about a table of another Hven."""
 
     url: str = Field(
-        pattern=r"^https?://", description="Address of the site: https://host, or with the path below which it is."
+        pattern=r"^https?://",
+        description="Address of the site: https://host, or with the path below which it is.",
+        examples=["https://other.example"],
     )
-    table: str = Field(min_length=1, description="The table there: schema.table.")
-    columns: Texts | None = Field(None, description="Only these columns.")
+    table: str = Field(min_length=1, description="The table there.", examples=["omega.epn_core"])
+    columns: Texts | None = Field(
+        None,
+        description="Only these columns, those of its primary key among them.",
+        examples=[["granule_uid", "time_min"]],
+    )
     key: Texts = Field(
-        default_factory=list, description="Columns by which rows are asked for page by page: as for `tap`."
+        default_factory=list,
+        description="Columns by which rows are asked for page by page, as for `tap`.",
+        examples=["granule_uid"],
     )
-    page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")
-    mode: Literal["sync", "async", "auto"] = Field("auto", description="How rows are asked for: as for `tap`.")
-    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
-    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
-    seconds: float = Field(300.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
-    tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
+    page: int | None = Field(
+        None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.", examples=[10000]
+    )
+    mode: Literal["sync", "async", "auto"] = Field(
+        "auto", description="How rows are asked for, as for `tap`.", examples=["sync"]
+    )
+    token: Secret | None = Field(
+        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+    )
+    rate: float | None = Field(
+        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+    )
+    seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="An answer is given up after this many seconds without a byte.",
+        examples=[120],
+    )
+    tries: int = Field(6, ge=1, le=20, description="How often a request is tried that a pause may mend.", examples=[3])
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)

@@ -37,11 +37,19 @@ class Options(JsonOptions, FileOptions):
 
     records: list[str] | None = Field(
         None,
-        description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one "
-        "record. "
-        "Default: seen from the file.",
+        description=(
+            "Path of the list that holds the records; `.`: the document is one record. Default: by "
+            "the look of the file."
+        ),
+        examples=["result.rows"],
     )
-    names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")
+    names: list[str] | None = Field(
+        None,
+        description=(
+            "Names of the elements, where records are arrays. Default: the list beside them, else `column_1` ..."
+        ),
+        examples=[["name", "ra", "dec"]],
+    )
 
     _path = field_validator("records", mode="before")(split_path)
 

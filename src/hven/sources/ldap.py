@@ -42,39 +42,61 @@ class Options(BaseModel):
 
     url: Texts = Field(
         min_length=1,
-        description="Address of the directory: `ldaps://ldap.example.org`, `ldap://ldap.example.org:389`; of several "
-        "the "
-        "first that answers is asked.",
+        description="`ldaps://host`, `ldap://host:port`; of several, the first that can be reached is asked.",
+        examples=["ldaps://ldap.example.org"],
     )
     starttls: bool = Field(
-        True, description="Whether what begins as `ldap://` is encrypted before anything else is sent."
+        True,
+        description=(
+            "Whether a connection that begins as `ldap://` is encrypted before anything else is sent "
+            "(default). `false` leaves it open, with the password."
+        ),
+        examples=[False],
     )
     ca: str | None = Field(
-        None, description="File of the certificates to trust, relative to the descriptor; default: the system's."
+        None,
+        description=(
+            "File (PEM) of the certificates to trust, relative to the descriptor, where the system "
+            "does not know those of the directory. Names of hosts are always compared."
+        ),
+        examples=["ca.pem"],
     )
-    bind: str | None = Field(None, description="Name (DN) of the account that reads there; default: nobody.")
-    password: Secret | None = Field(None, description="`$NAME` of a secret: the password of `bind`.")
-    base: str = Field(description="Where to search, and all below: `ou=people,dc=example,dc=org`.")
-    filter: str = Field("(objectClass=*)", description="Which entries: `(objectClass=inetOrgPerson)` (RFC 4515).")
+    bind: str | None = Field(
+        None,
+        description="The account that reads there. Default: nobody.",
+        examples=["cn=hven,ou=services,dc=example,dc=org"],
+    )
+    password: Secret | None = Field(
+        None, description="`$NAME` of a secret: the password of `bind`.", examples=["$LDAP_PASSWORD"]
+    )
+    base: str = Field(description="The entry below which all are searched.", examples=["ou=people,dc=example,dc=org"])
+    filter: str = Field(
+        "(objectClass=*)", description="Which entries (RFC 4515).", examples=["(objectClass=inetOrgPerson)"]
+    )
     columns: dict[str, str] = Field(
         min_length=1,
-        description="Columns, and the attribute of each: `{account: uid, email: mail}`; the attribute `dn` is the "
-        "entry's "
-        "name.",
+        description="Columns, and the attribute of each; the attribute `dn` is the name of the entry.",
+        examples=[{"account": "uid", "email": "mail", "member_of": "memberOf"}],
     )
     each: str | None = Field(
         None,
-        description="The column of which each value makes a row. Several values of another are one text, between "
-        "them `; `.",
+        description=(
+            "The column whose every value makes a row; an entry without one makes one row. Several "
+            "values of another column are one text, joined by `; `."
+        ),
+        examples=["member_of"],
     )
     short: Texts = Field(
         default_factory=list,
-        description="Columns with names (DNs) of which the first value is kept: `spica` of "
-        "`cn=spica,ou=groups,dc=example,dc=org`.",
+        description=(
+            "Columns with names of entries (DNs), of which the first value is kept: `spica` of "
+            "`cn=spica,ou=groups,dc=example,dc=org`."
+        ),
+        examples=["member_of"],
     )
-    entries: int = Field(200_000, ge=1, description="Entries at most.")
-    bytes: int = Field(1 << 28, ge=1024, description="Bytes at most that the directory may send.")
-    seconds: int = Field(300, ge=1, le=86_400, description="How long it may take.")
+    entries: int = Field(200_000, ge=1, description="Entries at most.", examples=[5000])
+    bytes: int = Field(1 << 28, ge=1024, description="Bytes at most that the directory may send.", examples=[50000000])
+    seconds: int = Field(300, ge=1, le=86_400, description="Seconds that it may take.", examples=[60])
 
     @model_validator(mode="after")
     def _check_options(self) -> Options:

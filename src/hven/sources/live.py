@@ -38,12 +38,26 @@ class Options(BaseModel):
 
     url: str = Field(
         min_length=1,
-        description="`$NAME` of a secret that holds postgresql://user:password@host/database; or that, without a "
-        "password.",
+        description=(
+            "`$NAME` of a secret that holds postgresql://user:password@host/database; or that address"
+            " without a password."
+        ),
+        examples=["$OPS_DB"],
     )
-    table: str = Field(min_length=1, description="The table or view, with its schema if need be: public.cubes.")
+    table: str = Field(
+        min_length=1,
+        description=(
+            "The table or view, with its schema if need be. Names are as they are there, in double "
+            "quotes if a dot stands in them."
+        ),
+        examples=["public.cubes"],
+    )
     seconds: float = Field(
-        60.0, gt=0, le=3600, description="Time limit of one statement there, whatever limits queries have here."
+        60.0,
+        gt=0,
+        le=3600,
+        description="Time limit of one statement there, whatever limits queries have here.",
+        examples=[30],
     )
 
     @field_validator("url")

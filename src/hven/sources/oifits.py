@@ -32,7 +32,11 @@ class Options(HeaderSourceOptions):
 
     mode: Literal["granules", "files"] = Field(
         "granules",
-        description="`granules`: one row per target, mode of the instrument and night; `files`: one per file.",
+        description=(
+            "`granules` (default): one row per target, mode of the instrument and night; `files`: one"
+            " per file, its targets and modes in one text each."
+        ),
+        examples=["files"],
     )
 
 

@@ -63,15 +63,20 @@ class Options(HeaderSourceOptions):
 
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
         None,
-        description="`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; "
-        "`cards`: one per card or attribute; "
-        "`table`: the rows of a table. Default: `table` if there is a `part`, else `header`.",
+        description=(
+            "`header`: one row per file; `images`: one per image or cube; `variables`: one per "
+            "variable; `cards`: one per card or attribute; `table`: the rows of a table. Default: "
+            "`table` if there is a `part`, else `header`."
+        ),
+        examples=["images"],
     )
     part: int | str | None = Field(
-        None, description="Table: which one, by number or name; default the first. Images, cards: of this part alone."
+        None,
+        description=("Of `table`: its number or name, default the first; of `images` and `cards`: this part alone."),
+        examples=["SPECTRUM"],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
-        None, description="As of `fits`: longitudes of `file.footprint`."
+        None, description="Longitudes of `file.footprint`, as of `fits`.", examples=["west"]
     )
 
     @model_validator(mode="after")

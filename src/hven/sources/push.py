@@ -27,18 +27,24 @@ class Options(BaseModel):
 
     columns: dict[str, str] = Field(
         min_length=1,
-        description="What clients may send, with types: `{night: timestamp, seeing: float32, note: string}`.",
+        description="What clients may send, with types. These are the columns of the source.",
+        examples=[{"night": "timestamp", "seeing": "float32"}],
     )
     writers: Texts = Field(
         default_factory=list,
-        description="Accounts and groups that may write. Default: contributors of the collection's project, "
-        "else nobody.",
+        description=(
+            "Accounts and groups that may write, also `project:NAME:curator`. Default: contributors "
+            "of the collection's project, else nobody."
+        ),
+        examples=[["anna", "observers"]],
     )
     ids: str | None = Field(
         None,
-        description="The column of the key that gets a value where a client sends none: whole numbers count on, texts "
-        "are "
-        "UUIDs.",
+        description=(
+            "The column of the key that gets a value where a client sends none: whole numbers count "
+            "on and are never given twice, texts are UUIDs."
+        ),
+        examples=["id"],
     )
 
     @model_validator(mode="after")

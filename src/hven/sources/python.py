@@ -45,14 +45,19 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(description="The .py file, relative to the descriptor.")
+    file: str = Field(description="The .py file, relative to the descriptor.", examples=["walk.py"])
     function: str = Field(
-        "rows", description="The function to call; it yields pyarrow batches or tables, dictionaries, or tuples."
+        "rows",
+        description="The function to call. It yields pyarrow batches or tables, dictionaries, or tuples.",
+        examples=["read_labels"],
     )
-    arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the function.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments of the function.", examples=[{"pattern": "labels/*.lbl"}]
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Name and type of each column: needed for tuples, else taken from the first rows.",
+        description="Name and type of each column. Tuples need it; else the first thousand rows tell.",
+        examples=[{"product": "string", "orbit": "int32"}],
     )
 
 

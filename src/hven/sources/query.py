@@ -24,7 +24,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    adql: str = Field(min_length=1, description="An ADQL query over tables of this site.")
+    adql: str = Field(
+        min_length=1,
+        description="An ADQL query over tables of this site.",
+        examples=["SELECT ra, dec, vmag FROM stars.main WHERE vmag < 6"],
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)

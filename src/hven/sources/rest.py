@@ -37,33 +37,50 @@ NEXT_LINK_PATHS = (
 class Options(PageOptions):
     """What a descriptor may state about pages of JSON."""
 
-    params: dict[str, str | int | float] = Field(default_factory=dict, description="Parameters of each request.")
+    params: dict[str, str | int | float] = Field(
+        default_factory=dict, description="Parameters of each request.", examples=[{"sort": "id"}]
+    )
     body: dict[str, Any] | None = Field(
-        None, description="A JSON document that is posted; parameters of pages are put into it. Default: GET."
+        None,
+        description="A JSON document that is posted; parameters of pages are put into it. Default: GET.",
+        examples=[{"instrument": "OMEGA"}],
     )
     records: list[str] | None = Field(
         None,
-        description="Path of the list that holds the records: `data.items`; `.`: the page is one list. Default: seen "
-        "from "
-        "the first page.",
+        description=(
+            "Path of the list that holds the records; `.`: the page is one list. Default: seen from the first page."
+        ),
+        examples=["data.items"],
     )
     next: list[str] | None = Field(
         None,
-        description="Path of what leads to the next page: its address, or (with `cursor`) the value to send. Default: "
-        "the "
-        "header Link, or a link `next`.",
+        description=(
+            "Path of what leads to the next page: its address, or with `cursor` the value to send. "
+            "Default: the header Link, or a link `next`."
+        ),
+        examples=["links.next"],
     )
-    cursor: str | None = Field(None, description="Name of the parameter in which the value at `next` is sent.")
-    offset: str | None = Field(None, description="Name of the parameter that counts the records before a page.")
-    number: str | None = Field(None, description="Name of the parameter that counts the pages.")
-    first: Literal[0, 1] = Field(1, description="What the first page is called by `number`.")
-    limit: str | None = Field(None, description="Name of the parameter that says how many records a page has.")
+    cursor: str | None = Field(
+        None, description="Name of the parameter in which the value at `next` is sent.", examples=["after"]
+    )
+    offset: str | None = Field(
+        None,
+        description=("Name of the parameter that counts the records before a page; the list ends at an empty page."),
+        examples=["skip"],
+    )
+    number: str | None = Field(None, description="Name of the parameter that counts the pages.", examples=["page"])
+    first: Literal[0, 1] = Field(1, description="The number of the first page, with `number`.", examples=[0])
+    limit: str | None = Field(
+        None, description="Name of the parameter that says how many records a page has.", examples=["size"]
+    )
     newer: dict[str, str] = Field(
         default_factory=dict,
-        description="Parameters that ask for what is new alone, by the column that `sync: watermark` names: `{updated: "
-        "modified_since}`.",
+        description="Parameters that ask only for what is new, by the column that `sync: watermark` names.",
+        examples=[{"updated": "modified_since"}],
     )
-    count: list[str] | None = Field(None, description="Path of the number of all records: fewer or more are an error.")
+    count: list[str] | None = Field(
+        None, description="Path of the number of all records; another number is an error.", examples=["total"]
+    )
 
     _paths = field_validator("records", "next", "count", mode="before")(split_path)
 

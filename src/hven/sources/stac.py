@@ -31,14 +31,22 @@ UPDATE_TIME_FIELDS = ("properties.updated", "properties.created", "properties.da
 class Options(PageOptions):
     """What a descriptor may state about a STAC API."""
 
-    collections: Texts = Field(default_factory=list, description="Only items of these collections.")
-    datetime: str | None = Field(None, description="Only items of this time: `2020-01-01T00:00:00Z/..`.")
-    bbox: list[float] | None = Field(
-        None, min_length=4, max_length=6, description="Only items that touch this box: west, south, east, north."
+    collections: Texts = Field(
+        default_factory=list, description="Only items of these collections.", examples=[["omega"]]
     )
-    filter: str | dict[str, Any] | None = Field(None, description="A condition in CQL2, as text or JSON.")
+    datetime: str | None = Field(None, description="Only items of this time.", examples=["2020-01-01T00:00:00Z/.."])
+    bbox: list[float] | None = Field(
+        None,
+        min_length=4,
+        max_length=6,
+        description="Only items that touch this box: west, south, east, north.",
+        examples=[[0, -10, 20, 10]],
+    )
+    filter: str | dict[str, Any] | None = Field(
+        None, description="A condition in CQL2, as text or JSON.", examples=["eo:cloud_cover < 10"]
+    )
     method: Literal["auto", "GET", "POST"] = Field(
-        "auto", description="How a search is sent; default: POST, where the API has it."
+        "auto", description="How a search is sent. Default: POST, where the API has it.", examples=["GET"]
     )
 
 

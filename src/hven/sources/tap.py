@@ -27,33 +27,62 @@ _ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availabil
 class Options(BudgetOptions):
     """What a descriptor may state about a TAP service."""
 
-    url: str = Field(pattern=r"^https?://", description="Address of the service, above /sync: https://host/tap.")
-    table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.")
-    adql: str | None = Field(None, description="An ADQL query, instead of `table`.")
-    columns: Texts | None = Field(None, description="Only these columns.")
+    url: str = Field(
+        pattern=r"^https?://",
+        description="Address of the service, above /sync.",
+        examples=["https://archive.example/tap"],
+    )
+    table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.", examples=["ivoa.obscore"])
+    adql: str | None = Field(
+        None,
+        description="An ADQL query, instead of `table`.",
+        examples=["SELECT main_id, ra, dec FROM basic WHERE otype = 'Star'"],
+    )
+    columns: Texts | None = Field(None, description="Only these columns.", examples=[["obs_id", "t_min", "t_max"]])
     key: Texts = Field(
         default_factory=list,
-        description="Columns by which rows are asked for page by page: best indexed, of many values; default the "
-        "table's "
-        "primary key, or an indexed `meta.id;meta.main`.",
+        description=(
+            "Columns by which rows are asked for page by page: best indexed, with many values, never "
+            "null. Default: the primary key of the table, where its columns are copied unchanged; "
+            "else an indexed column with the UCD `meta.id;meta.main`."
+        ),
+        examples=["obs_id"],
     )
-    page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")
+    page: int | None = Field(
+        None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.", examples=[10000]
+    )
     mode: Literal["sync", "async", "auto"] = Field(
-        "auto", description="`sync`, `async` (as jobs), or `auto`: as a job what takes too long for sync."
+        "auto",
+        description="`sync`, `async` (each query as a job), or `auto`: as a job what takes too long for sync.",
+        examples=["async"],
     )
-    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
-    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
-    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
-    seconds: float = Field(300.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
+    token: Secret | None = Field(
+        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+    )
+    login: Secret | None = Field(
+        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+    )
+    rate: float | None = Field(
+        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+    )
+    seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="An answer is given up after this many seconds without a byte.",
+        examples=[120],
+    )
     tries: int = Field(
         6,
         ge=1,
         le=20,
-        description="How often something is tried that a pause may mend: no answer, 503, an answer that broke off.",
+        description=("How often a request is tried that a pause may mend: no answer, 503, an answer that broke off."),
+        examples=[3],
     )
     format: str = Field(
         "votable",
-        description="RESPONSEFORMAT: a VOTable of the service's choice; `votable/b2` and the like where it has them.",
+        description="RESPONSEFORMAT: a VOTable of any serialization.",
+        examples=["votable/b2"],
     )
 
     @model_validator(mode="after")

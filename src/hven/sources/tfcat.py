@@ -77,7 +77,11 @@ class Options(FileOptions):
     ids: str | None = Field(
         None,
         pattern="^(string|int64)$",
-        description="Type of the features' ids: `string` or `int64`; default: seen from the first ones.",
+        description=(
+            "Type of the ids of the features: `string` or `int64`. Default: int64 if the first "
+            "thousand are whole numbers."
+        ),
+        examples=["string"],
     )
 
 

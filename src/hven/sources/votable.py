@@ -40,16 +40,21 @@ class Options(FileOptions, RequestOptions):
         default_factory=list,
         validation_alias=AliasChoices("files", "file"),
         description="File or files, relative to the descriptor.",
+        examples=["results.vot"],
     )
     url: str | None = Field(
         None,
         pattern=r"^https?://",
-        description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its "
-        "ETag, "
-        "time or size is another.",
+        description=(
+            "Address of one VOTable, instead of `files`: a file, or whatever answers GET with one. A "
+            "sync fetches it if its ETag, time or size differs."
+        ),
+        examples=["https://host.example/catalogue.vot"],
     )
     table: int | str | None = Field(
-        None, description="Which table of each file: its number from 0, its ID or its name; default the first."
+        None,
+        description=("Which table of each file: its number from 0, its ID or its name. Default: the first with rows."),
+        examples=["results"],
     )
 
     @model_validator(mode="after")

@@ -22,9 +22,11 @@ class Options(XmlFieldOptions, FileOptions):
     record: str | None = Field(
         None,
         pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
-        description="The elements that are records: `observation`, or with those above it: `results/observation`. "
-        "Default: "
-        "the first ones of which there are several.",
+        description=(
+            "The elements that are records, by name, or with those above it. Default: the first ones "
+            "of which several stand beside each other."
+        ),
+        examples=["results/observation"],
     )
 
 

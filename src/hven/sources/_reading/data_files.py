@@ -70,11 +70,13 @@ class FileOptions(BaseModel):
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
-        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. "
-        "Compressed ones "
-        "(gz, bz2, xz, zst) are read as they are.",
+        description=(
+            "File or files, relative to the descriptor, or a list of them; `*`, `?`, `[abc]` and `**`"
+            " are patterns. Compressed files (gz, bz2, xz, zst) are read as they are."
+        ),
+        examples=["data/**/*.csv.gz"],
     )
-    ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
+    ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.", examples=["*_old*"])
 
 
 class _HashingReader(io.RawIOBase):

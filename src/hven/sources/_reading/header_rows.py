@@ -46,23 +46,51 @@ class HeaderSourceOptions(FileOptions):
     """The options of every source that reads the headers of files."""
 
     cards: list[str] | None = Field(
-        None, description="Header, cards: the keywords wanted; default all that occur. A missing card is null."
+        None,
+        description=(
+            "With headers and cards: the keywords to take. Default: all that occur in a sample of the"
+            " files. A card that a file lacks is null."
+        ),
+        examples=[["DATE-OBS", "EXPTIME", "OBJECT"]],
     )
     null: Nulls = Field(
         default_factory=dict,
-        description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
+        description=(
+            "Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = "
+            "all). Those within arrays stay."
+        ),
+        examples=[[-999]],
     )
     root: str = Field(
-        "", description="Header modes: where they lie: https://.., ftp://.., s3://..; default: beside the descriptor."
+        "",
+        description=(
+            "Where the files lie, when only headers are read: https://.., ftp://.., s3://... Default:"
+            " beside the descriptor. A web server lists nothing: name the files there."
+        ),
+        examples=["https://archive.example/raw"],
     )
-    options: dict[str, str] = Field(default_factory=dict, description="How another server is asked; $NAME is a secret.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description=(
+            "How another server is asked: `user`, `password`, `token`, of S3 `endpoint_url`, `key`, "
+            "`secret`, `anon`; `$NAME` is a secret."
+        ),
+        examples=[{"token": "$ARCHIVE_TOKEN"}],
+    )
     members: Texts | None = Field(
         None,
-        description="Header modes, of archives (zip, tar) among the files: patterns of members; default: what the kind "
-        "reads, by its names.",
+        description=(
+            "Patterns of members, when only headers are read and archives (zip, tar) are among the "
+            "files. Default: what the kind reads, by its names."
+        ),
+        examples=["raw/*.fits"],
     )
     at_once: int = Field(
-        8, ge=1, le=64, description="Files of one mount that are read at the same time, where one waits for them."
+        8,
+        ge=1,
+        le=64,
+        description="Files of one mount that are read at the same time, where reading waits for the disk.",
+        examples=[4],
     )
 
 

@@ -58,7 +58,9 @@ JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json,
 class PageOptions(JsonOptions, ServiceOptions):
     """What a descriptor may state about every service that sends pages of records."""
 
-    page: int | None = Field(None, ge=1, le=1_000_000, description="Records of a page.")
+    page: int | None = Field(
+        None, ge=1, le=1_000_000, description="Records of a page (1,000); `sync: page` wins.", examples=[500]
+    )
 
 
 @dataclass(kw_only=True)

@@ -59,13 +59,25 @@ def split_path(value: object) -> object:
 class JsonOptions(BaseModel):
     """What a descriptor may state about records, wherever they come from."""
 
-    whole: Texts = Field(default_factory=list, description="Paths whose objects are left together as JSON text.")
+    whole: Texts = Field(
+        default_factory=list,
+        description=(
+            "Paths whose objects are left together as JSON text. Default: objects of more than 400 different keys."
+        ),
+        examples=[["geometry"]],
+    )
     null: Nulls = Field(
-        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+        default_factory=dict,
+        description=(
+            "Words that stand for no value: a list, or by column name (`*` = all). Default: null, "
+            "empty texts, NaN in numbers."
+        ),
+        examples=[["N/A"]],
     )
     types: dict[str, str] = Field(
         default_factory=dict,
-        description="Types by dotted name, where the guess is wrong or the sample did not have it.",
+        description="Types by dotted name, where the guess is wrong or the sample did not have the key.",
+        examples=[{"properties.orbit": "int32"}],
     )
 
 

@@ -74,23 +74,34 @@ class HarvestOptions(RequestOptions):
 
     url: Texts = Field(
         min_length=1,
-        description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that "
-        "of "
-        "the first counts.",
+        description=(
+            "Address of the repository, without `?verb=`; or several. Of a record that several have, "
+            "that of the first counts."
+        ),
+        examples=["https://archive.example/oai"],
     )
     prefix: str = Field(
-        "ivo_vor", description="In which form records are asked for (`metadataPrefix`): `ivo_vor`, `oai_dc`."
+        "ivo_vor", description="In which form records are asked for (`metadataPrefix`).", examples=["oai_dc"]
     )
     set: str | None = Field(
-        None, description="Only records of this set: `ivo_managed`, those that are a registry's own."
+        None,
+        description="Only records of this set; `ivo_managed` are the records of a registry itself.",
+        examples=["ivo_managed"],
     )
     overlap: float = Field(
-        86_400.0, ge=0, description="Seconds before the last harvest that are asked for again: clocks differ."
+        86_400.0,
+        ge=0,
+        description="Seconds before the last harvest that are asked for again, because clocks differ.",
+        examples=[172800],
     )
     full: float = Field(
         30 * 86_400.0,
         ge=0,
-        description="Seconds after which everything is asked for again: not every repository tells of every change.",
+        description=(
+            "Seconds after which everything is asked for again. A repository that does not tell what "
+            "is deleted is asked for everything each time."
+        ),
+        examples=[604800],
     )
 
 

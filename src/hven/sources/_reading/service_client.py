@@ -53,24 +53,36 @@ class BudgetOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
-    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
+    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.", examples=[1000000000])
+    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.", examples=[3600])
 
 
 class RequestOptions(BudgetOptions):
     """What a descriptor may state about requests to a server."""
 
-    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
-    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
-    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
-    seconds: float = Field(120.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
-    tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
+    token: Secret | None = Field(
+        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+    )
+    login: Secret | None = Field(
+        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+    )
+    rate: float | None = Field(
+        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+    )
+    seconds: float = Field(
+        120.0,
+        gt=0,
+        le=86_400,
+        description="An answer is given up after this many seconds without a byte.",
+        examples=[300],
+    )
+    tries: int = Field(6, ge=1, le=20, description="How often a request is tried that a pause may mend.", examples=[3])
 
 
 class ServiceOptions(RequestOptions):
     """What a descriptor may state about every service that gets many requests."""
 
-    url: str = Field(pattern=r"^https?://", description="Address of the server.")
+    url: str = Field(pattern=r"^https?://", description="Address of the server.", examples=["https://archive.example"])
 
 
 class RequestPolicy(Protocol):

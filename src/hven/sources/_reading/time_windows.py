@@ -43,15 +43,23 @@ REFERENCE_COLUMNS = (
 class TimeWindowOptions(ServiceOptions):
     """What a descriptor may state about every server of samples."""
 
-    dataset: str = Field(min_length=1, description="The data set, as the server names it.")
-    columns: Texts | None = Field(None, description="Only these of its variables; the time is always there.")
-    start: str | None = Field(None, description="From this time on (2020-01-01T00:00Z); default: what the server has.")
-    stop: str | None = Field(None, description="Before this time; default: what the server has.")
+    dataset: str = Field(min_length=1, description="The data set, as the server names it.", examples=["AC_H0_MFI"])
+    columns: Texts | None = Field(
+        None, description="Only these of its variables; the time is always there.", examples=[["Magnitude"]]
+    )
+    start: str | None = Field(
+        None, description="From this time on. Default: what the server has.", examples=["2020-01-01"]
+    )
+    stop: str | None = Field(
+        None, description="Before this time. Default: what the server has.", examples=["2020-02-01"]
+    )
     reference: bool = Field(
         False,
-        description="Nothing is copied: the table is one row, from when to when there are samples, and these are "
-        "asked for "
-        "there when a reader asks for them here.",
+        description=(
+            "Nothing is copied: the table is one row with the span of the samples. Hven asks the "
+            "server for them when a reader asks Hven."
+        ),
+        examples=[True],
     )
 
 

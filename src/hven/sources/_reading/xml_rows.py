@@ -48,23 +48,30 @@ class XmlFieldOptions(JsonOptions):
 
     each: str | None = Field(
         None,
-        description="A row for each node that this XPath finds in a record, instead of one for the record: "
-        "`position/band`. Paths of `fields` begin there, `ancestor::` leads back; `$found` is its text, "
-        "`$path` its path from the record.",
+        description=(
+            "A row for each node that this XPath finds in a record, instead of one for the record. "
+            "Paths of `fields` begin there, and `ancestor::` leads back; `$found` is its text, "
+            "`$path` its path from the record."
+        ),
+        examples=["position/band"],
     )
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns by their names, each by an XPath from its record: `{id: '@id', ra: position/ra}`. "
-        "Default: "
-        "all attributes and children.",
+        description=(
+            "Columns by their names, each by an XPath from its record; several values are an array. "
+            "Default: all attributes (`@id`) and children by dotted names."
+        ),
+        examples=[{"id": "@id", "ra": "position/ra"}],
     )
     joined: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns whose several values become one text, and what stands between them: `{bands: '#'}`.",
+        description="Columns whose several values become one text, and what stands between them.",
+        examples=[{"bands": "#"}],
     )
     namespaces: dict[str, str] = Field(
         default_factory=dict,
-        description="Prefixes of the paths, and their namespaces. Default: names count, whatever their namespaces.",
+        description=("Prefixes of the paths, and their namespaces. Default: names count, whatever their namespaces."),
+        examples=[{"vo": "http://www.ivoa.net/xml/VOResource/v1.0"}],
     )
 
 

@@ -31,19 +31,27 @@ class Options(HeaderSourceOptions):
 
     mode: Literal["table", "header", "cards"] = Field(
         "table",
-        description="`table`: the rows of a table; `header`: one row per file, from header cards; `cards`: one row per "
-        "card.",
+        description=(
+            "`table` (default): the rows of a table; `header`: one row per file, of its cards; "
+            "`cards`: one row per card."
+        ),
+        examples=["header"],
     )
     hdu: int | str | list[int | str] | None = Field(
         None,
-        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is "
-        "searched in order. Cards: default all.",
+        description=(
+            "Number (0 = primary) or EXTNAME, or a list. Default: the first table; of headers the "
+            "primary one, and a list is searched in order for each card; of cards all."
+        ),
+        examples=[[0, "SCI"]],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
-        description="Header: longitudes of `file.footprint`: of images of the Sun's disc `carrington` (the default) or "
-        "`stonyhurst`; of maps of bodies "
-        "how the header's run, `east` (the default) or `west`, and all are east in the footprint.",
+        description=(
+            "Longitudes of `file.footprint`: of images of the Sun `carrington` (default) or "
+            "`stonyhurst`; of maps of bodies how those of the header run, `east` (default) or `west`."
+        ),
+        examples=["stonyhurst"],
     )
 
 

@@ -1,0 +1,993 @@
+"""Sections of the reference of keys: each shows keys of one record together, with an example that has all of them.
+
+The pages below `docs/reference/descriptor` are generated from the sections. `tests/descriptor/test_docs.py` reads every
+example with the reader of descriptors, and refuses a key that no example has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class KeySection:
+    """Some keys of a record, with an example.
+
+    Attributes
+    ----------
+    name
+        Name in the marker of the page.
+    record
+        Name of the record that has the keys.
+    example
+        YAML: keys of `parent`. Empty if the example of another section, `shown_in`, has all keys.
+    keys
+        Names of the keys, separated by blanks; empty for all keys of the record.
+    parent
+        Where the example stands: at the top of a descriptor, or in a table.
+    shown_in
+        Name of the section whose example has these keys.
+    """
+
+    name: str
+    record: str
+    example: str = ""
+    keys: str = ""
+    parent: Literal["collection", "table"] = "table"
+    shown_in: str = ""
+
+
+KEY_SECTIONS = (
+    # --- collection.md
+    KeySection(
+        "collection",
+        "collection",
+        keys="collection title description short_name reference_url index tables",
+        parent="collection",
+        example="""\
+collection: omega
+title: {en: Cubes of Mars by OMEGA, fr: Cubes de Mars par OMEGA}
+description: >
+  Spectral cubes of the surface and the atmosphere of Mars, calibrated to reflectance.
+short_name: OMEGA cubes
+reference_url: https://example.org/omega
+index: 20
+tables:
+  cubes: {source: cubes.csv}
+""",
+    ),
+    KeySection(
+        "collection settings",
+        "collection",
+        keys="include let access project functions for files prepare services sync engine",
+        parent="collection",
+        example="""\
+include: ../common/omega.yaml
+let: {base: https://example.org/data}
+access: public
+project: omega-team
+functions: funcs.py
+for:
+  - each: {band: [u, g]}
+    tables: {"flux_{band}": {source: "flux_{band}.csv"}}
+files: "data/*.fits"
+prepare: [previews, spectra]
+services: [tap, cone, portal]
+sync: {every: 1 h}
+engine: postgres
+""",
+    ),
+    KeySection(
+        "tables loop",
+        "tables_loop",
+        parent="collection",
+        example="""\
+for:
+  - each: {band: [u, g, r]}
+    tables:
+      "stars_{band}":
+        title: "Stars in {band}"
+        source: "stars_{band}.csv"
+""",
+    ),
+    KeySection(
+        "functions",
+        "functions",
+        parent="collection",
+        example="""\
+functions:
+  file: funcs.py
+  names: {deredden: {type: float64, unit: mag}}
+""",
+    ),
+    KeySection(
+        "collection checks",
+        "collection",
+        keys="tests examples",
+        parent="collection",
+        example="""\
+tests:
+  - query: SELECT COUNT(*) AS n FROM brightest.main
+    expect: {n: 100}
+examples:
+  - title: The ten brightest stars
+    query: SELECT TOP 10 name, vmag FROM brightest.main ORDER BY vmag
+""",
+    ),
+    KeySection(
+        "test",
+        "test",
+        parent="collection",
+        example="""\
+tests:
+  - name: Sirius is there
+    query: SELECT vmag FROM brightest.main WHERE name = 'Sirius'
+    expect: {vmag: -1.46}
+""",
+    ),
+    KeySection(
+        "example",
+        "example",
+        parent="collection",
+        example="""\
+examples:
+  - title: Stars around the Pleiades
+    description: Change the radius (in degrees) to see more of them.
+    query: >
+      SELECT name, ra, dec FROM brightest.main
+      WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(56.75, 24.12, 2))
+""",
+    ),
+    # --- metadata.md
+    KeySection(
+        "collection credits",
+        "collection",
+        keys="creators contact contributors funding publisher publisher_ror licence licence_url citation bibcode doi "
+        "related acknowledgement",
+        parent="collection",
+        example="""\
+creators: ["Brahe, T.", {name: "Brahe, S.", orcid: 0000-0002-1825-0097}]
+contact: {name: Uraniborg data centre, email: data@example.org}
+contributors: [{name: "Kepler, J.", role: DataCurator}]
+funding: [{funder: Royal Danish Treasury, award: "1576"}]
+publisher: Uraniborg
+publisher_ror: https://ror.org/02feahw73
+licence: CC-BY-4.0
+licence_url: https://creativecommons.org/licenses/by/4.0/
+citation: "Brahe (1602), Astronomiae Instauratae Progymnasmata"
+bibcode: 1602aip..book.....B
+doi: 10.5555/12345
+related: [{id: "arXiv:2001.01234", relation: IsDocumentedBy}]
+acknowledgement: This work uses the star catalogue of Uraniborg.
+""",
+    ),
+    KeySection(
+        "collection subject",
+        "collection",
+        keys="subjects facility instrument waveband content_level type created utype registry",
+        parent="collection",
+        example="""\
+subjects: [Mars, Planetary surfaces]
+facility: Mars Express
+instrument: OMEGA
+waveband: [Optical, Infrared]
+content_level: Research
+type: [Catalog, Archive]
+created: 2026-11-20
+utype: ivo://ivoa.net/std/regtap#1.2
+registry: {publish: false}
+""",
+    ),
+    KeySection(
+        "person",
+        "person",
+        parent="collection",
+        example="""\
+creators:
+  - name: "Brahe, T."
+    email: tycho@example.org
+    orcid: 0000-0002-1825-0097
+    affiliation: Uraniborg
+    ror: https://ror.org/02feahw73
+    url: https://example.org/~tycho
+""",
+    ),
+    KeySection(
+        "contributor",
+        "contributor",
+        parent="collection",
+        example="""\
+contributors:
+  - name: "Brahe, S."
+    role: DataCurator
+    orcid: 0000-0002-1825-0097
+    affiliation: Uraniborg
+    ror: https://ror.org/02feahw73
+""",
+    ),
+    KeySection(
+        "grant",
+        "grant",
+        parent="collection",
+        example="""\
+funding:
+  - funder: European Research Council
+    ror: https://ror.org/0472cxd90
+    award: "101019653"
+    title: Cubes of Mars for everybody
+    url: https://example.org/grants/101019653
+""",
+    ),
+    KeySection(
+        "related work",
+        "related_work",
+        parent="collection",
+        example="""\
+related:
+  - {id: 10.5555/12345, relation: IsSupplementTo}
+""",
+    ),
+    KeySection(
+        "registry",
+        "registry",
+        parent="collection",
+        example="""\
+registry:
+  publish: true
+  id: ivo://example.org/stars
+  services: {main.cone: ivo://example.org/stars/q/scs}
+  also: ["doi:10.5555/12345"]
+  related: [{type: IsDerivedFrom, title: The Bright Star Catalogue, id: "ivo://cds.vizier/v/50"}]
+""",
+    ),
+    KeySection(
+        "registry service",
+        "registry_service",
+        parent="collection",
+        example="""\
+registry:
+  services:
+    main.cone:
+      id: ivo://example.org/stars/q/scs
+      mirrors: ["https://mirror.example.org/cone/stars.main"]
+      test: RA=83.6&DEC=22&SR=0.1
+""",
+    ),
+    KeySection("registry relation", "registry_relation", shown_in="registry"),
+    # --- tables.md
+    KeySection(
+        "table",
+        "table",
+        keys="title description utype index source follow columns position form observation",
+        example="""\
+title: Bright stars
+description: One row for each star brighter than magnitude 6.5
+utype: ivo://example.org/models#star
+index: 1
+source: stars.csv
+follow: true
+columns: {vmag: {type: float32, unit: mag}}
+position: [ra, dec]
+form: [vmag, name]
+observation: [name, night]
+primary: row_id
+""",
+    ),
+    KeySection(
+        "view",
+        "table",
+        keys="view",
+        example="""\
+title: Stars brighter than magnitude 2
+view: SELECT name, ra, dec, vmag FROM brightest.main WHERE vmag < 2
+""",
+    ),
+    KeySection(
+        "column",
+        "column",
+        keys="type unit ucd utype description label null rank required indexed unique hidden std section display frame "
+        "link enum minimum maximum",
+        example="""\
+columns:
+  obs_id:
+    type: string
+    ucd: meta.id;meta.main
+    description: Identifier of the observation
+    label: Observation
+    required: true
+    unique: true
+    link: "https://example.org/obs/{obs_id}"
+    rank: 1
+    section: Identification
+  ra:
+    type: float64
+    unit: deg
+    ucd: pos.eq.ra;meta.main
+    utype: "obscore:Char.SpatialAxis.Coverage.Location.Coord.Position2D.Value2.C1"
+    frame: sky
+    minimum: 0
+    maximum: 360
+    display: .5f
+    indexed: true
+    std: true
+  quality: {type: int16, enum: grades, "null": -1, hidden: true}
+frames: {sky: ICRS}
+enums: {grades: {"0": good, "1": doubtful}}
+""",
+    ),
+    KeySection(
+        "table relations",
+        "table",
+        keys="primary keys indexes groups params enums frames partition",
+        example="""\
+primary: obs_id
+keys: {target: targets}
+indexes: [[target, t_min]]
+groups: {brightness: {value: vmag, error: e_vmag}}
+params: {telescope: {value: Quadrant, type: string}}
+enums: {grades: {"0": good, "1": doubtful, "2": bad}}
+frames: {sky: {system: ICRS, epoch: J2015.5}}
+partition: {by: healpix, order: 2}
+""",
+    ),
+    KeySection(
+        "key",
+        "key",
+        example="""\
+keys:
+  to_targets:
+    columns: target
+    target: targets
+    target_columns: name
+    description: The object that was observed
+    utype: ivo://example.org/models#target
+""",
+    ),
+    KeySection(
+        "group",
+        "group",
+        example="""\
+groups:
+  brightness:
+    value: vmag
+    error: e_vmag
+    lower: vmag_low
+    upper: vmag_high
+    origin: vmag_ref
+    confidence: vmag_quality
+    roles: {band: vmag_band}
+    columns: [vmag_note]
+    description: Brightness in V
+    utype: ivo://example.org/models#brightness
+    ucd: phot.mag;em.opt.V
+""",
+    ),
+    KeySection(
+        "param",
+        "param",
+        example="""\
+params:
+  aperture:
+    value: 1.5
+    type: float64
+    unit: m
+    ucd: phys.size.diameter
+    utype: ivo://example.org/models#aperture
+    description: Diameter of the telescope
+  grade: {value: "0", enum: grades}
+enums: {grades: {"0": good, "1": bad}}
+""",
+    ),
+    KeySection(
+        "frame",
+        "frame",
+        example="""\
+frames:
+  sky: {kind: coosys, system: FK5, equinox: J2000, epoch: J2015.5, refposition: BARYCENTER}
+  mars: {system: BODY, refposition: Mars, crs: "IAU_2015:49900"}
+  clock: {kind: timesys, timescale: UTC, refposition: TOPOCENTER, timeorigin: MJD-origin}
+""",
+    ),
+    KeySection(
+        "partition",
+        "partition",
+        example="""\
+partition: {by: time, column: t_obs, every: 1 month}       # or, by the position: {by: healpix, order: 2}
+""",
+        keys="by column every",
+    ),
+    KeySection("partition by position", "partition", keys="order", example="partition: {by: healpix, order: 2}\n"),
+    # --- mapping.md
+    KeySection(
+        "table mapping",
+        "table",
+        keys="where max_rejects let set text map lookup for default",
+        example="""\
+where: quality > 0
+max_rejects: 0.1
+let: {t: parse_time(date_obs)}
+columns:
+  target_name: {type: string}
+  obs_id: {type: string}
+  time_min: {type: float64, unit: d}
+  time_max: {type: float64, unit: d}
+  wavelength: {type: float32, unit: nm}
+  note: {type: string}
+set: {target_name: Mars}
+text: {obs_id: "{orbit:05d}_{cube}"}
+map:
+  time_min: jd(t)
+  time_max: jd(t) + exposure / 86400
+lookup: {wavelength: {from: filter, table: bands.csv}}
+default: {note: "'no note'"}
+for:
+  - each: {band: [u, g]}
+    columns: {"mag_{band}": {unit: mag}}
+""",
+    ),
+    KeySection(
+        "lookup",
+        "lookup",
+        example="""\
+columns: {wavelength: {type: float32}, grade: {type: string}, target: {type: string}}
+lookup:
+  wavelength: {from: filter, table: bands.csv, key: band, value: nm, default: 0}
+  grade: {from: flag, values: {g: good, b: bad}, missing: keep}
+  target: {from: jd(start), table: targets.csv, low: begin, high: end, value: name, missing: "null"}
+""",
+    ),
+    KeySection(
+        "loop",
+        "loop",
+        example="""\
+for:
+  - each: {band: [u, g, r], zero: [0.03, 0.01, 0.02]}
+    columns: {"mag_{band}": {type: float32, unit: mag}, "filter_{band}": {}, "id_{band}": {}, "nm_{band}": {}}
+    set: {"filter_{band}": "{band}"}
+    text: {"id_{band}": "{{obs_id}}_{band}"}
+    map: {"mag_{band}": "m_{band} - {zero}"}
+    lookup: {"nm_{band}": {from: "'{band}'", table: bands.csv}}
+""",
+    ),
+    # --- rows.md
+    KeySection(
+        "table rows",
+        "table",
+        keys="granules for_each group_by",
+        example="""\
+for_each: [frequencies, images]
+group_by: [orbit, detector]
+granules:
+  - {gid: raw, set: {processing_level: 2}}
+  - {gid: map, if: maps > 0, set: {processing_level: 5}}
+columns: {processing_level: {type: int16}}
+""",
+    ),
+    KeySection(
+        "granule",
+        "granule",
+        example="""\
+granules:
+  - gid: sav
+    text: {granule_uid: "{target.obs_id}_sav", access_url: "{base}/{sav_file}"}
+    set: {access_format: application/x-idl}
+  - gid: nc
+    if: nc_file IS NOT NULL
+    text: {granule_uid: "{target.obs_id}_nc", access_url: "{base}/{nc_file}"}
+    map: {access_estsize: nc_bytes / 1024}
+    lookup: {access_format: {from: nc_kind, values: {n4: application/x-netcdf4}}}
+""",
+    ),
+    # --- rules.md
+    KeySection(
+        "table rules",
+        "table",
+        keys="rules vocabularies flags simulated",
+        example="""\
+rules:
+  above_ground: {if: elevation > 0, flag: 1, message: the target was below the horizon}
+  bands_known: {check: words, of: bands, columns: band, severity: warning}
+vocabularies: {bands: {values: [u, g, r, i, z]}}
+flags: quality_flags
+simulated: origin = 'model'
+""",
+    ),
+    KeySection(
+        "rule",
+        "rule",
+        example="""\
+rules:
+  id_known: {if: obs_id <> '', severity: error, message: the observation has no identifier}
+  bands_known: {check: words, of: bands, columns: band, list: true, severity: warning}
+  in_range: {check: between, columns: elevation, low: 0, high: 90, flag: 1}
+  ordered: {check: order, columns: [time_min, time_max]}
+vocabularies: {bands: {values: [u, g, r, i, z]}}
+flags: quality_flags
+""",
+    ),
+    KeySection(
+        "flags",
+        "flags",
+        example="""\
+flags:
+  column: quality_flags
+  by: {instrument: ins_name, year: CAST(ISO(mjd + 2400000.5) AS CHAR(4))}
+  given: false                     # true: the source has the column already
+rules: {time_known: {if: mjd IS NOT NULL, flag: 0}}
+""",
+    ),
+    KeySection(
+        "vocabulary",
+        "vocabulary",
+        example="""\
+vocabularies:
+  bands: {values: [u, g, r, i, z], version: "SDSS, data release 17"}
+""",
+    ),
+    # --- access.md
+    KeySection(
+        "table access",
+        "table",
+        keys="access embargo",
+        example="""\
+access: release_date <= now or reader = pi
+embargo: {from: t_max, months: 12, column: release_date}
+""",
+    ),
+    KeySection(
+        "access",
+        "access",
+        example="""\
+access:
+  rows: public
+  files: obs_release_date <= now or 'team' in groups
+  take: obs_release_date <= now or reader in (pi, coi)
+  columns: [access_url, access_estsize]
+  path: file_name
+  contact: data@example.org
+""",
+    ),
+    KeySection(
+        "embargo",
+        "embargo",
+        example="""\
+embargo:
+  from: t_max
+  months: {from: obs_collection, values: {survey: 24}, default: 12}
+  exempt: obs_type = 'calibration'
+  not_before: 2027-01-01
+  delivered: has_own_date = 1
+  column: obs_release_date
+""",
+    ),
+    KeySection("term", "term", shown_in="embargo"),
+    # --- sync.md
+    KeySection(
+        "table sync",
+        "table",
+        keys="sync",
+        example="""\
+sync: {watermark: modified, overlap: 2 d}
+primary: obs_id
+""",
+    ),
+    KeySection(
+        "sync",
+        "sync",
+        example="""\
+sync:
+  watermark: modified
+  overlap: 2 d
+  deletions: compare
+  full: 7 d
+  page: 10000
+  rate: 2
+  guard: {removed: 10 %, changed: 50 %}
+primary: obs_id
+""",
+    ),
+    KeySection(
+        "deletions",
+        "deletions",
+        example="""\
+sync: {watermark: modified, deletions: {column: "status = 'deleted'"}}
+primary: obs_id
+""",
+    ),
+    KeySection("guard", "guard", shown_in="sync"),
+    KeySection(
+        "schedule",
+        "schedule",
+        keys="every jitter",
+        parent="collection",
+        example="""\
+sync: {every: 1 h, jitter: 5 min}
+""",
+    ),
+    KeySection(
+        "schedule by cron",
+        "schedule",
+        keys="cron zone",
+        parent="collection",
+        example="""\
+sync: {cron: "15 3 * * *", zone: Europe/Vienna}
+""",
+    ),
+    # --- files.md
+    KeySection(
+        "file",
+        "file",
+        keys="files ignore root at options checksums proxied title description type",
+        parent="collection",
+        example="""\
+files:
+  - files: "**/*.fits"
+    ignore: "*_old*"
+    root: s3://archive/raw
+    at: raw
+    options: {endpoint_url: https://s3.example.org, key: $S3_KEY, secret: $S3_SECRET}
+    checksums: false
+    proxied: true
+    title: Raw frame
+    description: As they leave the camera, without any correction
+    type: application/fits
+""",
+    ),
+    KeySection(
+        "file from programs",
+        "file",
+        keys="writers",
+        parent="collection",
+        example="""\
+files:
+  - {files: "incoming/*.fits", writers: [pipeline]}
+""",
+    ),
+    KeySection(
+        "file from rows",
+        "file",
+        keys="from path size sha256",
+        parent="collection",
+        example="""\
+files:
+  - from: observations
+    root: https://archive.example.org/data
+    path: "{year}/{name}.fits"
+    size: bytes
+    sha256: checksum
+""",
+    ),
+    # --- links.md
+    KeySection(
+        "table links",
+        "table",
+        keys="links",
+        example="""\
+links:
+  - {semantics: preview, text: "https://example.org/{target.obs_id}.png", type: image/png}
+""",
+    ),
+    KeySection(
+        "link",
+        "link",
+        keys="semantics text type size description qualifier local if from where order file",
+        example="""\
+links:
+  - semantics: preview
+    from: previews
+    where: previews.obs_id = target.obs_id
+    order: previews.frequency
+    text: "https://example.org/{previews.path}"
+    type: image/png
+    size: "{previews.bytes}"
+    description: "map at {previews.frequency:.0f} MHz"
+    qualifier: image
+    local: "band {previews.band}"
+    if: previews.bytes > 0
+  - {semantics: this, file: "{target.file_name}"}
+""",
+    ),
+    KeySection(
+        "link to other rows",
+        "link",
+        keys="derived series service",
+        example="""\
+links:
+  - derived: obs_id
+    text: "{site.url}/datalink/demo.main?ID={main.obs_id}"
+  - series: marscam_pressure
+  - semantics: cutout
+    service: {url: "{site.url}/cut", params: {ID: "{target.obs_id}"}}
+""",
+    ),
+    KeySection(
+        "service",
+        "service",
+        example="""\
+links:
+  - semantics: cutout
+    service:
+      url: https://das.example.org/soda
+      standard: ivo://ivoa.net/std/SODA#sync-1.0
+      registered: ivo://example.org/soda
+      params:
+        ID: "{target.dataset}"
+        BAND: {type: "float64[2]", unit: m}
+""",
+    ),
+    KeySection(
+        "input",
+        "input",
+        example="""\
+links:
+  - semantics: cutout
+    service:
+      url: https://das.example.org/soda
+      params:
+        ID: {value: "{target.dataset}"}
+        BAND:
+          type: float64[2]
+          unit: m
+          ucd: em.wl
+          utype: ivo://example.org/models#band
+          description: Wavelengths to cut out
+          minimum: "{target.em_min}"
+          maximum: "{target.em_max}"
+          example: "{target.em_min} {target.em_max}"
+        POL: {type: string, values: [I, Q, U, V]}
+""",
+    ),
+    KeySection(
+        "derived",
+        "derived",
+        example="""\
+links:
+  - derived:
+      by: obs_id
+      in: raw
+      within: 10 min
+      time: [t_min, t_max]
+      other_time: [start_time, stop_time]
+      level: calib_level
+    text: "{site.url}/datalink/demo.raw?ID={raw.obs_id}"
+""",
+    ),
+    # --- series.md
+    KeySection(
+        "table series",
+        "table",
+        keys="series",
+        example="""\
+series: {parameters: [pressure, temperature], cadence: 1 s}
+""",
+    ),
+    KeySection(
+        "series",
+        "series",
+        keys="id das2 title description time parameters where cadence ahead stamp bins colors vectors",
+        example="""\
+series:
+  id: weather
+  das2: Uraniborg/Weather/station_1
+  title: Weather at Uraniborg
+  description: Means over one second
+  time: t
+  parameters: [pressure, flux, quality, b]
+  where: station = 1
+  cadence: 1 s
+  ahead: 1 d
+  stamp: begin
+  bins: {flux: {name: frequency, unit: MHz, centers: [10, 20, 40]}}
+  colors: {quality: {good: green, "bad.*": "#FF0000"}}
+  vectors: {b: GSE}
+""",
+    ),
+    KeySection(
+        "series in files",
+        "series",
+        keys="file reader part variables version",
+        example="""\
+series:
+  file: "{target.path}"
+  reader: maser
+  part: DATA
+  time: {of: TIME, unit: s, since: 2000-01-01T12:00:00}
+  parameters: [stokes_i]
+  variables: {stokes_i: {of: STOKESI, unit: Jy}}
+  version: file_version
+""",
+    ),
+    KeySection(
+        "time",
+        "time",
+        example="""\
+series:
+  file: "{target.path}"
+  time:
+    of: JDAY
+    unit: d
+    since: JD
+    scale: UTC
+    plus: {of: MSEC, unit: ms}
+""",
+    ),
+    KeySection("part", "part", shown_in="time"),
+    KeySection(
+        "variable",
+        "variable",
+        example="""\
+series:
+  file: "{target.path}"
+  time: TIME
+  variables:
+    stokes_i:
+      of: [STOKESI_B1, STOKESI_B2]
+      time: [TIME_B1, TIME_B2]
+      element: 0
+      unit: Jy
+      description: Total intensity
+      label: I
+      fill: -1
+""",
+    ),
+    KeySection(
+        "bins",
+        "bins",
+        example="""\
+series:
+  bins:
+    flux:
+      name: frequency
+      unit: MHz
+      centers: [10.5, 11.5]
+      ranges: [[10, 11], [11, 12]]
+      label: f
+      description: Frequency at the centre of the channel
+""",
+    ),
+    KeySection(
+        "vector",
+        "vector",
+        example="""\
+series:
+  vectors:
+    b: {system: GSE, components: [x, y, z]}
+    lat: {system: HGI, components: latitude}
+""",
+    ),
+    # --- endpoints.md
+    KeySection(
+        "table endpoints",
+        "table",
+        keys="endpoints",
+        example="""\
+endpoints:
+  old_search: {path: /search.votable, params: {name: {where: name = param.name}}}
+""",
+    ),
+    KeySection(
+        "endpoint",
+        "endpoint",
+        keys="path like title description params columns where order rows format votable",
+        example="""\
+endpoints:
+  search:
+    path: /search.votable
+    like: query
+    title: Search for exposures
+    description: The script of the observatory asks it every night
+    params: {date_from: {where: exp_date >= param.date_from}}
+    columns: [exp_id, exp_mjd AS mjd]
+    where: exp_mjd > 50000
+    order: [exp_date, exp_id DESC]
+    rows: 1000
+    format: votable
+    votable: {serialization: TABLEDATA}
+""",
+    ),
+    KeySection(
+        "endpoint of sitools2",
+        "endpoint",
+        keys="cadence archives",
+        example="""\
+endpoints:
+  ic_sdo:
+    path: /webs_IAS_SDO_dataset
+    like: sitools2
+    cadence: {mask_cadence: "MOD(t_rec_index, param.seconds / 12) = 0"}
+    archives: {plugin02: tar, plugin03: zip}
+""",
+    ),
+    KeySection(
+        "parameter",
+        "parameter",
+        example="""\
+endpoints:
+  search:
+    path: /search.votable
+    params:
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra, description: right ascension, required: true}
+      radius:
+        type: float64
+        unit: arcsec
+        in: deg
+        default: 30
+        minimum: 1
+        maximum: 3600
+        where: "1 = CONTAINS(POINT(target_ra, target_dec), CIRCLE(param.ra, param.dec, param.radius))"
+      dec: {type: float64, unit: deg}
+      full: {values: ["true", "false"], columns: {"false": [exp_id, target_ra]}}
+""",
+    ),
+    KeySection(
+        "shape",
+        "shape",
+        example="""\
+endpoints:
+  search:
+    path: /search.votable
+    votable:
+      version: "1.4"
+      namespace: "1.4"
+      serialization: TABLEDATA
+      type: text/xml
+      params: {status: OK, last_mod_date: "{updated}"}
+""",
+    ),
+    # --- standards.md
+    KeySection(
+        "table standard",
+        "table",
+        keys="standard optional frame obscore",
+        example="""\
+standard: epn-tap-2.0
+optional: [region, access, thumbnail_url]
+frame: body
+source: cubes.csv
+obscore: {}
+""",
+    ),
+    KeySection(
+        "obscore",
+        "obscore",
+        example="""\
+obscore:
+  set: {obs_collection: OMEGA, calib_level: 2}
+  text: {obs_publisher_did: "ivo://example.org/omega?{obs_id}"}
+  map: {t_min: mjd(start), t_max: mjd(stop)}
+  optional: [obs_title]
+  columns: {orbit: {type: int32, ucd: meta.id, description: Orbit of the spacecraft}}
+  converted: false
+  radio: {set: {instr_tel_number: 1}}
+""",
+    ),
+    KeySection(
+        "table of a standard",
+        "table",
+        keys="variants families together called",
+        example="""\
+called: epn_core
+families: {access: [access_url, access_format, access_estsize]}
+together: [[access_url, access_format, access_estsize]]
+variants: {body: {columns: {c1min: {unit: deg, ucd: "pos.bodyrc.lon;stat.min"}}}}
+""",
+    ),
+    KeySection(
+        "column of a standard",
+        "column",
+        keys="types optional",
+        example="""\
+columns:
+  s_region: {type: polygon, types: [circle, shape, multishape], optional: true}
+""",
+    ),
+    KeySection(
+        "table of a mirror",
+        "table",
+        keys="obscore_radio converted",
+        example="""\
+obscore_radio: {map: {f_resolution: f_res}, converted: true}
+""",
+    ),
+)

@@ -1,0 +1,144 @@
+"""What the reference pages take from the source: generated parts between comments, and the keys of descriptors.
+
+UPDATE_GOLDEN=1 rewrites the generated parts (never in CI).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
+from hven.descriptor.value_schema import KeyModel
+from shared import ROOT
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+REFERENCE = ROOT / "docs" / "reference"
+UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
+KEY_RECORDS = {
+    model.record.name: model.record
+    for model in KeyModel.__subclasses__()
+    if model.__module__.endswith("_keys") and model.record.name != "assigned"
+}
+SECTIONS_BY_NAME = {section.name: section for section in KEY_SECTIONS}
+KEY_MARKER = re.compile(r"<!-- keys: ([\w ]+) -->")
+PARENT_TEXTS = {"collection": "At the top of a descriptor:", "table": "In a table:"}
+
+
+def keep_part(page: Path, begin: str, end: str, content: str) -> None:
+    """Compare the part of a page between two comments with its content; write it with UPDATE_GOLDEN."""
+    pattern = re.compile(rf"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
+    if UPDATE:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(pattern.sub(lambda match: match[1] + content + match[2], text), encoding="utf-8")
+    match = pattern.search(page.read_text(encoding="utf-8"))
+    assert match is not None, f"{page.name} lacks {begin}"
+    assert match[0] == f"{begin}\n{content}{end}"
+
+
+def write_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def find_section_keys(section: KeySection) -> list[str]:
+    """Return the keys of a section, in its order."""
+    keys = KEY_RECORDS[section.record].key_types
+    unknown = set(section.keys.split()) - keys.keys()
+    assert not unknown, f"{section.record} has no key {unknown}"
+    return section.keys.split() or list(keys)
+
+
+def write_key_section(section: KeySection) -> str:
+    """Write what a record is, a table of its keys, and their example."""
+    record = KEY_RECORDS[section.record]
+    lines = [""]
+    if section.record not in {"collection", "table"}:
+        short_text = f" A bare word stands for `{record.short_key}`." if record.short_key else ""
+        lines += [f"{record.doc}.{short_text}", ""]
+    lines += ["| Key | Meaning |", "|---|---|"]
+    for key in find_section_keys(section):
+        required_text = " (required)" if key in record.required_keys else ""
+        lines.append(f"| `{key}`{required_text} | {write_cell(record.key_docs[key])} |")
+    lines.append("")
+    if section.shown_in:
+        lines += [f"The example of [{section.shown_in}](#{section.shown_in.replace(' ', '-')}) shows these keys.", ""]
+    else:
+        lines += [PARENT_TEXTS[section.parent], "", "```yaml", section.example.rstrip(), "```", ""]
+    return "\n".join(lines) + "\n"
+
+
+def find_key_anchors() -> dict[str, tuple[str, str]]:
+    """Find the page and the anchor of each section of keys."""
+    places = {}
+    for page in sorted((REFERENCE / "descriptor").glob("*.md")):
+        anchor = ""
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                heading = line.lstrip("# ").lower().replace("`", "")
+                anchor = re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
+            elif match := KEY_MARKER.fullmatch(line):
+                places[match[1]] = (page.name, anchor)
+    return places
+
+
+def write_key_index() -> str:
+    """Write a list of all keys by record, each with a link to its section."""
+    places = find_key_anchors()
+    links: dict[str, dict[str, str]] = {name: {} for name in KEY_RECORDS}
+    for section in KEY_SECTIONS:
+        page, anchor = places[section.name]
+        for key in find_section_keys(section):
+            links[section.record].setdefault(key, f"[`{key}`](descriptor/{page}#{anchor})")
+    groups = dict.fromkeys(["collection", "table", "column", *dict.fromkeys(s.record for s in KEY_SECTIONS)])
+    lines = [f"* **{name.replace('_', ' ')}**: {', '.join(links[name].values())}" for name in groups]
+    return "\n" + "\n".join(lines) + "\n\n"
+
+
+def write_example(name: str, value: Any) -> str:
+    """Write an option with its example, as YAML has it."""
+    text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1000)
+    return text.strip().removeprefix("{").removesuffix("}")
+
+
+def write_options(model: type[BaseModel], names: Collection[str] | None = None) -> str:
+    """Write a table of the options of a source: each with its meaning, its default and an example."""
+    lines = ["", "| Option | Meaning | Example |", "|---|---|---|"]
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
+        if names is not None and name not in names:
+            continue
+        assert field.description, f"{model.__module__}.{name} has no description"
+        assert field.examples, f"{model.__module__}.{name} has no example"
+        meaning = field.description
+        is_plain = isinstance(field.default, str | int | float) and not isinstance(field.default, bool)
+        if is_plain and field.default != "" and "efault" not in meaning and field.default != "auto":
+            meaning += f" Default: `{field.default}`."
+        required_text = " (required)" if field.is_required() else ""
+        example = write_cell(write_example(name, field.examples[0]))
+        lines.append(f"| `{name}`{required_text} | {write_cell(meaning)} | `{example}` |")
+    return "\n".join(lines) + "\n\n"
+
+
+def find_option_pages() -> dict[str, Path]:
+    """Find the page that has the options of each kind of source."""
+    return {
+        name: page
+        for page in [REFERENCE / "sources.md", *sorted((REFERENCE / "sources").glob("*.md"))]
+        for name in re.findall(r"<!-- options: ([\w ]+) -->", page.read_text(encoding="utf-8"))
+    }
+
+
+def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
+    """Write a table of the kinds of sources, each with a link to its section."""
+    pages = find_option_pages()
+    lines = ["", "| Kind | What it does |", "|---|---|"]
+    for kind, module in modules.items():
+        lines.append(f"| [`{kind}`](sources/{pages[kind].name}#{kind}) | {module.__doc__.strip().splitlines()[0]} |")
+    return "\n".join(lines) + "\n\n"
