@@ -5,9 +5,12 @@ UPDATE_GOLDEN=1 rewrites the generated parts (never in CI).
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,9 @@ import yaml
 
 from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
 from hven.descriptor.value_schema import KeyModel
+from hven.model.settings import Settings, collect_setting_docs
+from hven.model.settings._examples import GENERAL_EXAMPLES
+from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
 from shared import ROOT
 
 if TYPE_CHECKING:
@@ -141,4 +147,54 @@ def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
     lines = ["", "| Kind | What it does |", "|---|---|"]
     for kind, module in modules.items():
         lines.append(f"| [`{kind}`](sources/{pages[kind].name}#{kind}) | {module.__doc__.strip().splitlines()[0]} |")
+    return "\n".join(lines) + "\n\n"
+
+
+SECTION_ORDER = ["limits", "jobs", "schedule", "alerts", "health", "hats", "postgres"]
+
+
+def write_setting_default(default: Any) -> str:
+    if default in (None, MISSING, "", (), {}) or is_dataclass(default):
+        return ""
+    value = list(default) if isinstance(default, tuple) else default
+    return f"`{write_cell(json.dumps(value, ensure_ascii=False))}`"
+
+
+def write_settings_table(settings_class: type, names: Collection[str], prefix: str = "") -> list[str]:
+    """Write a table of settings with their defaults."""
+    lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
+    fields_by_name = {field.name: field for field in fields(settings_class)}
+    for name in names:
+        field = fields_by_name[name]
+        is_required = field.default is field.default_factory is MISSING
+        required_text = " (required)" if is_required and name != "name" else ""
+        meaning = write_cell(field.metadata["doc"])
+        lines.append(f"| `{prefix}{name}`{required_text} | {write_setting_default(field.default)} | {meaning} |")
+    return lines
+
+
+def list_general_settings(example: str) -> list[str]:
+    """List the settings of an example that has no section, in its order."""
+    return list(tomllib.loads(example))
+
+
+def write_settings() -> str:
+    """Write all settings by section, each with an example."""
+    lines = []
+    for title, example in GENERAL_EXAMPLES.items():
+        table = write_settings_table(Settings, list_general_settings(example))
+        lines += ["", f"## {title}", "", *table, "", "```toml", example.rstrip(), "```"]
+    sections = collect_sections()
+    docs = collect_setting_docs()
+    for name in [*SECTION_ORDER, *sorted(sections.keys() - set(SECTION_ORDER))]:
+        section = sections[name]
+        names = [field.name for field in fields(section.settings_class) if field.metadata]
+        heading = f"[[{name}]]" if section.is_repeated else f"[{name}]"
+        if section.settings_class in NAMED_SECTION_CLASSES:
+            heading = f"[{name}.NAME]"
+            names.remove("name")
+        table = write_settings_table(section.settings_class, names, f"{name}.")
+        doc = docs[name]
+        lines += ["", f"## {heading.strip('[]')}", "", f"`{heading}`: {doc}.", "", *table]
+        lines += ["", "```toml", section.example_text.rstrip(), "```"]
     return "\n".join(lines) + "\n\n"

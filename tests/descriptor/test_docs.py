@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, is_dataclass
-from pathlib import Path
+import tomllib
+from dataclasses import fields
 from textwrap import indent
 
 import pytest
 
 from hven.descriptor import build_json_schema, check_descriptor, load_descriptor
 from hven.descriptor._key_sections import KEY_SECTIONS
-from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
-from hven.model.settings import QueryLimits, Settings, collect_setting_docs
-from hven.model.settings._sections import JobLimits, ResolverSettings, TreeSettings
+from hven.model.settings import Settings, collect_setting_docs, load_settings
+from hven.model.settings._examples import GENERAL_EXAMPLES
+from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
 from hven.sources._reading.data_files import FileOptions
 from hven.sources.document_enrichment import DocumentColumn, EnrichOptions
 from reference_pages import (
@@ -28,11 +28,11 @@ from reference_pages import (
     find_key_anchors,
     find_option_pages,
     keep_part,
-    write_cell,
     write_key_index,
     write_key_section,
     write_list_of_kinds,
     write_options,
+    write_settings,
 )
 
 
@@ -77,34 +77,47 @@ def test_every_kind_of_source_is_listed():
 
 
 def test_every_setting():
-    defaults = {field.name: getattr(Settings(directory=Path()), field.name) for field in fields(Settings)}
-    for group, kind in {
-        "limits": QueryLimits,
-        "jobs": JobLimits,
-        "postgres": PostgresSettings,
-        "resolver": ResolverSettings,
-        "tree": TreeSettings,
-    }.items():
-        defaults |= {f"{group}.{field.name}": getattr(kind(), field.name) for field in fields(kind)}
+    keep("settings.md", "settings", write_settings())
 
-    def shown(name):
-        value = defaults.get(name)
-        if (
-            value is None
-            or is_dataclass(value)
-            or name in {"defaults", "alias", "foreign", "portals", "remote"}
-            or name.startswith(("alias.", "foreign.", "portals.", "remote."))
-        ):
-            return ""
-        return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 
-    # limits stand first, then what engines bring, as rows are kept before they are asked for
-    first, last = ["", "limits", "postgres"], ["tree", "portals", "alias", "foreign", "remote"]
-    rank = {name: number for number, name in enumerate([*first, "python", *last])}
-    told = sorted(collect_setting_docs().items(), key=lambda one: rank.get(one[0].rpartition(".")[0], rank["python"]))
-    keep(
-        "settings.md", "settings", "".join(f"| `{name}` | {shown(name)} | {write_cell(doc)} |\n" for name, doc in told)
-    )
+SETTING_EXAMPLES = {
+    **GENERAL_EXAMPLES,
+    **{name: section.example_text for name, section in collect_sections().items()},
+}
+
+
+def load_example(example, directory):
+    """Load an example as the hven.toml of a site that has the secrets that it names."""
+    (directory / "hven.toml").write_text(example, encoding="utf-8")
+    address = "postgresql+psycopg://hven@127.0.0.1/hven"
+    secrets = sorted(set(re.findall(r'"\$([A-Z_]+)"', example)))
+    (directory / "secrets.toml").write_text("".join(f'{name} = "{address}"\n' for name in secrets))
+    (directory / "secrets.toml").chmod(0o600)
+    return load_settings(directory, {})
+
+
+@pytest.mark.parametrize("name", SETTING_EXAMPLES)
+def test_the_example_of_a_section_is_loaded_and_changes_each_setting(name, tmp_path):
+    example = SETTING_EXAMPLES[name]
+    settings, usual = load_example(example, tmp_path), Settings(directory=tmp_path)
+    written = tomllib.loads(example)
+    if name in GENERAL_EXAMPLES:
+        assert all(getattr(settings, key) != getattr(usual, key) for key in written)
+        return
+    section = collect_sections()[name]
+    wanted = {field.name for field in fields(section.settings_class) if field.metadata}
+    entries = written[name] if section.is_repeated else [written[name]]
+    if section.settings_class in NAMED_SECTION_CLASSES:
+        wanted.discard("name")
+        entries = written[name].values()
+    assert {key for entry in entries for key in entry} == wanted
+
+
+def test_every_setting_above_all_sections_is_in_an_example():
+    sections = collect_sections().keys()
+    names = [name for name in collect_setting_docs() if "." not in name and name not in sections]
+    shown = [name for example in GENERAL_EXAMPLES.values() for name in tomllib.loads(example)]
+    assert sorted(shown) == sorted(names)
 
 
 def test_the_schema_for_editors():
@@ -136,8 +149,6 @@ def test_the_first_example_is_right(loop, tmp_path):
 
 
 def test_the_settings_example_is_right(tmp_path):
-    from hven.model.settings import load_settings
-
     text = (REFERENCE / "settings.md").read_text(encoding="utf-8")
     (tmp_path / "hven.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
     assert load_settings(tmp_path, {}).root_path == "/hven"

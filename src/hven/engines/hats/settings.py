@@ -45,6 +45,13 @@ SETTINGS_SECTIONS = (
         settings_class=HatsSettings,
         doc="the engine hats, for tables that outgrow one machine",
         previous_setting="data",
+        example_text="""\
+[hats]
+roots = ["/cluster/catalogues"]
+spark = "sc://spark.uraniborg.example:15002"
+near_bytes = "2 GB"
+at_once = 8
+""",
     ),
 )
 

@@ -101,6 +101,16 @@ SETTINGS_SECTIONS = (
             '# url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database\n'
             "\n"
         ),
+        example_text="""\
+[postgres]
+url = "$DATABASE_URL"
+namespace = "snapshots"
+read_role = "hven_reader"
+read_url = "$READER_URL"           # instead of read_role
+pool = 20
+reaches = "4 GiB"
+position = "q3c"
+""",
     ),
     SettingsSection(
         name="foreign",
@@ -108,6 +118,17 @@ SETTINGS_SECTIONS = (
         doc="tables of other PostgreSQL databases, which `hven fdw` sets up as foreign tables",
         is_repeated=True,
         previous_setting="alias",
+        example_text="""\
+[[foreign]]
+name = "operations"
+url = "$OPERATIONS_URL"
+namespace = "archive"
+tables = ["observations", "targets"]
+into = "operations"
+roles = ["hven_reader"]
+fetch_size = 10_000
+extensions = ["pg_sphere"]
+""",
     ),
 )
 

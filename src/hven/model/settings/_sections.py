@@ -97,6 +97,8 @@ class SettingsSection:
         Modules that come with an extra of Hven, without which it is in vain.
     template_text
         Lines of comment for the hven.toml of a new site.
+    example_text
+        The section with all of its settings, for the page of settings.
     """
 
     name: str
@@ -106,6 +108,7 @@ class SettingsSection:
     previous_setting: str = ""
     required_modules: tuple[str, ...] = ()
     template_text: str = ""
+    example_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

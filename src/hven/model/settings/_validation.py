@@ -13,6 +13,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
+from hven.model.settings._examples import SECTION_EXAMPLES
 from hven.model.settings._sections import (
     IdentityProvider,
     Portal,
@@ -86,7 +87,12 @@ def collect_sections() -> Mapping[str, SettingsSection]:
         settings_class: Any = get_args(hint)[0] if is_repeated else hint
         if is_dataclass(settings_class):
             section_class: Any = settings_class
-            sections_by_name[name] = SettingsSection(name=name, settings_class=section_class, is_repeated=is_repeated)
+            sections_by_name[name] = SettingsSection(
+                name=name,
+                settings_class=section_class,
+                is_repeated=is_repeated,
+                example_text=SECTION_EXAMPLES.get(name, ""),
+            )
     return sections_by_name | {section.name: section for section in list_engine_sections()}
 
 
