@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
 
 from example_sites import EXAMPLES, prepare_example, start_data_sources
 from hven import formats
+from hven.app._cli import engine_verbs, examples
 from hven.app._cli.verbs import build_command
 from hven.descriptor import check_descriptor
 from hven.ingest import run_tests
@@ -29,8 +31,10 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
-from process_runner import Server, run_hven, serve_site, wait_until, write_shell_program
-from requirements import require_program
+from made import EXAMPLES, database, prepared
+from needs import need_program
+from reference_pages import keep_part
+from running import Server, for_shells, hven, serving, until
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
@@ -71,6 +75,55 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
         assert word in {name for parameter in VERBS[verb].params for name in parameter.opts}, (
             f"hven {verb} has no {word}"
         )
+
+
+VERB_EXAMPLES_BY_NAME = {**examples.VERB_EXAMPLES, **engine_verbs.list_examples()}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_examples_on_the_page(verb: str) -> None:
+    lines = "\n".join(VERB_EXAMPLES_BY_NAME[verb])
+    page = ROOT / "docs/reference/cli.md"
+    keep_part(page, f"<!-- examples: {verb} -->", "<!-- /examples -->", f"\n```sh\n{lines}\n```\n\n")
+
+
+def parse_example(line: str) -> set[str]:
+    """Parse a command line; return the command and its options, each with the verb before it."""
+    words = shlex.split(line)
+    words = words[: words.index(">")] if ">" in words else words
+    assert words[0] == "hven"
+    name = "hven"
+    command: Any = typer.main.get_command(build_command())
+    context = command.make_context("hven", words[1:])
+    used = set()
+    while hasattr(command, "commands") and (rest := [*context._protected_args, *context.args]):
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+        used.add(name)
+    assert not hasattr(command, "commands") or command.invoke_without_command, line
+    return used
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_a_verb_are_understood_and_show_each_command(verb: str) -> None:
+    used = [parse_example(line) for line in VERB_EXAMPLES_BY_NAME[verb]]
+    assert all(verb in names for names in used)
+    commands = getattr(VERBS[verb], "commands", {})
+    assert set().union(*used) >= set(commands)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_a_verb_show_each_of_its_options(verb: str) -> None:
+    text = " ".join(VERB_EXAMPLES_BY_NAME[verb])
+    words = {word.partition("=")[0] for word in shlex.split(text)}
+    command = VERBS[verb]
+    parameters = [item for one in (command, *getattr(command, "commands", {}).values()) for item in one.params]
+    options = [item for item in parameters if item.param_type_name == "option" and "--help" not in item.opts]
+    assert [item.opts for item in options if not words & set(item.opts)] == []
+
+
+def test_the_help_of_a_verb_shows_its_examples() -> None:
+    assert "Examples:\n    hven ingest stars\n" in hven("ingest", "-h").stdout
 
 
 def test_no_verb_is_made_up() -> None:

@@ -772,6 +772,8 @@ class EngineRecord:
     verbs
         Commands of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if successful)``;
         parameters are annotated by `CommandArgument`, and the function's name and docstring are those of the command.
+    verb_examples
+        Command lines by the name of the verb, for its help and the reference.
     check
         For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings
         name; texts describe it.
@@ -789,6 +791,7 @@ class EngineRecord:
     lacks: Callable[[Settings], str | None] = lambda _: None
     live: str = ""
     verbs: tuple[str, ...] = ()
+    verb_examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     check: str = ""
     adoptable: str = ""
     webs: bool = False

@@ -29,6 +29,15 @@ def list_verbs() -> dict[str, str]:
     return verbs
 
 
+def list_examples() -> dict[str, tuple[str, ...]]:
+    """List the examples of the engines' verbs."""
+    return {
+        verb: examples
+        for engine_kind in engines.load_engine_records()
+        for verb, examples in engine_kind.verb_examples.items()
+    }
+
+
 def load_function(function_place: str) -> Callable[..., Any]:
     """Load the function of a verb or check by its place."""
     module_name, _, name = function_place.partition(":")

@@ -112,46 +112,31 @@ def build_command(verb: str | None = None) -> typer.Typer:
         places = {verb: places[verb]}
     for name, place in places.items():
         is_loaded = verb in {None, name}
+        epilog = _write_epilog(name) if is_loaded else None
         if name in VERB_GROUPS:
             group = resolve_name(place) if is_loaded else typer.Typer()
-            app.add_typer(group, name=name, help=VERB_GROUPS[name][1])
+            app.add_typer(group, name=name, help=VERB_GROUPS[name][1], epilog=epilog)
         elif is_loaded:
             app.command(name)(_load_verb(place))
         else:
-            app.command(name, help=_read_help(place))(lambda: None)
+            app.command(name, epilog=epilog)(
+                resolve_name(place)
+                if place.startswith(package_prefix)
+                else engine_verbs.build_command(engine_verbs.load_function(place))
+            )
     return app
 
 
-def _list_own_places() -> dict[str, str]:
-    """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
-    modules = VERB_MODULES | {name: module for name, (module, _) in VERB_GROUPS.items()}
-    return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
+def _write_epilog(verb: str) -> str | None:
+    """Write the examples of a verb for the end of its help."""
+    from hven.app._cli.examples import VERB_EXAMPLES, format_examples  # noqa: PLC0415  (`hven -h` shows none)
 
+    examples = VERB_EXAMPLES.get(verb)
+    if examples is None:
+        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
 
-def _insert_engine_places(places: dict[str, str]) -> dict[str, str]:
-    """Replace the mark "" by the engines' verbs."""
-    complete_places: dict[str, str] = {}
-    for name, place in places.items():
-        if name:
-            complete_places[name] = place
-        else:
-            complete_places |= _import_engine_verbs().list_verbs()
-    return complete_places
-
-
-def _load_verb(place: str) -> Callable[..., None]:
-    """Load the function of a verb; one of an engine becomes a command."""
-    if place.startswith(f"{__package__}."):
-        return resolve_name(place)  # type: ignore[no-any-return]
-    engine_verbs = _import_engine_verbs()
-    return engine_verbs.build_command(engine_verbs.load_function(place))  # type: ignore[no-any-return]
-
-
-def _import_engine_verbs() -> ModuleType:
-    """Import the module that finds the engines' verbs, which takes time."""
-    from hven.app._cli import engine_verbs  # noqa: PLC0415  (the verbs of Hven itself do not need it)
-
-    return engine_verbs
+        examples = engine_verbs.list_examples().get(verb, ())
+    return format_examples(examples)
 
 
 def _read_help(function_place: str) -> str | None:

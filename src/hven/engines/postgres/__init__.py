@@ -117,6 +117,10 @@ KIND = EngineRecord(
     lacks=_find_lack,
     live=f"{__name__}.live_engine",
     verbs=(f"{__name__}.commands:fdw", f"{__name__}.commands:adopt"),
+    verb_examples={
+        "fdw": ("hven fdw operations > operations.sql", "hven fdw operations --check --json", "hven fdw --apply"),
+        "adopt": ("hven adopt 3f2a9c1e", "hven adopt 3f2a9c1e --json"),
+    },
 )
 
 __all__ = ["KIND", "open"]

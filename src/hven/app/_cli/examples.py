@@ -1,0 +1,162 @@
+"""Examples of the verbs: the help of a verb and the page of the command line show them.
+
+An engine brings the examples of its verbs in its record (`EngineRecord.verb_examples`).
+"""
+
+from __future__ import annotations
+
+VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("hven init mysite",),
+    "new": (
+        "hven new stars --from stars.csv",
+        "hven new cubes --from 'cubes/*.fits' --kind fits --standard epn-tap",
+        "hven new operations --from '$OPS_DB' --table public.cubes --live",
+        "hven new paper --from https://example.org/table.csv --paper 10.5555/12345 --licence CC-BY-4.0",
+    ),
+    "check": (
+        "hven check stars",
+        "hven check --tests --run-examples --links",
+        "hven check --metadata --least 80 --subjects uat.csv --json",
+    ),
+    "ingest": (
+        "hven ingest stars",
+        "hven ingest stars --sample 1000 --dry-run",
+        "hven ingest stars --json > report.json",
+    ),
+    "sync": (
+        "hven sync stars",
+        "hven sync stars --dry-run",
+        "hven sync stars --full --accept",
+        "hven sync stars --unless-held --json",
+    ),
+    "mirror": (
+        "hven --site mirror mirror https://vo.example.org stars omega --every 6h",
+        "hven --site mirror mirror https://vo.example.org --once --accept --json",
+    ),
+    "hips": (
+        "hven hips omega 'maps/*.fits' --name maps --title 'Maps of Mars'",
+        "hven hips omega --order 8 --stretch asinh --colours viridis --with hipsgen",
+        "hven hips omega --name maps --drop --json",
+    ),
+    "prepare": (
+        "hven prepare omega --previews",
+        "hven prepare omega 'cubes/*.fits' --spectra --part 1 --through 3 --again",
+        "hven prepare omega --stop --json",
+    ),
+    "serve": ("hven serve --port 8080", "hven serve --host 0.0.0.0 --workers 8"),
+    "work": ("hven work --workers 4",),
+    "query": (
+        "hven query 'SELECT TOP 10 name, vmag FROM stars.main ORDER BY vmag'",
+        "hven query 'SELECT * FROM stars.main' --format parquet --output stars.parquet --maxrec 1000000",
+        "hven query 'SELECT COUNT(*) AS n FROM stars.main' --public",
+        "hven query 'SELECT COUNT(*) AS n FROM stars.main' --as anna --as-of 2026-11-20",
+        "hven query --epn 'target_name=Mars time=2004-01-01/2005-01-01' --table omega.epn_core --unknown --show",
+        "hven query 'SELECT TOP 5 main_id FROM basic' --url https://simbad.cds.unistra.fr/simbad/sim-tap",
+    ),
+    "explain": ("hven explain 'SELECT name FROM stars.main WHERE vmag < 2'",),
+    "resolve": ("hven resolve 'M 31'", "hven resolve Sirius --json"),
+    "region": (
+        "hven region contours.csv --to polygon --date DATE_OBS",
+        "hven region contours.csv --to moc --out all.fits --chain CC --x CC_X --y CC_Y --origin 1 --directions freeman",
+        "hven region list.csv --to dali --radius 960arcsec --centre 512.5,512.5 --scale 1.2 --observer 120.5,-3.2",
+        "hven region list.csv --to ds9 --date DATE_OBS --rotation C_ROTATION --longitudes stonyhurst",
+        "hven region regions.csv --to geojson --region s_region --name obs_id --frame IAU_2015:49900 --view body",
+    ),
+    "lint": (
+        "hven lint https://vo.example.org/tap",
+        "hven lint https://vo.example.org/tap --only epn --only query.maxrec --severity error --sample 5000",
+        "hven lint https://vo.example.org/hapi --timeout 60 --pause 1 --json",
+    ),
+    "register": (
+        "hven register",
+        "hven register --check",
+        "hven register stars --show",
+        "hven register --write",
+        "hven register --harvested --at https://reg.example.org/tap --json",
+        "hven register --hapi --line",
+    ),
+    "report": (
+        "hven report --from 2026-01 --to 2026-03",
+        "hven report stars --by month --by service --format csv",
+        "hven report --format dsr --private",
+    ),
+    "doi": (
+        "hven doi",
+        "hven doi stars --draft --suffix psup/stars --dry-run",
+        "hven doi stars --release R4 --publish --json",
+        "hven doi stars --to datacite.json",
+        "hven doi stars --is 10.5555/12345",
+        "hven doi stars --withdraw 'the photometry was wrong'",
+    ),
+    "status": ("hven status", "hven status --json"),
+    "verify": ("hven verify", "hven verify stars --json"),
+    "history": ("hven history stars", "hven history stars --rules --last 5 --json"),
+    "diff": ("hven diff stars 2026-11-01", "hven diff stars R4 R6 --json"),
+    "rollback": ("hven rollback stars", "hven rollback stars.main 20261120T080000000-1a2b --json"),
+    "move": ("hven move stars --to postgres", "hven move stars --to duckdb --json"),
+    "backup": ("hven backup /backups/mysite.tar", "hven backup /backups/mysite.tar --no-data --json"),
+    "restore": (
+        "hven restore /backups/mysite.tar newsite",
+        "hven restore /backups/mysite.tar newsite --engine duckdb --json",
+        "hven restore /backups/mysite.tar --check",
+    ),
+    "remove": ("hven remove stars", "hven remove stars --purge --json"),
+    "audit": ("hven audit", "hven audit --object omega --by tycho --most 200 --json"),
+    "schema": ("hven schema", "hven schema --output descriptor.schema.json"),
+    "project": (
+        "hven project list",
+        "hven project show mars --json",
+        "hven project add-member mars anna --role curator",
+        "hven project remove-member mars anna",
+    ),
+    "release": (
+        "hven release R4 stars --description 'Fourth release'",
+        "hven release list stars --json",
+        "hven release show R4",
+        "hven release diff R4 R6",
+        "hven release remove R4 stars",
+    ),
+    "schedule": (
+        "hven schedule list --json",
+        "hven schedule run stars",
+        "hven schedule pause stars",
+        "hven schedule resume stars",
+    ),
+    "user": (
+        "hven user add anna",
+        "hven user list --json",
+        "hven user token anna --all",
+        "hven user password anna",
+        "hven user password anna --remove",
+        "hven user remove anna",
+    ),
+    "token": (
+        "hven token add anna --scope read --days 30 --for 'nightly script'",
+        "hven token list anna --json",
+        "hven token end 7",
+    ),
+    "delegate": (
+        "hven delegate --json",
+        "hven delegate to bob --for anna --until 2027-01-31 --where obs_collection=suv",
+        "hven delegate end 3",
+    ),
+    "referee": (
+        "hven referee add omega --until 2027-01-31 --anonymous",
+        "hven referee list --json",
+        "hven referee end 2",
+    ),
+    "tables": (
+        "hven tables --json",
+        "hven tables show anna targets --json",
+        "hven tables expire anna targets --days 90",
+        "hven tables drop anna targets",
+    ),
+}
+
+
+def format_examples(examples: tuple[str, ...]) -> str | None:
+    """Write examples as the end of a help text; the sign of a word boundary makes Click keep the lines."""
+    if not examples:
+        return None
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"\b\nExamples:\n{lines}"
