@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 from pathlib import Path
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from adql_runner import run_query
 from hven.adql import bind_query, parse_query
+from hven.adql._window_examples import WINDOW_EXAMPLES
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
+from reference_pages import keep_part
 from shared import EXAMPLES_FACTOR, ROOT
 
 COLUMNS = (
@@ -213,6 +216,48 @@ def test_what_is_refused(query, words):
 def test_adql_20_has_none():
     with pytest.raises(ParseError, match="extension"):
         parse_query("SELECT COUNT(*) OVER () FROM t", "2.0")
+
+
+THINGS = Table(schema="s", name="things", columns=(Column(name="x"), Column(name="name", type=STRING)))
+THINGS_DATA = pa.table({"x": [1.0, 1.0, 2.0, 3.0], "name": ["a", "b", "c", "d"]})
+
+
+def test_every_function_before_over_has_an_example():
+    assert set(WINDOW_EXAMPLES) == {*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES}
+
+
+@pytest.mark.parametrize("name", WINDOW_EXAMPLES)
+def test_every_example_is_true(name):
+    call, _, said = WINDOW_EXAMPLES[name].partition(" is ")
+    assert call.startswith(f"{name}(")
+    rows = run(f"SELECT name, {call} AS v FROM s.things ORDER BY name", [(THINGS, THINGS_DATA)]).to_pylist()
+    wanted = ast.literal_eval(said)
+    assert [row["v"] for row in rows] == [
+        pytest.approx(item, rel=1e-9) if isinstance(item, float) else item for item in wanted
+    ]
+    assert [type(row["v"]) for row in rows] == [type(item) for item in wanted]
+
+
+def write_window_functions():
+    """Write the table of functions before OVER, and of aggregates there."""
+    lines = ["", "| Before OVER | Result | Meaning | Example |", "|---|---|---|---|"]
+    for name, text in WINDOW_EXAMPLES.items():
+        call, _, said = text.partition(" is ")
+        example = f"`{call}` is `{said.replace('None', 'NULL')}`"
+        entry = WINDOW_FUNCTIONS.get(name)
+        if entry is None:
+            lines.append(f"| `{name}` | | as the aggregate | {example} |")
+            continue
+        (form,) = entry.signatures
+        result = {"SAME": "as its argument"}.get(form.result, form.result)
+        arguments = ", ".join(f"[{item.name}]" if item.is_optional else item.name for item in form.parameters)
+        lines.append(f"| `{name}({arguments})` | {result} | {entry.doc} | {example} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def test_the_reference_lists_each_with_its_example():
+    page = ROOT / "docs/reference/adql.md"
+    keep_part(page, "<!-- window functions -->", "<!-- /window functions -->", write_window_functions())
 
 
 def test_the_reference_names_each():
