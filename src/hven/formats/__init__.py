@@ -222,6 +222,9 @@ class Format:
         Name in menus; empty: the short name in capitals.
     menu_rank
         Position in menus: low ranks come first.
+    reading_example
+        For a binary format: Python that reads a file ``answer.EXTENSION``; its last line is an expression with the
+        rows. The reference shows it with what it gives.
     """
 
     name: str
@@ -242,6 +245,7 @@ class Format:
     cannot_signal_overflow: bool = False
     title: str = ""
     menu_rank: int = 100
+    reading_example: str = ""
 
     @property
     def label(self) -> str:

@@ -217,4 +217,8 @@ FORMAT = Format(
     write=write_arrow,
     read=read_arrow,
     count_unpacked_bytes=count_unpacked_bytes,
+    reading_example="""\
+import pyarrow
+pyarrow.ipc.open_stream("answer.arrows").read_all().to_pylist()
+""",
 )

@@ -531,5 +531,13 @@ def _pad_strings(array: pa.Array, width: int) -> Array:
 
 
 FORMAT = Format(
-    name="fits", menu_rank=3, media_types=("application/fits", "image/fits"), extension="fits", write=write_fits
+    name="fits",
+    menu_rank=3,
+    media_types=("application/fits", "image/fits"),
+    extension="fits",
+    write=write_fits,
+    reading_example="""\
+from astropy.table import Table
+Table.read("answer.fits")
+""",
 )

@@ -99,4 +99,8 @@ FORMAT = Format(
     extension="parquet",
     count_unpacked_bytes=count_unpacked_bytes,
     write=write_parquet,
+    reading_example="""\
+import pyarrow.parquet
+pyarrow.parquet.read_table("answer.parquet").to_pylist()
+""",
 )
