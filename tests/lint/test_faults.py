@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
-from service_faults import FAULTS, ServiceFault
-from tap_server import TapServer
+from faults import FAULTS, TEXT_FAULTS, Fault
+from finding_examples import choose_faults, keep_example, read_examples
+from world import World
 
 from hven.lint import CHECK_GROUPS
+from hven.lint.groups import jobs
 
 CHECKS = {check.code: check for group in CHECK_GROUPS for check in group.checks}
+SHOWING = choose_faults([(fault.codes, fault) for fault in FAULTS])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_is_found_and_nothing_else(tap_server: TapServer, judge_server, fault: ServiceFault) -> None:
-    fault.plant(tap_server)
-    report = judge_server(tap_server)
+def test_a_planted_fault_is_found_and_nothing_else(
+    world: World, judged, fault: Fault, request: pytest.FixtureRequest
+) -> None:
+    fault.plant(world)
+    report = judged(world)
     assert {one.code for one in report.findings} == fault.codes, [
         f"{one.code} {one.table}.{one.column} {one.message}" for one in report.findings
     ]
     for one in report.findings:
         check = CHECKS[one.code]
         assert (one.severity, one.source, one.remedy) == (check.severity, check.source, check.remedy)
+    for code in sorted(fault.codes):
+        if SHOWING[code] is fault:
+            first = next(one for one in report.findings if one.code == code)
+            keep_example(first, update=request.config.getoption("--update"))
+
+
+@pytest.mark.parametrize("fault", TEXT_FAULTS, ids=lambda fault: fault.name)
+def test_numbers_that_come_as_texts_are_told_and_end_nothing(world: World, judged, fault: Fault) -> None:
+    fault.plant(world)
+    assert {one.code for one in judged(world).findings} == fault.codes
 
 
 ROWS = [fault for fault in FAULTS if fault.codes & {code for code in CHECKS if code.startswith(("epn.", "obscore."))}]
@@ -67,3 +85,16 @@ def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example
 
 def test_forty_faults_at_least_with_codes_of_their_own() -> None:
     assert len({code for fault in FAULTS for code in fault.codes}) >= 40
+
+
+def test_a_job_that_does_not_end(world: World, judged, monkeypatch, request: pytest.FixtureRequest) -> None:
+    seconds = itertools.count(step=20.0)
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _seconds: None))
+    world.does.add("slow-jobs")
+    findings = judged(world, "uws").findings
+    assert {one.code for one in findings} >= {"uws.slow"}
+    keep_example(next(one for one in findings if one.code == "uws.slow"), update=request.config.getoption("--update"))
+
+
+def test_every_check_has_an_example() -> None:
+    assert read_examples().keys() == CHECKS.keys()

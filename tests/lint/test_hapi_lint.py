@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from finding_examples import choose_faults, keep_example
 
 from hapi_server import HapiAnswer, HapiServer, serve
-from hven.lint import CHECK_GROUPS, validate_service
+from hven.lint import CHECK_GROUPS, LintFinding, validate_service
 
 CODES = {check.code for group in CHECK_GROUPS if group.name == "hapi" for check in group.checks}
 Spoil = Callable[[str, dict[str, str], HapiAnswer], object]
 
 
-def judged(world: HapiServer) -> set[str]:
+def find_faults(world: HapiServer) -> dict[str, LintFinding]:
+    """Judge a server; return the first finding of each code."""
     with serve(world) as url:
         report = validate_service(url)
     assert report.is_judged, report.reason
     assert (report.hapi_version, report.tap_version) == (world.version, "")
-    return {one.code for one in report.findings}
+    return {one.code: one for one in reversed(report.findings)}
+
+
+def judged(world: HapiWorld) -> set[str]:
+    return set(find_faults(world))
 
 
 def test_a_good_server_has_no_findings() -> None:
@@ -131,11 +137,20 @@ def _and_the_next(world: HapiServer) -> Spoil:
     return spoil
 
 
+SHOWING = choose_faults([(codes, plant) for _, plant, codes in FAULTS])
+
+
 @pytest.mark.parametrize(("plant", "codes"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
-def test_a_planted_fault_is_found(plant: Callable[[HapiServer], None], codes: set[str]) -> None:
+def test_a_planted_fault_is_found(
+    plant: Callable[[HapiServer], None], codes: set[str], request: pytest.FixtureRequest
+) -> None:
     world = HapiServer()
     plant(world)
-    assert judged(world) == codes
+    findings = find_faults(world)
+    assert set(findings) == codes
+    for code in sorted(codes):
+        if SHOWING[code] is plant:
+            keep_example(findings[code], update=request.config.getoption("--update"))
 
 
 def test_every_check_can_fail() -> None:

@@ -464,7 +464,9 @@ def _is_target_time_late(row: Record) -> bool:
     """Return whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
     target_time = row["target_time_min"]
     observer_time = row["time_min"]
-    if target_time is None or observer_time is None or not 2086000 < observer_time < 2817000:
+    if target_time is None or not isinstance(observer_time, int | float):
+        return False
+    if not 2086000 < observer_time < 2817000:
         return False
     if not re.fullmatch(TIMESTAMP_PATTERN, str(target_time)):
         return False

@@ -167,10 +167,27 @@ def _check_region(
 def _check_centre(
     record: Record, shapes: list[LintShape], collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
-    """Check that s_ra and s_dec of ObsCore are near the footprint, if it is a single shape."""
-    lon = record.get("s_ra")
-    lat = record.get("s_dec")
-    if lon is None or lat is None or not 0 <= lon <= 360 or not -90 <= lat <= 90 or len(shapes) != 1:
+    corners = [corner for shape in shapes for corner in shape.corners]
+    if not is_epn:
+        lon = record.get("s_ra")
+        lat = record.get("s_dec")
+        # a service that declares a column otherwise sends texts
+        if not isinstance(lon, int | float) or not isinstance(lat, int | float) or len(shapes) != 1:
+            return
+        if not 0 <= lon <= 360 or not -90 <= lat <= 90:
+            return
+        centre = regions.compute_centre(shapes[0])
+        radius = max(regions.compute_separation(centre, value) for value in corners) + (
+            shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0
+        )
+        distance = regions.compute_separation(centre, (lon, lat))
+        if distance > 1.5 * radius + 0.02:
+            collector.add_finding(
+                "footprint.centre",
+                f"{distance:.4g} degrees from its middle, its radius is {radius:.4g}",
+                value=f"{lon} {lat}",
+                **finding_facts,
+            )
         return
     shape = shapes[0]
     centre = regions.compute_centre(shape)
@@ -190,8 +207,7 @@ def _check_bounds(
     bounds = [record.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
     if frame not in {"celestial", "body"} or any(shape.kind in {"circle", "box"} for shape in shapes):
         return
-    corners = [corner for shape in shapes for corner in shape.corners]
-    if any(bound is None for bound in bounds) or any(abs(lat) > 85 for _, lat in corners):
+    if not all(isinstance(value, int | float) for value in bounds) or any(abs(lat) > 85 for _, lat in corners):
         return
     west, east, south, north = (float(bound) for bound in bounds if bound is not None)
     if not (0 <= west <= 360 and 0 <= east <= 360 and -90 <= south <= north <= 90):

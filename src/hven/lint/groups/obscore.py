@@ -412,7 +412,7 @@ def _has_invalid_states(states_text: Any) -> bool:
 def _is_state_count_wrong(row: Record) -> bool:
     states = row["pol_states"]
     number = row["pol_xel"]
-    if states is None or number is None or number < 0:
+    if states is None or not isinstance(number, int | float) or number < 0:
         return False
     state_count = len(str(states).strip("/").split("/"))
     return bool(number != state_count)
@@ -422,7 +422,8 @@ def _is_exposure_too_long(row: Record) -> bool:
     exposure_seconds = row["t_exptime"]
     begin = row["t_min"]
     end = row["t_max"]
-    if exposure_seconds is None or begin is None or end is None:
+    # a service that declares no datatype of VOTable sends texts
+    if not all(isinstance(value, int | float) for value in (exposure_seconds, begin, end)):
         return False
     return bool(exposure_seconds > (end - begin) * 86400 * 1.01 + 1)
 
