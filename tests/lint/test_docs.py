@@ -6,7 +6,8 @@ import json
 import re
 
 import pytest
-from tap_server import TapServer
+from finding_examples import read_examples
+from world import World
 
 from hven.lint import CHECK_GROUPS, SEVERITIES
 from shared import ROOT
@@ -15,15 +16,23 @@ PAGE = ROOT / "docs/reference/lint.md"
 BEGIN, END = "<!-- checks: written by tests/lint/test_docs.py --update -->\n", "<!-- end of checks -->\n"
 
 
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
 def tables() -> str:
     found = []
+    examples = read_examples()
     for group in CHECK_GROUPS:
-        found.append(
-            f"### Group {group.name}: {group.title}\n\n| code | severity | what is wrong | remedy | source | taplint |\n|---|---|---|---|---|---|\n"
-        )
+        found.append(f"### Group {group.name}: {group.title}\n\n")
+        found.append("| Check | What is wrong, and the remedy | Example | Source |\n|---|---|---|---|\n")
         for one in group.checks:
-            cells = (f"`{one.code}`", one.severity, one.summary, one.remedy, one.source, ", ".join(one.taplint_codes))
-            found.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |\n")
+            taplint = f" (taplint: {', '.join(one.taplint_codes)})" if one.taplint_codes else ""
+            example = examples[one.code].replace("|", "\\|").replace("`", "'").replace("\n", " ")
+            what = f"{one.summary}. Remedy: {one.remedy}"
+            found.append(
+                f"| `{one.code}`, {one.severity} | {cell(what)} | `{example}` | {cell(one.source + taplint)} |\n"
+            )
         found.append("\n")
     return "".join(found)
 
