@@ -634,12 +634,12 @@ def test_paths_in_contributing_exist() -> None:
 
 
 def test_tests_that_proofs_name_exist() -> None:
-    """Each requirement has its test there: `file: test`; `contract` is the contract of engines."""
+    """Each requirement has its test there: `file::test`; `contract` is the contract of engines."""
     texts = (
         (ROOT / f"docs/proofs/{name}.md").read_text(encoding="utf-8")
         for name in ("hats", "portal", "products", "registry", "sources")
     )
-    named = [one for text in texts for one in re.findall(r"`(?:\w+/)?(\w+): (\w+_\w+)`", text)]
+    named = [one for text in texts for one in re.findall(r"`(?:\w+/)?(\w+)::(\w+_\w+)`", text)]
     paths = [(path.stem.removeprefix("test_"), path) for path in (ROOT / "tests").rglob("test_*.py")]
     known = {
         (stem, name)
