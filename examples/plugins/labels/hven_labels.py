@@ -23,7 +23,9 @@ FILES = FileSignature(extensions=("lbl",), leading_pattern=rb"[A-Z_]+ *=")
 class Options(FileOptions):
     """What a descriptor says, beside `files` and `ignore`."""
 
-    keys: list[str] = Field(description="The keys that become columns.", min_length=1)
+    keys: list[str] = Field(
+        description="The keys that become columns.", min_length=1, examples=[["PRODUCT_ID", "TARGET"]]
+    )
 
 
 class Labels(WholeFileSource):

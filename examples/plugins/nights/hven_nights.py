@@ -25,8 +25,8 @@ COLUMNS = [
 class Options(BaseModel):
     """What a descriptor says."""
 
-    first: dt.date = Field(description="The first night.")
-    nights: int = Field(description="How many.", ge=1)
+    first: dt.date = Field(description="The first night.", examples=["2026-01-01"])
+    nights: int = Field(description="How many.", ge=1, examples=[400])
 
 
 class Nights:
