@@ -78,7 +78,7 @@ class PersonSection(DescriptorSection, short="name"):
     """A person or an institute."""
 
     name: Required[Text]
-    "as it should be cited: Brahe, T."
+    "name as it should be cited: Brahe, T."
     email: Text
     "address for questions"
     orcid: Text
@@ -95,9 +95,12 @@ class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}
     """A person or an institute that helped, and is no creator."""
 
     name: Required[Text]
-    "as it should be named: Brahe, S."
+    "name as it should be written: Brahe, S."
     role: Role
-    "what they did, in DataCite's words: DataCurator, ProjectMember, HostingInstitution ...; default: Other"
+    (
+        "what the person did, in the words of DataCite: DataCurator, ProjectMember, HostingInstitution "
+        "...; default: Other"
+    )
     orcid: Text
     "0000-0002-1825-0097"
     affiliation: Text
@@ -128,8 +131,8 @@ class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation
     "its DOI, bibcode, arXiv number or address"
     relation: Text
     (
-        "what the collection is to it, in DataCite's words: IsSupplementTo, IsDocumentedBy, IsDerivedFrom, Cites "
-        "...; default: IsSupplementTo"
+        "what the collection is to the work, in the words of DataCite: IsSupplementTo, IsDocumentedBy, "
+        "IsDerivedFrom, Cites ...; default: IsSupplementTo"
     )
 
 

@@ -9,44 +9,47 @@ class FileSection(
     """Files that are published as they are: a row of the table `files`, and an address, for each."""
 
     files: OneOrMore[Text]
-    "file or files, relative to the root: *, ?, [abc], ** are patterns"
+    "file or files, relative to the root; *, ?, [abc], ** are patterns"
     ignore: OneOrMore[Text]
     "patterns of files to leave out"
     root: Text
     (
-        "where they lie, default: beside the descriptor. A directory (one of `roots` in hven.toml, or below), "
-        "https://host/path, ftp://host/path, s3://bucket/path"
+        "where the files lie. Default: beside the descriptor. A directory (one of `roots` in hven.toml, "
+        "or below), https://host/path, ftp://host/path, s3://bucket/path"
     )
     at: Text
-    "what their paths begin with here: raw makes raw/2020/a.fits of 2020/a.fits; needed where there are several roots"
+    (
+        "what their paths begin with here: with raw, 2020/a.fits becomes raw/2020/a.fits; needed if there"
+        " are several roots"
+    )
     from_: Text
-    "instead of files: the table whose rows name them, of this collection or schema.table"
+    "instead of 'files': the table whose rows name the files, of this collection, or schema.table"
     path: Text
-    "with from: the path below the root, as a template over the row: '{year}/{name}.fits'"
+    "with 'from': the path below the root, as a template over the row: '{year}/{name}.fits'"
     size: Expression
-    "with from: bytes, an expression over the row; what is not known is asked when a reader comes"
+    "with 'from': bytes, an expression over the row; an unknown size is asked for when a reader comes"
     sha256: Expression
-    "with from: checksum, as hexadecimal digits"
+    "with 'from': checksum, as hexadecimal digits"
     checksums: bool
     (
-        "whether each file is read for its SHA-256; default: true on disk, false elsewhere. Without it, size and "
-        "time tell one state of a file from another"
+        "whether each file is read for its SHA-256. Default: true on disk, false elsewhere. Without "
+        "checksums, size and time tell one state of a file from another"
     )
     proxied: bool
     (
-        "true: bytes come through this site; false: readers are led to the other server; default: false for http and "
-        "https of a public collection"
+        "true: bytes come through this site; false: readers are led to the other server. Default: false "
+        "for http and https of a public collection"
     )
     options: dict[str, Text]
     (
-        "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; "
-        "options of fsspec for other stores. $NAME is a secret's"
+        "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, "
+        "anon of s3; options of fsspec for other stores. $NAME is a secret"
     )
     writers: OneOrMore[Text]
-    "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH); default: nobody"
+    ("accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH). Default: nobody")
     title: Text
-    "what each of them is; default: its name"
+    "title of each file. Default: its name"
     description: Text
-    "what is in them"
+    "what is in the files"
     type: Text
-    "media type; default: by the name's ending"
+    "media type. Default: by the ending of the name"

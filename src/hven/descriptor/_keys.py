@@ -73,35 +73,38 @@ class LookupSection(DescriptorSection):
     table: Source
     "where to look: a file beside the descriptor, or a source with its kind"
     key: OneOrMore[Text]
-    "column of the table that is compared, default: its first; a list of them, one for each of 'from'"
+    ("column of the table that is compared; a list of them, one for each of 'from'. Default: its first column")
     low: Text
-    "instead of key: column of the table from whose value on a row of it is meant"
+    "instead of 'key': column of the table with the value from which on a row holds"
     high: Text
-    "column of the table below whose value a row of it is meant; without it, up to the next row's low"
+    "column of the table with the value below which a row holds. Default: the next row's 'low'"
     value: Text
-    "column of the table that is taken; default: its second"
+    "column of the table that is taken. Default: its second column"
     values: dict[str, Constant]
-    "the table written here: {U: 365, B: 445}"
+    "the table, written here: {U: 365, B: 445}"
     missing: Literal["error", "null", "keep"]
-    "a key that is not there: refuse the row (default), leave the value out, or keep the key itself"
+    (
+        "what a key does that is not there: error (default) refuses the row, null gives no value, keep "
+        "gives the key itself"
+    )
     default: RetypedText
-    "the value for a key that is not there, and for none"
+    "value for a key that is not there, and for a row without a key"
 
 
 class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants: column: value, read as the text that stands there and typed by the column"
+    "constants, 'column: value', read as the text that stands there, by the type of the column"
     text: dict[str, Text]
     (
-        "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ "
-        "and }} for braces"
+        "templates, 'column: \"{orbit}_{cube}\"', with names as in expressions, also {file.path}, "
+        "{site.url}, {target.x}; {{ and }} are braces"
     )
     map: dict[str, Expression]
-    "expressions: column: ADQL over the source's columns, 'let' names, and target.x"
+    "expressions, 'column: ADQL', over the columns of the source, names of 'let', and target.x"
     lookup: dict[str, LookupSection]
-    "column: a value found in a table"
+    "values found in a table, 'column: {from: .., table: ..}'"
 
 
 ASSIGNMENT_KEYS = tuple(AssignedValueSection.record.key_types)
@@ -130,11 +133,11 @@ class ColumnSection(
     """One column of a table."""
 
     type: Text
-    "float64, int32, string, timestamp, point, float32[3] ...; without it, the type of the source's column of that name"
+    ("float64, int32, string, timestamp, point, float32[3] ...; default: the type of the source's column of that name")
     types: OneOrMore[Text]
-    "in a standard: types that the column has instead if what it is set to is of one of them"
+    "in a standard: other types that the column takes if what it is set to has one of them"
     unit: Text
-    "VOUnit: deg, mag, km.s-1; values are converted if the source says another one"
+    "VOUnit: deg, mag, km.s-1. If the source says another unit, values are converted"
     ucd: Text
     "UCD1+: pos.eq.ra;meta.main"
     utype: Text
@@ -142,37 +145,37 @@ class ColumnSection(
     description: LocalizedText
     "one sentence for readers"
     label: LocalizedText
-    "heading for people; default: the words of the standard, else the name"
+    "heading for people; default: the label of the standard, else the name"
     null: RetypedText
     "the value that stands for 'no value' in formats without nulls"
     rank: Annotated[int, Field(ge=1, le=30)]
-    "1 essential ... 30 technical; gives VERB of cone search and 'principal'"
+    "from 1 (essential) to 30 (technical); decides VERB of cone search, and 'principal'"
     required: bool
-    "true: a row without a value here is refused"
+    "true: a row without a value is refused"
     indexed: bool
     "true: searches by this column are fast"
     unique: bool
     "true: no two rows have the same value"
     hidden: bool
-    "true: can be queried, but is not shown unless asked for"
+    "true: the column can be queried, but is shown only on request"
     std: bool
-    "true: the column is one of a standard's"
+    "true: the column belongs to a standard"
     section: Text
-    "heading under which pages show it"
+    "heading under which pages show the column"
     display: Text
-    "how pages write it: .3f, sexagesimal, iso; hidden: it is for programs, not for people"
+    "how pages write values: .3f, sexagesimal, iso; hidden: the column is for programs only"
     frame: Text
     "name of an entry of 'frames'"
     link: Text
-    "address as a template over the row's columns: https://x/{obs_id}"
+    "address, as a template over the columns of the row: https://x/{obs_id}"
     enum: Text
     "name of an entry of 'enums'"
     minimum: float
-    "smallest value that is right"
+    "smallest valid value"
     maximum: float
-    "largest value that is right"
+    "largest valid value"
     optional: bool
-    "in a standard: only there if a table asks for it under 'optional'"
+    "in a standard: the column exists only if a table names it under 'optional'"
 
 
 class FunctionFileSection(DescriptorSection, short="file", name="functions"):
@@ -181,14 +184,14 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     file: Required[Text]
     "the .py file"
     names: dict[str, ColumnSection]
-    "function: type of its result; default: what the functions' annotations say"
+    "types of results by function; default: the annotations of the functions"
 
 
 class LoopSection(DescriptorSection):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
     each: Required[FreeMap]
-    "{b: [u, g, r]}: the values that {b} takes; several lists go in step, all of one length"
+    "the values that {b} takes: {b: [u, g, r]}; several lists go in step and have one length"
     columns: dict[str, ColumnSection]
     "columns to add"
     _: AssignedValueSection
@@ -198,9 +201,9 @@ class GranuleSection(DescriptorSection):
     """One of several rows made from one source row."""
 
     gid: Required[Text]
-    "its name; fills the column granule_gid if the table has it"
+    "its name, which fills the column granule_gid if the table has it"
     if_: Condition
-    "made only from source rows that meet this"
+    "condition: only source rows that meet it make this granule"
     _: AssignedValueSection
 
 
@@ -230,26 +233,26 @@ class RuleSection(DescriptorSection, short="if", hints={"bit": "flag", "conditio
         "unique",
         "schema",
     ]
-    "instead of 'if': a check of whole columns"
+    "instead of 'if': a check of whole columns (below)"
     columns: OneOrMore[Text]
     "columns that 'check' looks at; pair and order take them two by two"
     of: Text
-    "for words: name of a vocabulary; for pattern: a regular expression"
+    "of words: the name of a vocabulary; of pattern: a regular expression; of orientation: sky or body"
     list: bool
     "true: the value is a list joined by #, and each item is checked"
     low: float
-    "for between: smallest value that is right"
+    "of between: smallest valid value"
     high: float
-    "for between: largest value that is right"
+    "of between: largest valid value"
     severity: Literal["error", "warning", "info", "off"]
-    "error (default): the row is refused; warning, info: it is counted; off: not looked at"
+    "error (default): the row is refused; warning, info: it is counted; off: the rule is not checked"
     flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
     (
-        "bit of the table's 'flags' that is set in rows that break the rule; they are published and counted "
-        "(severity: warning, or info). Once given, a bit keeps its meaning"
+        "bit of the table's 'flags' that is set in rows that break the rule. They are published and "
+        "counted (severity: warning, or info). A bit keeps its meaning once it is given"
     )
     message: Text
-    "what to tell"
+    "what the report says"
 
 
 class FlagColumnSection(
@@ -261,27 +264,27 @@ class FlagColumnSection(
     """The column that says which rules a row breaks."""
 
     column: Required[Text]
-    "its name; it is made if 'columns' does not describe it. Each rule with 'flag' has a bit of it"
+    ("name of the column, which is made if 'columns' does not describe it. Each rule with 'flag' has one bit of it")
     by: dict[str, Expression]
     (
-        "by what flagged rows are counted, beside each rule: {instrument: insname, year: CAST(ISO(t_min) AS "
-        "CHAR(4))}; expressions over the table's own columns"
+        "groups by which flagged rows are counted, beside each rule: {instrument: insname, year: "
+        "CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns"
     )
     given: bool
-    "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
+    ("true: the rows come with their flags, and rules say what the bits mean ({flag: 0, message: ...}, without 'if')")
 
 
 class InputSection(DescriptorSection, short="value"):
     """A parameter of a service that rows lead to."""
 
     value: RetypedText
-    "what is always sent, as a template over the row: '{target.obs_id}'; without it, whoever asks gives a value"
+    ("what is always sent, as a template over the row: '{target.obs_id}'. Without it, the user gives a value")
     minimum: RetypedText
-    "smallest value that may be asked, as a template: '{target.t_min}'"
+    "smallest value that users may give, as a template: '{target.t_min}'"
     maximum: RetypedText
-    "largest value that may be asked; of an interval both ends: '{target.em_min} {target.em_max}'"
+    "largest value that users may give; of an interval both ends: '{target.em_min} {target.em_max}'"
     values: OneOrMore[RetypedText]
-    "the only values that may be asked"
+    "the only values that users may give"
     example: RetypedText
     "a value that works, as a template"
     _: Annotated[ColumnSection, "type unit ucd utype description"]
@@ -300,14 +303,14 @@ class ServiceSection(
     """A service that takes values of a row."""
 
     url: Required[Text]
-    "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
+    "address of the service, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
     params: dict[str, InputSection]
     (
-        "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: "
-        "{type: interval, unit: m}}"
+        "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that users fill "
+        "in, {BAND: {type: 'float64[2]', unit: m}}"
     )
     standard: Text
-    "IVOID of the standard that it keeps: ivo://ivoa.net/std/SODA#sync-1.0"
+    "IVOID of the standard of the service: ivo://ivoa.net/std/SODA#sync-1.0"
     registered: Text
     "IVOID under which it is registered"
 
@@ -317,62 +320,62 @@ class LinkSection(DescriptorSection, hints={"url": "text", "path": "file", "tabl
 
     semantics: Text
     (
-        "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, "
-        "documentation ..."
+        "what the link is to the row, in the words of DataLink: this, preview, thumbnail, progenitor, "
+        "derivation, calibration, documentation ..."
     )
     derived: DerivedSection
     (
-        "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of "
-        "it (derivation)"
+        "instead of 'semantics', 'from' and 'where': rows that this one was made from (progenitor), or "
+        "that were made from it (derivation)"
     )
     series: Text
     (
-        "instead of all else: the id of a data set of HAPI and das2, of which a row is a span: its samples from the "
-        "row's begin to its end"
+        "instead of all other keys: the id of a data set of HAPI and das2, in which the row is a span "
+        "from its begin to its end"
     )
     text: Text
     (
-        "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address "
-        "(behind a ? of its query), but where one begins it"
+        "address, as a template over the row: '{base}/{target.obs_id}.png'. Values are encoded as parts "
+        "of an address (behind a ? of its query), except one that begins the address"
     )
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
     service: ServiceSection
-    "instead of text: a service that is asked with values of the row; programs and pages make a form of it"
+    "instead of 'text': a service that takes values of the row; programs and pages make a form of it"
     type: Text
-    "media type; a template as well; that of a file is known"
+    "media type, also as a template; that of a file is known"
     size: Text
     "bytes, as a template; those of a file are known"
     description: Text
-    "what it leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
+    "what the link leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
     (
-        "what kind of product it is: a word of the vocabulary product-type (image, spectrum ..), or a template; of a "
-        "row's own file its dataproduct_type without it"
+        "kind of product: a word of the vocabulary product-type (image, spectrum ..), or a template. "
+        "Default for a row's own file: its dataproduct_type"
     )
     local: Text
-    "a word of one's own for links that are alike in all rows, as a template: 'band {previews.band}'"
+    "a word of your own that tells apart several links of one kind, as a template: 'band {previews.band}'"
     if_: Condition
-    "only for rows that meet this"
+    "condition: only rows that meet it have the link"
     from_: Text
-    "another table, whose rows that go with a row are links of it: previews, or schema.table"
+    "another table whose rows become links: previews, or schema.table"
     where: Condition
-    "which of its rows go with a row: previews.obs_id = target.obs_id"
+    "condition by which rows of that table belong to a row: previews.obs_id = target.obs_id"
     order: Expression
-    "in which order: previews.frequency"
+    "order of these rows: previews.frequency"
 
 
 class TermSection(DescriptorSection, short="default"):
     """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
-    "expression over the source; its value is looked up without case"
+    "expression over the source, whose value is looked up; case does not count"
     values: dict[str, RetypedText]
-    "value of it: months, or date"
+    "months, or date, by that value"
     default: RetypedText
     (
-        "for values that are not listed; without it, such rows have no release date, or no date before which they "
-        "stay closed"
+        "for values that are not listed. Without it, such rows have no release date, or no date before "
+        "which they stay closed"
     )
 
 
@@ -382,17 +385,17 @@ class EmbargoSection(DescriptorSection):
     from_: Required[Expression]
     "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
     months: Required[TermSection]
-    "calendar months: 12, or by collection"
+    "number of calendar months: 12, or by collection"
     exempt: Condition
-    "condition over the source on rows without months: calibrators"
+    "condition over the source for rows without months: calibrators"
     not_before: TermSection
-    "the collection's own date, for all rows; a bare date counts to 23:59:59"
+    "earliest release date of all rows; a date without a time counts to 23:59:59"
     delivered: Condition
-    "condition over the source on rows whose own release date is left as it is, or missing"
+    "condition over the source for rows whose own release date is kept as it is, or missing"
     column: Text
     (
-        "column of release dates, default: obs_release_date; a row that has one itself, of the source or of map, "
-        "keeps it instead of the months"
+        "column of release dates. Default: obs_release_date. If the source or 'map' gives a row a date "
+        "there, this counts instead of the months"
     )
 
 
@@ -400,16 +403,16 @@ class DeletionsSection(DescriptorSection):
     """Rows that say themselves that they are deleted."""
 
     column: Required[Condition]
-    "condition over source columns that is true for rows that are deleted: \"status = 'deleted'\""
+    "condition over source columns that is true for deleted rows: \"status = 'deleted'\""
 
 
 class GuardSection(DescriptorSection):
     """What stops a sync until somebody says --accept."""
 
     removed: Share
-    "more than this share of the published rows would go; default: 10 %"
+    "share of the published rows that may go; default: 10 %"
     changed: Share
-    "more than this share of the published rows would change; default: 50 %"
+    "share of the published rows that may change; default: 50 %"
 
 
 class SyncSection(
@@ -430,9 +433,9 @@ class SyncSection(
     overlap: Overlap
     "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
     deletions: Annotated[DeletionWord | DeletionsSection, _read_deletions]
-    "how rows that went away are found: compare (default), blocks, none, {column: condition}"
+    "how deleted rows are found: compare (default), blocks, none, {column: condition}"
     full: FullInterval
-    "as often, everything is read whatever the watermark says: 7 d; never: every write moves the watermark"
+    ("how often everything is read whatever the watermark says: 7 d; never: every write moves the watermark")
     page: Annotated[int, Field(ge=1)]
     "rows asked of the source at a time, where it is asked in pages"
     rate: Annotated[float, Field(ge=0.001)]
@@ -453,7 +456,7 @@ class ForeignKeySection(DescriptorSection, short="target", name="key"):
     description: Text
     "what the relation means"
     utype: Text
-    "utype"
+    "utype of a data model"
 
 
 class PartitionSection(
@@ -465,14 +468,14 @@ class PartitionSection(
     by: Required[Literal["time", "healpix"]]
     "time: by a column; healpix: by the position"
     column: Text
-    "for time: a timestamp, or a number whose unit is a time"
+    "of time: a timestamp, or a number whose unit is a time"
     every: Text
     (
-        "for time: length of a piece: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp; default: 1 "
-        "month, or 30 d"
+        "of time: length of a partition: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp. "
+        "Default: 1 month, or 30 d"
     )
     order: Annotated[int, Field(ge=0, le=2)]
-    "for healpix: 12, 48 or 192 pieces; default 1"
+    "of healpix: 0, 1 (default) or 2, for 12, 48 or 192 partitions"
 
 
 class GroupSection(DescriptorSection):
@@ -487,19 +490,19 @@ class GroupSection(DescriptorSection):
     upper: Text
     "upper bound or upper error"
     origin: Text
-    "where the value comes from"
+    "column that says where the value comes from"
     confidence: Text
-    "how sure it is"
+    "column that says how certain it is"
     roles: dict[str, Text]
     "further roles: name: column"
     columns: OneOrMore[Text]
-    "columns that have no role of their own"
+    "columns without a role"
     description: Text
     "what the group is"
     utype: Text
-    "utype"
+    "utype of a data model"
     ucd: Text
-    "UCD"
+    "UCD of the group"
 
 
 class ParamSection(DescriptorSection, short="value"):
@@ -523,18 +526,21 @@ class FrameSection(DescriptorSection, short="system"):
     "equinox: J2000"
     refposition: Text
     (
-        "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or "
-        "spatial_origin that is set)"
+        "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body. Default: the "
+        "target_name or spatial_origin that is set"
     )
     crs: Text
     (
-        "of a system BODY its frame: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code "
-        "of the IAU: IAU_2015:49900; the body is read of it"
+        "of a system BODY: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code"
+        " of the IAU: IAU_2015:49900. It names the body, too"
     )
     timescale: Text
     "UTC, TT, TDB ..."
     timeorigin: RetypedText
-    "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
+    (
+        "JD of time 0, or MJD-origin, JD-origin. Columns in d are dates counted from it; without it, Hven"
+        " decides by their range"
+    )
 
 
 class ObscoreSection(DescriptorSection, empty=True):
@@ -544,11 +550,11 @@ class ObscoreSection(DescriptorSection, empty=True):
     optional: OneOrMore[Text]
     "optional columns of ObsCore to have, or families of them"
     columns: dict[str, ColumnSection]
-    "further columns, which only this table has"
+    "further columns that only this table has"
     converted: bool
-    "true: the expressions give ObsCore's own units, and nothing is converted by itself (mirrors have it so)"
+    "true: the expressions give ObsCore's own units, and nothing is converted (as mirrors write it)"
     radio: FreeMap
-    "set, text, map: what ivoa.obscore_radio has of this table"
+    "the same for ivoa.obscore_radio: set, text, map"
 
 
 class VocabularySection(DescriptorSection, short="values"):
@@ -557,7 +563,7 @@ class VocabularySection(DescriptorSection, short="values"):
     values: Required[OneOrMore[RetypedText]]
     "the words"
     version: RetypedText
-    "where they are from, and of when"
+    "where the words come from, and from when"
 
 
 class AccessSection(DescriptorSection, short="rows"):
@@ -565,25 +571,26 @@ class AccessSection(DescriptorSection, short="rows"):
 
     rows: Text
     (
-        "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the "
-        "row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
+        "public; private: nobody sees the table until access is granted; or a condition over the row and "
+        "the reader that says who sees which rows: release_date <= now or reader in (pi, coi) or 'team' "
+        "in groups"
     )
     files: Text
-    "a condition as well: of whose rows one may know that there are files; default: who sees the row"
+    "condition: who may know that a row has files. Default: whoever sees the row"
     take: Text
-    "whose files one may take; default: who knows of them"
+    "condition: who may take the files of a row. Default: whoever may know of them"
     columns: OneOrMore[Text]
     (
-        "columns that tell of files: null where one may not know of them; default: those with names and UCDs of "
-        "standards, such as access_url"
+        "columns that tell of files, which are null for readers who may not know of them. Default: those "
+        "with names and UCDs of standards, such as access_url"
     )
     path: Text
     (
-        "column with the path of the row's file, as 'files' of the collection has it: its bytes are then given by "
-        "these rules"
+        "column with the path of the row's file, as in 'files' of the collection; these rules then decide"
+        " who gets its bytes"
     )
     contact: Text
-    "whom to ask for what is locked; default: the collection's contact"
+    "whom to ask for locked data. Default: the contact of the collection"
 
 
 class TableSection(
@@ -610,26 +617,29 @@ class TableSection(
     standard: Text
     "name of a standard whose columns, units, UCDs and rules this table has: epn-tap-2.0"
     optional: OneOrMore[Text]
-    "optional columns of the standard to have"
+    "optional columns of the standard that the table has"
     frame: Text
     "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
     columns: dict[str, ColumnSection]
-    "the columns; left out: those of the source"
+    "the columns. Default: those of the source"
     follow: bool
     (
-        "true: the source's columns are taken too, and 'columns' refines them or adds some (default if there are no "
-        "columns and no standard)"
+        "true: the table has all columns of the source, and 'columns' refines them or adds some. Default "
+        "if there are neither columns nor a standard"
     )
     source: OneOrMore[Source]
-    "where the rows come from; a list is put together"
+    "where the rows come from; the rows of a list of sources are joined"
     view: Query
-    "ADQL whose answer this table is, instead of a source"
+    "ADQL query whose answer the table is, instead of a source"
     where: Condition
-    "condition over source rows; others are skipped and counted"
+    "condition over source rows; other rows are skipped and counted"
     max_rejects: Annotated[float, Field(ge=0, le=1)]
-    "share of the rows that may be rejected before nothing is published; default 0.5; 1: publish even an empty table"
+    (
+        "share of the rows that may be rejected before the run publishes nothing. Default: 0.5; 1: "
+        "publish even an empty table"
+    )
     let: dict[str, Expression]
-    "names for intermediate expressions"
+    "names of intermediate expressions"
     _: AssignedValueSection
     for_: OneOrMore[LoopSection]
     "loops that make similar columns"
@@ -637,85 +647,86 @@ class TableSection(
     "several rows from one source row"
     group_by: OneOrMore[Text]
     (
-        "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in "
-        "aggregates, or are one in each group"
+        "source columns, names of 'let' or expressions: rows that are alike in them become one; other "
+        "values are aggregates, or are the same in each group"
     )
     for_each: OneOrMore[Text]
-    "array columns of the source, in step: each element becomes a row; each.index is its number"
+    "array columns of the source, in step: each element becomes a row, and each.index is its number"
     rules: dict[str, Annotated[RuleSection, _read_rule]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
     (
-        "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each "
-        "row which it is: theory, observation. Where all are: type: [Simulation]"
+        "condition for rows that are computed and not observed; a column data_source says of each row: "
+        "theory, observation. If all rows are, write type: [Simulation]"
     )
     flags: FlagColumnSection
     (
-        "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by "
-        "instrument, year ..."
+        "column whose bits say which rules a row breaks: quality_flags. With 'by', such rows are counted "
+        "by instrument, year ..."
     )
     embargo: EmbargoSection
     "when rows become public: {from: t_max, months: 12} makes their release dates"
     links: OneOrMore[LinkSection]
-    "what its rows lead to: files, previews, what they were made from (DataLink)"
+    "what rows lead to: files, previews, what they were made from (DataLink)"
     series: OneOrMore[SeriesSection]
-    "its rows are samples in time: data sets of HAPI and das2"
+    "data sets of HAPI and das2: the rows are samples in time"
     endpoints: dict[str, EndpointSection]
     (
-        "addresses that it had on another server, by names of your own, each with its parameters: scripts and "
-        "programs go on asking them"
+        "addresses that the table had on another server, by names of your own, each with its parameters; "
+        "scripts and programs can still ask them"
     )
     sync: SyncSection
-    "how changes of the source are followed"
+    "how Hven follows changes of the source"
     primary: OneOrMore[Text]
     "columns of the primary key"
     keys: dict[str, ForeignKeySection]
     "foreign keys: name: target"
     form: OneOrMore[Text]
     (
-        "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, "
-        "x_max is x. Default: time, target, place and season of a standard, and columns of your own"
+        "fields with which the form of the page begins, in this order: [time, target_name, orbit]; x "
+        "stands for a pair x_min, x_max. Default: time, target, place and season of a standard, and your "
+        "own columns"
     )
     observation: OneOrMore[Text]
     (
-        "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are "
-        "one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they "
-        "repeat"
+        "columns that are the key of an observation: [obs_id, time_min]. Pages show rows that are alike "
+        "in them as one line, with its files. []: each row is a line. Default: obs_id, with its time and "
+        "instrument, where they repeat"
     )
     indexes: OneOrMore[OneOrMore[Text]]
-    "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
+    "columns that are searched together: [[target, time]]; a single column has 'indexed' instead"
     partition: PartitionSection
-    "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
+    ("how a big table is cut into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}")
     position: OneOrMore[Text]
-    "[longitude, latitude]: columns of the position index; default: by UCD"
+    "[longitude, latitude]: columns of the position index. Default: by UCD"
     groups: dict[str, GroupSection]
     "columns that belong together: value, error, origin ..."
     params: dict[str, ParamSection]
-    "what holds for all rows: name: value; results carry it, groups may name it"
+    "values that hold for all rows; results carry them, and groups may name them"
     enums: dict[str, dict[str, RetypedLocalizedText]]
     "named lists of codes and what they mean"
     frames: dict[str, FrameSection]
     "coordinate and time systems that columns refer to"
     access: AccessSection
     (
-        "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of "
-        "their files, may take them"
+        "who sees which rows, knows of their files, and may take them: public; private; members; a "
+        "condition; or {rows: .., files: .., take: ..}"
     )
     index: int
     "place among the tables in lists"
     variants: FreeMap
-    "in a standard: value of 'frame' -> what it changes"
+    "in a standard: what each value of 'frame' changes"
     obscore: Annotated[ObscoreSection, _read_observation_table]
     (
-        "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all "
-        "follows from its standard"
+        "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this "
+        "table; {} if all follows from its standard"
     )
     obscore_radio: Annotated[ObscoreSection, _read_observation_table]
     "made from the 'radio' of 'obscore'"
     vocabularies: dict[str, VocabularySection]
     "words for rules with 'check: words'"
     default: dict[str, Expression]
-    "expressions for columns that nothing else gives a value: no setting, and no column of the source"
+    "expressions for columns that nothing else sets, and that the source does not have"
     families: dict[str, OneOrMore[Text]]
     "in a standard: names for several optional columns, for 'optional'"
     together: OneOrMore[OneOrMore[Text]]
@@ -747,7 +758,7 @@ class ScheduleSection(
     cron: Text
     'minute, hour, day, month, weekday: "15 3 * * *"'
     jitter: Duration
-    "shifted by so much at most, by chance: not all sites ask a source at the same minute"
+    "largest random shift, so that sites do not all ask a source at the same minute"
     zone: Text
     "time zone of cron: Europe/Vienna; default: UTC"
 
@@ -771,7 +782,7 @@ class ExampleSection(DescriptorSection, hints={"name": "title", "adql": "query"}
     query: Required[Query]
     "ADQL"
     description: Text
-    "what to look at, how to go on"
+    "what to look at, and how to go on"
 
 
 class CollectionSection(
@@ -799,76 +810,77 @@ class CollectionSection(
     "name of the collection and of its schema"
     title: LocalizedText
     (
-        "one line for people; as titles, descriptions and labels of tables and columns perhaps in several languages: "
-        "{en: Cubes of Mars, fr: Cubes de Mars}"
+        "one line for people. Titles, descriptions and labels, also of tables and columns, may be in "
+        "several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
     )
     description: LocalizedText
-    "some sentences: what, from where, how good"
+    "some sentences: what the data are, where they come from, how good they are"
     include: OneOrMore[Text]
-    "files whose keys stand below this one's; this file wins"
+    "files whose keys stand below those of this file; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
     access: AccessSection
-    "for all tables that do not say it themselves"
+    "access of all tables that do not say it themselves"
     project: Text
-    "name of a project of hven.toml: its tables are its members', and everybody's if the project is open"
+    ("name of a project of hven.toml. Its members see the tables, and everybody does if the project is open")
     functions: OneOrMore[FunctionFileSection]
     "Python files whose functions expressions may call"
     tables: dict[str, TableSection]
     "the tables"
     files: OneOrMore[FileSection]
     (
-        "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, "
-        "and an address for each"
+        "files that are published as they are, with or without tables: the table `files`, with sizes, "
+        "checksums and addresses"
     )
     prepare: OneOrMore[Literal["previews", "spectra"]]
     (
-        "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails "
-        "and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
+        "what a background job makes of new files after each ingest: previews (thumbnails and "
+        "quicklooks), spectra (copies of cubes with the spectral axis fastest, which take as much disk "
+        "again)"
     )
     for_: OneOrMore[TablesLoopSection]
     "loops that make similar tables"
     services: OneOrMore[Text]
     (
-        "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore "
-        "(these two with tap); each must have a table that it is for; default: all that apply"
+        "the only services that answer for its tables: tap, cone, portal, files, endpoints, epn-tap, "
+        "obscore (these two with tap). Each must have a table that suits it. Default: all that do"
     )
     sync: ScheduleSection
-    "how often it follows its sources by itself: {every: 1 h}"
+    "how often the collection follows its sources by itself: {every: 1 h}"
     tests: OneOrMore[TestSection]
     "queries run after each ingest"
     examples: OneOrMore[ExampleSection]
-    "queries for readers to begin with; default: some are made for each table that none reads"
+    "queries for readers to begin with. Default: Hven makes some for each table that no example reads"
     short_name: Text
     "at most 16 characters, for lists"
     subjects: OneOrMore[Text]
     "words of the Unified Astronomy Thesaurus"
     creators: OneOrMore[PersonSection]
-    "who made the data, in the order of citation"
+    "persons who made the data, in the order of citation"
     contact: PersonSection
     "who answers questions"
     contributors: OneOrMore[ContributorSection]
-    "who helped, and is no creator"
+    "persons who helped and are no creators"
     funding: OneOrMore[GrantSection]
-    "who gave money"
+    "grants"
     publisher: Text
     "institute that publishes"
     publisher_ror: Text
-    "its identifier in the Research Organization Registry: https://ror.org/02feahw73"
+    "identifier of the publisher in the Research Organization Registry: https://ror.org/02feahw73"
     licence: Text
     "name: CC-BY-4.0"
     licence_url: Text
-    "address of its text"
+    "address of the text of the licence"
     citation: Text
     "how to cite"
     bibcode: Text
     "ADS bibcode of the paper"
     doi: Text
-    "10.xxxx/..."
+    "DOI of the collection: 10.xxxx/..."
     related: OneOrMore[RelatedWorkSection]
-    "papers, catalogues and programs that belong to it, by DOI, bibcode, arXiv number or address"
+    ("papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address")
     acknowledgement: Text
-    "what whoever uses the data shall say in a paper: shown on its page, in results and in archives of files"
+    "what users of the data shall write in a paper; pages, results and archives of files show it"
     utype: Text
     "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
     reference_url: Text
@@ -882,18 +894,18 @@ class CollectionSection(
     content_level: OneOrMore[Text]
     "Research, Amateur, General ..."
     type: OneOrMore[Text]
-    "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
+    ("Catalog, Survey, Archive, Simulation ... Simulation marks the rows as computed, on pages and in results")
     created: RetypedText
     (
-        "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run "
-        "that first published them"
+        "date of creation: 2026-11-20. Without it, rows with a creation date (EPN-TAP) keep the time of "
+        "the run that first published them"
     )
     registry: RegistrySection
     (
-        "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, "
-        "under ids made of the names"
+        "how the collection appears in registries of the Virtual Observatory. Default: everything public "
+        "is registered, under ids made of the names"
     )
     engine: Text
-    "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"
+    "engine that keeps the rows: duckdb (embedded), postgres. Default: that of hven.toml"
     index: int
     "place among the collections in lists"

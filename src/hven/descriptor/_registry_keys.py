@@ -66,17 +66,14 @@ MISSING_KEY_REASONS = {  # key -> what its lack means
 class RegistryServiceSection(
     DescriptorSection, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
 ):
-    """What is said of the record of one service."""
+    """What the record of one service says."""
 
     id: Text
-    "its identifier, such as it had before: ivo://example.org/stars/q/scs, or what stands behind the authority"
+    ("its identifier, for example an earlier one: ivo://example.org/stars/q/scs, or what stands behind the authority")
     mirrors: OneOrMore[Text]
-    "further addresses at which it answers: mirrors, and old ones that still do"
+    "further addresses at which it answers: mirrors, and old ones"
     test: Text
-    (
-        "parameters that find rows, for those who try whether it is well: RA=83.6&DEC=22&SR=0.1; default: a place "
-        "that has some"
-    )
+    ("parameters that find rows, for programs that test the service: RA=83.6&DEC=22&SR=0.1. Default: a place with rows")
 
 
 class RegistryRelationSection(
@@ -85,11 +82,11 @@ class RegistryRelationSection(
     """Another resource of the Virtual Observatory."""
 
     type: Required[Text]
-    "IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .. (VOResource's vocabulary)"
+    "relation, in the words of VOResource: IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .."
     title: Text
-    "of the other; default: its id"
+    "title of the other resource. Default: its id"
     id: Text
-    "its identifier: ivo://cds.vizier/i/239"
+    "identifier of the other resource: ivo://cds.vizier/i/239"
 
 
 class RegistrySection(
@@ -102,19 +99,19 @@ class RegistrySection(
         "tables": "services",
     },
 ):
-    """How the collection stands in the registries of the Virtual Observatory."""
+    """How the collection appears in registries of the Virtual Observatory."""
 
     publish: bool
-    "false: registries are not told of it, though everybody sees it"
+    "false: registries do not learn of the collection, even if it is public"
     id: Text
     (
-        "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; "
-        "default: its name"
+        "its identifier, for example an earlier one: ivo://example.org/stars, or what stands behind the "
+        "authority. Default: its name"
     )
     services: dict[str, RegistryServiceSection]
     (
-        "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: "
-        "ivo://example.org/stars/q/scs}"
+        "identifiers of its own services by TABLE.SERVICE, and of its EPN-TAP table by TABLE: {main.cone:"
+        " ivo://example.org/stars/q/scs}"
     )
     also: OneOrMore[Text]
     "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
