@@ -136,7 +136,7 @@ class AddressAlias:
     rename: Mapping[str, str] = define_setting(dict, "old parameter name -> new one")
     set: Mapping[str, str] = define_setting(dict, "parameters to add")
     query: str | None = define_setting(
-        None, "ADQL that answers it by /tap/sync; {where} stands for the conditions of the parameters that are given"
+        None, "ADQL that answers it by /tap/sync; {where} stands for the conditions of the parameters in the request"
     )
     where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
         dict, "old parameter -> its condition, with ? for its value: date_updated >= ?"
@@ -158,7 +158,7 @@ class RemoteService:
     name: str = field(metadata=describe_setting("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
     url: str = field(
         metadata=describe_setting(
-            "address of its TAP service, without /sync; one in the house's own network needs allow_private",
+            "address of the TAP service, without /sync; an address in a local network needs allow_private",
             pattern=URL_PATTERN,
             example="an address such as 'https://vo.example.org/tap'",
         )
@@ -169,9 +169,9 @@ class RemoteService:
             (), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100
         )
     )
-    title: str | None = define_setting(None, "how pages call it; default: the name")
+    title: str | None = define_setting(None, "name on pages; default: the name")
     seconds: float = define_setting(
-        10.0, "seconds that it may take; what has not come then is told as missing", gt=0, le=60
+        10.0, "seconds that the service may take; an answer that is late is reported as missing", gt=0, le=60
     )
 
 
@@ -181,15 +181,16 @@ class FederatedSearchSettings:
 
     registry: str | None = define_setting(
         None,
-        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are asked too: "
-        "http://reg.example.org/tap; or the collection of this site that is one: rr; without it nobody is asked",
+        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are searched too: "
+        "http://reg.example.org/tap; or the collection of this site that is one: rr; by default no "
+        "service is asked",
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
-    most: int = define_setting(100, "tables of it that are asked at most", ge=1, le=1000)
-    hours: float = define_setting(24.0, "hours that its list is kept", gt=0, le=8760)
+    most: int = define_setting(100, "tables of the registry that are searched, at most", ge=1, le=1000)
+    hours: float = define_setting(24.0, "hours for which the list of the registry is kept", gt=0, le=8760)
     seconds: float = define_setting(
-        10.0, "seconds that each of them may take; what has not come then is told as missing", gt=0, le=60
+        10.0, "seconds that each service may take; answers that are late are reported as missing", gt=0, le=60
     )
 
 
@@ -204,7 +205,7 @@ class QueryLimits:
     text: int = define_setting(1_000_000, "bytes of a query", ge=1000, size=True)
     upload: int = define_setting(
         100 * 1024**2,
-        "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
+        "bytes of all tables uploaded with one query, unpacked; 0: no uploads",
         ge=0,
         size=True,
     )
@@ -217,14 +218,14 @@ class QueryLimits:
         ge=1,
     )
     bodies: int = define_setting(
-        8, "requests of more than 1 MiB that a process holds at once; others are told to come again", ge=1
+        8, "requests of more than 1 MiB that a process holds at once; others are asked to come again", ge=1
     )
     user_tables: int = define_setting(50, "tables that one account may keep in the service; 0: none", ge=0)
     user_rows: int = define_setting(50_000_000, "rows of all tables that one account keeps", ge=1)
     user_bytes: int = define_setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
-    user_days: float = define_setting(30.0, "days after the last writing when a user's table goes", gt=0, le=36500)
+    user_days: float = define_setting(30.0, "days after its last change when a user's table is deleted", gt=0, le=36500)
     signed_minutes: float = define_setting(
-        10.0, "minutes that an address lasts which is signed for programs that cannot log in", gt=0, le=1440
+        10.0, "minutes for which a signed address is valid, for programs that cannot log in", gt=0, le=1440
     )
     archive_files: int = define_setting(20_000, "files of one archive", ge=1)
     archive_bytes: int = define_setting(100 * 1024**3, "bytes of the files of one archive", ge=1, size=True)
@@ -244,8 +245,8 @@ class LiveLimits:
     pool: int = define_setting(4, "connections at most", ge=1, le=1000)
     at_once: int = define_setting(
         2,
-        "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms "
-        "is not counted any more",
+        "statements that run at once; others wait here, where they hold no lock. A statement that "
+        "takes longer than 50 ms is not counted any more",
         ge=1,
         le=1000,
     )
@@ -257,28 +258,29 @@ class RemoteFileSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "bytes on disk, in var/files, of blocks that were read there; those that nobody asked for longest go first",
+        "bytes on disk, in var/files, of blocks that were read from other servers; those without a "
+        "request for the longest time go first",
         ge=64 * 1024**2,
         size=True,
     )
     pictures: int = define_setting(
         512 * 1024**2,
-        "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for "
-        "longest go first",
+        "bytes on disk, in var/previews, of pictures of files, wherever the files lie; those without "
+        "a request for the longest time go first",
         ge=1024**2,
         size=True,
     )
     partitions: int = define_setting(
         4 * 1024**3,
-        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those that nobody asked "
-        "for longest go first",
+        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those without a"
+        " request for the longest time go first",
         ge=1024**2,
         size=True,
     )
     at_once: int = define_setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
-    seconds: float = define_setting(30.0, "seconds in which another server must give the next MiB", gt=0, le=3600)
+    seconds: float = define_setting(30.0, "seconds in which another server must send the next MiB", gt=0, le=3600)
     fresh: float = define_setting(
-        30.0, "seconds after which it is asked again whether a file there is still the one of before", ge=0, le=86400
+        30.0, "seconds after which Hven asks again whether a file there is unchanged", ge=0, le=86400
     )
 
 
@@ -293,7 +295,7 @@ class PythonLimits:
     environment: Mapping[str, str] = define_setting(
         dict,
         "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and "
-        "*_NUM_THREADS; the server's others are not given on",
+        "*_NUM_THREADS; the code sees no others of the server",
     )
 
 
@@ -311,12 +313,12 @@ class ReaderProgram:
         )
     )
     environment: Mapping[str, str] = define_setting(
-        dict, "variables beside PATH, LANG, HOME and TMPDIR; the server's own are not given on"
+        dict, "variables beside PATH, LANG, HOME and TMPDIR; the program sees no others of the server"
     )
-    seconds: float = define_setting(60.0, "seconds for an answer, the start of the program included", gt=0, le=86400)
+    seconds: float = define_setting(60.0, "seconds for an answer, including the start of the program", gt=0, le=86400)
     memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
     processes: int = define_setting(2, "how many run at once, for each process of the server", ge=1, le=64)
-    idle: float = define_setting(300.0, "seconds after which one that is asked nothing ends", gt=0, le=86400)
+    idle: float = define_setting(300.0, "seconds without a request after which a program ends", gt=0, le=86400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +328,7 @@ class JobLimits:
     seconds: int = define_setting(3600, "time limit of a job that asks for none", ge=1, le=2**31 - 1)
     seconds_hard: int = define_setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
-        7.0, "days after which a job and its result are destroyed, if nothing else was asked for", gt=0, le=36500
+        7.0, "days after which a job and its result are destroyed, unless the job asks for another time", gt=0, le=36500
     )
     keep_days_hard: float = define_setting(92.0, "days that a job may be kept at most", gt=0, le=36500)
     archive_days: float = define_setting(
@@ -338,13 +340,13 @@ class JobLimits:
     maxrec_hard: int | None = define_setting(
         None, "rows of a job's answer at most: they take disk and no memory; default: limits.maxrec_hard", ge=1
     )
-    queued: int = define_setting(2000, "jobs of one user or address that may wait and run; further ones are HELD", ge=1)
+    queued: int = define_setting(2000, "jobs of one user or address that may wait and run; further jobs are HELD", ge=1)
     open: int = define_setting(
         10_000,
-        "jobs of one user or address that have not ended, PENDING and HELD ones too; further ones are refused",
+        "jobs of one user or address that have not ended, including PENDING and HELD ones; further jobs are refused",
         ge=1,
     )
-    idle: float = define_setting(60.0, "seconds after which a worker for jobs that has nothing to do ends", gt=0)
+    idle: float = define_setting(60.0, "seconds without work after which a worker for jobs ends", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,13 +355,13 @@ class ResolverSettings:
 
     table: str | None = define_setting(
         None,
-        "schema.table of this site that knows names of objects and their positions; everybody may ask for its "
-        "public rows by name",
+        "schema.table of this site with names of objects and their positions; everybody may ask for "
+        "its public rows by name",
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
     remote: bool = define_setting(
-        False, "true: names that are not known here are sent to Sesame (CDS); without it nothing leaves this machine"
+        False, "true: names that are unknown here are sent to Sesame (CDS); by default nothing leaves this machine"
     )
     url: str = define_setting(
         "https://cds.unistra.fr/cgi-bin/nph-sesame",
@@ -370,7 +372,7 @@ class ResolverSettings:
     seconds: float = define_setting(10.0, "seconds that Sesame may take", gt=0, le=60)
     keep_days: float = define_setting(
         30.0,
-        "days that an answer of Sesame is remembered, by each process; that a name is unknown there: a day at most",
+        "days for which each process remembers an answer of Sesame; that a name is unknown there: a day at most",
         ge=0,
         le=36500,
     )
@@ -382,7 +384,7 @@ class ScheduleSettings:
 
     runs: int = define_setting(
         2,
-        "collections that are synchronised at once, on all machines that share the store; 0: this server runs none",
+        "collections that are synchronised at once, on all machines that share the store; 0: none by this server",
         ge=0,
         le=64,
     )
@@ -392,12 +394,12 @@ class ScheduleSettings:
     retry_most: float = define_setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
     grace: float | None = define_setting(
         None,
-        "seconds by which a run may be late to be made up, when no server ran at its time; default: always "
-        "made up, once",
+        "seconds by which a run may be late and still be made up, if no server ran at its time; "
+        "default: always made up, once",
         ge=0,
     )
     stale: int = define_setting(
-        2, "times of its schedule that may pass without a good run before a collection is stale", ge=1, le=1000
+        2, "scheduled times without a good run after which a collection is stale", ge=1, le=1000
     )
 
 
@@ -407,8 +409,8 @@ class AlertSettings:
 
     webhook: str | None = define_setting(
         None,
-        "https address that gets each alert as JSON, or $NAME of a secret that holds it; one in the house's "
-        "own network needs allow_private",
+        "https address that gets each alert as JSON, or $NAME of a secret that holds it; an address "
+        "in a local network needs allow_private",
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret where there is a key in it",
         placed="people are told there",
@@ -422,23 +424,23 @@ class AlertSettings:
         (), "mail addresses that get each alert", min_length=1, placed="people are told there"
     )
     mail_from: str | None = define_setting(
-        None, "mail address that they come from", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
+        None, "mail address of the sender", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
     )
     smtp_host: str | None = define_setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = define_setting(
-        None, "its port; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
+        None, "port of the mail server; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
     )
-    smtp_user: str | None = define_setting(None, "login there, if it wants one")
+    smtp_user: str | None = define_setting(None, "login at the mail server, if it requires one")
     smtp_password: str | None = define_setting(
         None,
-        "$NAME of the secret that holds its password; never sent without TLS",
+        "$NAME of the secret with the password for the mail server; it is never sent without TLS",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
     smtp_tls: Literal["starttls", "tls", "none"] = define_setting("starttls", "starttls, tls or none")
     repeat_failures: int = define_setting(10, "failures in a row after which an alert comes again", ge=1)
     repeat_hours: float = define_setting(
-        24.0, "hours after which an alert comes again, as long as nothing has become better", gt=0
+        24.0, "hours after which an alert comes again, as long as the problem lasts", gt=0
     )
 
 
@@ -447,22 +449,24 @@ class HealthSettings:
     """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
     operators: tuple[str, ...] = define_setting(
-        (), "accounts that see everything there: private collections, and what went wrong, in words"
+        (), "accounts that see everything on the health page: private collections, and causes of failures in words"
     )
     open: bool = define_setting(
-        False, "true: everybody sees everything there; for a server that only the house's own network reaches"
+        False, "true: everybody sees everything on the health page; for a server that only a local network reaches"
     )
     see_as: bool = define_setting(
-        False, "true: these accounts may also look at the site as any other reader, on the page /access; that is logged"
+        False, "true: these accounts may also look at the site as any other reader, on the page /access; this is logged"
     )
     verify_days: float = define_setting(
         7.0,
-        "days after which the files of every snapshot that is kept are read again and compared with their "
-        "checksums; 0: new ones alone",
+        "days after which the files of every kept snapshot are read again and compared with their "
+        "checksums; 0: only new ones",
         ge=0,
         le=3650,
     )
-    verify_rate: int = define_setting(64 * 1024**2, "bytes a second that this may read", ge=1024, size=True)
+    verify_rate: int = define_setting(
+        64 * 1024**2, "bytes a second that this verification may read", ge=1024, size=True
+    )
 
 
 def _normalize_network(text: str) -> str:
@@ -491,8 +495,8 @@ class PeopleSettings:
     )
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
-        "private tables of the site that say more of them: in each row an account, and member_of (a group), or "
-        "name, alias, email",
+        "private tables of the site with more of this: in each row an account, and member_of (a "
+        "group), or name, alias, email",
         example="['people.members']",
     )
 
@@ -503,24 +507,24 @@ class LoginSettings:
 
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
-        "ways to log in that programs are told of, in this order; Basic, and Bearer of either kind, are "
-        "refused where they are missing here",
+        "ways to log in that programs are offered, in this order; Basic, and Bearer of either kind, "
+        "are refused if they are missing here",
     )
     required: bool = define_setting(
-        False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
+        False, "true: without having logged in, nobody sees anything but capabilities, availability and the page /login"
     )
     domain: str | None = define_setting(
         None,
-        "domain above the hosts of all portals: who logs in at one is logged in at all of them. Their session "
-        "goes to every host below it",
+        "domain above the hosts of all portals: a log-in at one of them counts at all. The session "
+        "goes to every host below the domain",
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
     )
-    own_passwords: bool = define_setting(True, "false: readers do not set their passwords on the page /login")
+    own_passwords: bool = define_setting(True, "false: readers cannot set their passwords on the page /login")
     proxy_header: str | None = define_setting(
         None,
-        "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; "
-        "from others than `proxies` it is refused",
+        "header in which a proxy names the user who is logged in there: X-Remote-User. Every user "
+        "that it names has an account; from hosts other than `proxies` the header is refused",
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
@@ -536,36 +540,39 @@ class IdentityProvider:
     name: str = field(metadata=describe_setting("its name is that of the section: [identity.NAME]"))
     issuer: str = field(
         metadata=describe_setting(
-            "its address, as its tokens say it: https://aai.egi.eu/auth/realms/egi",
+            "address of the provider, as in its tokens: https://aai.egi.eu/auth/realms/egi",
             pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
             example="an address such as 'https://aai.example.org'",
         )
     )
-    client_id: str = field(metadata=describe_setting("what it calls this site"))
+    client_id: str = field(metadata=describe_setting("identifier of this site at the provider"))
     client_secret: str | None = define_setting(
         None,
-        "$NAME of the secret that it gave this site, if any",
+        "$NAME of the secret that the provider gave this site, if any",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    title: str | None = define_setting(None, "how the page /login calls it; default: its name")
-    scope: str = define_setting("openid profile", "what is asked of it")
-    audience: tuple[str, ...] = define_setting((), "for whom tokens may be made that programs send, besides client_id")
-    groups: str | None = define_setting(None, "claim that lists the groups of a person")
+    title: str | None = define_setting(None, "name of the provider on the page /login; default: its name")
+    scope: str = define_setting("openid profile", "scope that is requested")
+    audience: tuple[str, ...] = define_setting((), "audiences, besides client_id, of tokens that programs may send")
+    groups: str | None = define_setting(None, "claim with the groups of a person")
     group_names: Mapping[str, str] = define_setting(
         dict,
-        "what it calls a group = what policies call it; others keep their names, and those with a colon are left out",
+        "groups by the names of the provider = the names in policies; others keep their names, and "
+        "those with a colon are left out",
     )
     account: str | None = define_setting(
         None,
-        "claim that names the account which is made for a newcomer, for a provider that gives no one's name to "
-        "another: preferred_username; default: names are made up",
+        "claim with the name of the account that is made for a new person, for a provider that gives "
+        "each name to one person only: preferred_username; default: names are made up",
     )
     accounts: Mapping[str, str] = define_setting(
-        dict, "who has which account: what the provider calls a person (sub) = name of the account"
+        dict, "accounts of persons: the provider's identifier (sub) = name of the account"
     )
     join: bool = define_setting(
-        False, "true: whoever it knows gets an account at the first log-in; else those alone whom `accounts` lists"
+        False,
+        "true: everybody whom the provider knows gets an account at the first log-in; otherwise only "
+        "those in `accounts`",
     )
 
 
@@ -576,17 +583,17 @@ class Project:
     name: str = field(metadata=describe_setting("its name is that of the section: [projects.NAME]"))
     title: str | None = define_setting(None, "its name for people")
     description: str | None = define_setting(None, "one paragraph about it")
-    contact: str | None = define_setting(None, "who answers questions: an address, or a name with one")
+    contact: str | None = define_setting(None, "person or address for questions")
     listed: bool = define_setting(
-        False, "true: everybody may know of it, and ask for access; its collections stay hidden"
+        False, "true: everybody may know of the project and ask for access; its collections stay hidden"
     )
     open: bool = define_setting(
-        False, "true: its collections are everybody's, but those that say `access: members` or `private`"
+        False, "true: everybody sees its collections, except those with `access: members` or `private`"
     )
     news: str | None = define_setting(
         None,
-        "directory of its news beside hven.toml, for members; those in its directory `public` are for all who "
-        "may know of it",
+        "directory of its news beside hven.toml, for members; those in its directory `public` are for"
+        " everybody who may know of it",
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
     )
@@ -632,19 +639,17 @@ class RegistrySettings:
     address: str | None = define_setting(None, "its postal address, for the contact of all records")
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
-        "further IVOA authorities that are this site's, beside authority and those of portals: descriptors may "
-        "give ids in them",
+        "further IVOA authorities of this site, beside authority and those of portals; descriptors may use ids in them",
     )
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
-        "record of the site = its id where that shall not be ivo://AUTHORITY/NAME, such as one that it had "
-        "before: registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.FACE: tap = "
+        "identifiers of records that are not ivo://AUTHORITY/NAME, for example earlier ones: "
+        "registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.SERVICE: tap = "
         '"ivo://example.org/__system__/tap/run"',
     )
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
-        "such a record = further addresses at which it answers, mirrors and old ones: tap = "
-        '["http://old.example.org/tap"]',
+        'further addresses of such a record, mirrors and old ones: tap = ["http://old.example.org/tap"]',
     )
 
 
@@ -656,24 +661,27 @@ class DoiSettings:
         None, "the prefix that DataCite gave the repository: 10.5072", pattern=r"^10\.[0-9]{4,9}$", example="10.xxxx"
     )
     repository: str | None = define_setting(
-        None, "the repository's id there: IDOC.PSUP", pattern=r"^[A-Za-z0-9]+\.[A-Za-z0-9]+$", example="PROVIDER.NAME"
+        None,
+        "identifier of the repository at DataCite: IDOC.PSUP",
+        pattern=r"^[A-Za-z0-9]+\.[A-Za-z0-9]+$",
+        example="PROVIDER.NAME",
     )
     password: str | None = define_setting(
         None,
-        "$NAME of the secret that holds its password; never sent without TLS, but to this machine",
+        "$NAME of the secret with the password of the repository; it is never sent without TLS, except to this machine",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
     endpoint: str = define_setting(
         "https://api.datacite.org",
-        "the interface; to try it: https://api.test.datacite.org",
+        "address of the interface; for tests: https://api.test.datacite.org",
         pattern=URL_PATTERN,
         example="an address such as 'https://api.test.datacite.org'",
     )
     seconds: float = define_setting(30.0, "seconds that an answer may take", gt=0, le=600)
     suffix: str = define_setting(
         "",
-        "how suffixes begin: psup/; what follows is made of the collection's name and release",
+        "beginning of suffixes: psup/; the rest is made of the name of the collection and the release",
         pattern=r"^[A-Za-z0-9._/-]*$",
         example="letters, digits and . _ - /",
     )
@@ -685,10 +693,10 @@ class CitedResultSettings:
 
     keep: int = define_setting(100_000, "addresses that are kept; 0: none can be made", ge=0)
     own: int = define_setting(
-        200, "addresses that one reader may make in a day; all who have not logged in count as one host each", ge=1
+        200, "addresses that one reader may make in a day; readers who have not logged in count by host", ge=1
     )
-    rows: int = define_setting(2_000_000, "rows of a result that can have one", ge=1)
-    seconds: float = define_setting(60.0, "seconds that its counting may take", gt=0)
+    rows: int = define_setting(2_000_000, "largest number of rows of a result that can have an address", ge=1)
+    seconds: float = define_setting(60.0, "seconds that counting the rows may take", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -710,7 +718,7 @@ class Portal:
     name: str = field(metadata=describe_setting("its name is that of the section: [portals.NAME]"))
     host: str | None = define_setting(
         None,
-        "host name by which readers come to it: medoc.example.org; or",
+        "host name of the portal: medoc.example.org; or",
         pattern="^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$",
         example="a host name such as 'medoc.example.org'",
     )
@@ -724,8 +732,8 @@ class Portal:
     description: str | None = define_setting(None, "one paragraph about it")
     collections: tuple[str, ...] = define_setting(
         (),
-        "the collections on its pages and in its services; default: all. It hides nothing: the site's own TAP "
-        "serves all, `access: private` in a descriptor hides",
+        "the collections on its pages and in its services; default: all. This hides nothing: the TAP "
+        "of the site serves all collections, and `access: private` in a descriptor hides them",
         min_length=1,
     )
     levels: tuple[str, ...] | None = define_setting(None, "as tree.levels", min_length=1, max_length=6)
@@ -744,20 +752,20 @@ class Portal:
     )
     language: Literal["en", "fr"] | None = define_setting(None, "as language")
     contact_email: str | None = define_setting(
-        None, "who answers questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+        None, "mail address for questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
     )
     help: str | None = define_setting(
         None, "as help", pattern=RELATIVE_PATH_PATTERN, example="a directory beside hven.toml, such as 'help'"
     )
     authority: str | None = define_setting(
         None,
-        "as authority, for the ids of its collections; of one that stands in two portals, the first portal's",
+        "as authority, for the ids of its collections; a collection in two portals has that of the first portal",
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
     administrators: tuple[str, ...] = define_setting(
         (),
-        "accounts that see all of the health of its collections, prepare their files, and edit its texts and "
-        "those of the collections that they see as readers; nothing of other portals'",
+        "accounts that see all of the health of its collections, prepare their files, and edit its "
+        "texts and those of the collections that they see as readers; nothing of other portals",
         min_length=1,
     )

@@ -80,11 +80,14 @@ class Settings:
         None, "who answers questions; also the contact of collections that name none"
     )
     contact_email: str | None = define_setting(
-        None, "their address", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+        None,
+        "mail address of the contact",
+        pattern="^[^@\\s]+@[^@\\s]+$",
+        example="an address such as 'vo@example.org'",
     )
     public_url: str | None = define_setting(
         None,
-        "what readers see: https://vo.example.org/hven; every link is made from it",
+        "address of the site for readers: https://vo.example.org/hven; every link begins with it",
         pattern=URL_PATTERN,
         example="an address such as 'https://vo.example.org/hven'",
         placed="every link leads there",
@@ -100,12 +103,13 @@ class Settings:
     workers: int = define_setting(2, "server processes", ge=1, le=256)
     job_workers: int = define_setting(
         1,
-        "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere",
+        "processes for asynchronous jobs, started when they are needed; 0: none here, because `hven "
+        "work` runs elsewhere",
         ge=0,
         le=256,
     )
     engine: str = define_setting(
-        "duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded), postgres or hats"
+        "duckdb", "engine that keeps the rows of collections that name none: duckdb (embedded), postgres or hats"
     )
     store: str | None = define_setting(
         None,
@@ -150,39 +154,40 @@ class Settings:
     )
     keep_snapshots: int = define_setting(3, "how many states of a table are kept for rollback", ge=1)
     keep_changes: int = define_setting(
-        30, "days for which it is kept what each sync changed, for /changes and hven diff", ge=0
+        30, "days for which the changes of each sync are kept, for /changes and hven diff", ge=0
     )
     disk_budget: int | None = define_setting(
-        None, "bytes that var/ may take: 200 GiB; default: what the disk has", ge=1, size=True
+        None, "bytes that var/ may take: 200 GiB; default: the size of the disk", ge=1, size=True
     )
     allow_private: bool = define_setting(
         False,
-        "true: files may also be fetched from addresses that are not on the public internet (the institute's "
-        "own network)",
+        "true: files may also be fetched from addresses that are not on the public internet, such as "
+        "the institute's own network",
     )
     ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = define_setting(
         dict,
-        'host elsewhere = requests a second at most, by all processes together: "simbad.cds.unistra.fr" = 8, '
-        '"ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these without it)',
+        "requests a second, at most, to each host elsewhere, by all processes together: "
+        '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these by '
+        "default)",
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
         (),
-        "directories outside the site that links among its data files, published files and included "
-        "descriptors may lead into; a link that leads elsewhere is refused",
+        "directories outside the site into which links among its data files, published files and "
+        "included descriptors may lead; a link that leads elsewhere is refused",
         max_length=50,
     )
     origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
         (),
-        "other web origins whose images (previews, thumbnails) and surveys pages may load: "
-        "https://img.example.org, https://*.example.org; without any, pages ask nobody else",
+        "other web origins from which pages may load images (previews, thumbnails) and surveys: "
+        "https://img.example.org, https://*.example.org; by default, pages ask no other server",
         max_length=50,
     )
     surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
         (),
         "addresses of HiPS that maps of the sky may show below the rows, the first one at once: "
-        "https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks "
-        "nobody",
+        "https://hips.example.org/DSSColor; by default, or if it does not answer, a drawn sky that "
+        "asks no server",
         max_length=20,
     )
     alias: tuple[AddressAlias, ...] = define_setting((), "old addresses answered by one of our faces")
@@ -195,20 +200,21 @@ class Settings:
         FederatedSearchSettings,
         "which services a registry lists that the form over all EPN-TAP or ObsCore tables asks, too",
     )
-    defaults: Mapping[str, Any] = define_setting(dict, "merged below every descriptor")
+    defaults: Mapping[str, Any] = define_setting(dict, "keys that are merged below every descriptor")
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
-        dict, "name of a rule = error, warning, info or off: for all collections that do not say it themselves"
+        dict,
+        "severity (error, warning, info or off) of rules by name, for all collections that do not say it themselves",
     )
     accent: str | None = define_setting(
         None,
-        "colour of the pages: #0b5cad; one too light, or too dark for dark pages, is changed until text in it "
-        "can be read",
+        "colour of the pages: #0b5cad; a colour that is too light, or too dark for dark pages, is "
+        "changed until text in it is readable",
         pattern=COLOUR_PATTERN,
         example="a colour such as '#0b5cad'",
     )
     highlight: str | None = define_setting(
         None,
-        "colour of what is chosen, written as accent is",
+        "colour of what is chosen, written like accent",
         pattern=COLOUR_PATTERN,
         example="a colour such as '#b3541e'",
     )
@@ -220,8 +226,7 @@ class Settings:
     )
     text: str = define_setting(
         "home.md",
-        "Markdown file beside hven.toml that stands on the first page; home.fr.md beside home.md is read by "
-        "readers of French",
+        "Markdown file beside hven.toml for the first page; readers of French get home.fr.md beside home.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a file beside hven.toml, such as 'home.md'",
     )
@@ -237,12 +242,12 @@ class Settings:
         pattern=RELATIVE_PATH_PATTERN,
         example="a name such as 'help'",
     )
-    credit: str | None = define_setting(None, "one line at the foot of all pages: who pays, whom to thank")
+    credit: str | None = define_setting(None, "one line at the foot of all pages: who funds the site, whom to thank")
     language: Literal["en", "fr"] = define_setting(
-        "en", "of pages for readers who ask for none that there is: en or fr"
+        "en", "language of pages for readers whose languages are not available: en or fr"
     )
     access: Literal["public", "private"] = define_setting(
-        "public", "of collections that say nothing of it: public or private"
+        "public", "access of collections that do not say it: public or private"
     )
     people: PeopleSettings = define_setting(PeopleSettings, "groups and other names of accounts, for policies")
     login: LoginSettings = define_setting(LoginSettings, "how readers may say who they are")
