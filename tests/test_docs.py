@@ -71,10 +71,12 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
         else:
             for name in parameter.opts:
                 assert f"`{name}" in told or name == "--help", f"{verb} {name}"
+    commands = getattr(VERBS[verb], "commands", {}).values()
+    options = {name for command in commands for item in command.params for name in item.opts if name.startswith("-")}
+    assert [name for name in options - {"--help"} if not re.search(rf"`[^`\n]*{name}\b", told)] == []
+    options |= {name for item in VERBS[verb].params for name in item.opts}
     for word in set(re.findall(r"`(--[a-z-]+)", told)) - {"--purge", "--help"}:
-        assert word in {name for parameter in VERBS[verb].params for name in parameter.opts}, (
-            f"hven {verb} has no {word}"
-        )
+        assert word in options, f"hven {verb} has no {word}"
 
 
 VERB_EXAMPLES_BY_NAME = {**examples.VERB_EXAMPLES, **engine_verbs.list_examples()}
