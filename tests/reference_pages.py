@@ -19,7 +19,7 @@ import yaml
 from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
 from hven.descriptor.value_schema import KeyModel
 from hven.model.settings import Settings, collect_setting_docs
-from hven.model.settings._examples import GENERAL_EXAMPLES
+from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
 from shared import ROOT
 

@@ -23,7 +23,7 @@ import typer
 
 from example_sites import EXAMPLES, prepare_example, start_data_sources
 from hven import formats
-from hven.app._cli import engine_verbs, examples
+from hven.app._cli import engine_verbs, verb_examples
 from hven.app._cli.verbs import build_command
 from hven.descriptor import check_descriptor
 from hven.ingest import run_tests
@@ -79,7 +79,7 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
         assert word in options, f"hven {verb} has no {word}"
 
 
-VERB_EXAMPLES_BY_NAME = {**examples.VERB_EXAMPLES, **engine_verbs.list_examples()}
+VERB_EXAMPLES_BY_NAME = {**verb_examples.VERB_EXAMPLES, **engine_verbs.list_examples()}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -17,7 +17,7 @@ from hven.descriptor import build_json_schema, check_descriptor, load_descriptor
 from hven.descriptor._key_sections import KEY_SECTIONS
 from hven.model import plugins
 from hven.model.settings import Settings, collect_setting_docs, load_settings
-from hven.model.settings._examples import GENERAL_EXAMPLES
+from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
 from hven.sources._reading.data_files import FileOptions
 from hven.sources.document_enrichment import DocumentColumn, EnrichOptions

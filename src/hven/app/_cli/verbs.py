@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven import __version__
+from hven.app._cli.verb_examples import VERB_EXAMPLES, format_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,14 +106,24 @@ def build_command(verb: str | None = None) -> typer.Typer:
     app.callback()(read_options)
     if verb == VERSION_OPTION:
         return app
-    places = _list_own_places()
+    package_prefix = f"{__package__}."
+    places = {name: f"{package_prefix}{file}:{name}" for name, file in VERB_MODULES.items()} | {
+        name: f"{package_prefix}{VERB_GROUPS[name][0]}:{name}" for name in VERB_GROUPS
+    }
+    examples = dict(VERB_EXAMPLES)
     if not verb or verb not in places:
-        places = _insert_engine_places(places)
-    if verb in places:
-        places = {verb: places[verb]}
-    for name, place in places.items():
+        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
+
+        engine_places = engine_verbs.list_verbs()
+        examples |= engine_verbs.list_examples()
+        places = {
+            verb_name: verb_place
+            for name, place in places.items()
+            for verb_name, verb_place in ({name: place} if name else engine_places).items()
+        }
+    for name, place in {verb: places[verb]}.items() if verb in places else places.items():
         is_loaded = verb in {None, name}
-        epilog = _write_epilog(name) if is_loaded else None
+        epilog = format_examples(examples.get(name, ())) if is_loaded else None
         if name in VERB_GROUPS:
             group = resolve_name(place) if is_loaded else typer.Typer()
             app.add_typer(group, name=name, help=VERB_GROUPS[name][1], epilog=epilog)
@@ -125,18 +136,6 @@ def build_command(verb: str | None = None) -> typer.Typer:
                 else engine_verbs.build_command(engine_verbs.load_function(place))
             )
     return app
-
-
-def _write_epilog(verb: str) -> str | None:
-    """Write the examples of a verb for the end of its help."""
-    from hven.app._cli.examples import VERB_EXAMPLES, format_examples  # noqa: PLC0415  (`hven -h` shows none)
-
-    examples = VERB_EXAMPLES.get(verb)
-    if examples is None:
-        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
-
-        examples = engine_verbs.list_examples().get(verb, ())
-    return format_examples(examples)
 
 
 def _read_help(function_place: str) -> str | None:

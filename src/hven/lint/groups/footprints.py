@@ -169,13 +169,11 @@ def _check_centre(
 ) -> None:
     corners = [corner for shape in shapes for corner in shape.corners]
     if not is_epn:
-        lon = record.get("s_ra")
-        lat = record.get("s_dec")
         # a service that declares a column otherwise sends texts
-        if not isinstance(lon, int | float) or not isinstance(lat, int | float) or len(shapes) != 1:
+        position = [value for value in (record.get("s_ra"), record.get("s_dec")) if isinstance(value, int | float)]
+        if len(position) != 2 or len(shapes) != 1 or not 0 <= position[0] <= 360 or not -90 <= position[1] <= 90:
             return
-        if not 0 <= lon <= 360 or not -90 <= lat <= 90:
-            return
+        lon, lat = position
         centre = regions.compute_centre(shapes[0])
         radius = max(regions.compute_separation(centre, value) for value in corners) + (
             shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0

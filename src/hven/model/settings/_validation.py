@@ -13,7 +13,6 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
-from hven.model.settings._examples import SECTION_EXAMPLES
 from hven.model.settings._sections import (
     IdentityProvider,
     Portal,
@@ -22,6 +21,7 @@ from hven.model.settings._sections import (
     SettingsSection,
     describe_setting,
 )
+from hven.model.settings._setting_examples import SECTION_EXAMPLES
 from hven.model.settings._site_settings import Settings
 
 if TYPE_CHECKING:
