@@ -76,7 +76,7 @@ def phone_tab(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
 
 def at(page: Any, x: float, y: float) -> tuple[float, float]:
     """Give the place on the screen of the middle of a pixel, counted from 1."""
-    left, top = page.evaluate("([x, y]) => window.hven.cube.picture.screen([x - 0.5, y - 0.5])", [x, y])
+    left, top = page.evaluate("([x, y]) => window.hven.cube.picture.toScreen([x - 0.5, y - 0.5])", [x, y])
     box = page.locator("canvas.slice").bounding_box()
     return box["x"] + left, box["y"] + top
 
@@ -213,7 +213,7 @@ def test_planes_stay_together_and_bands_are_where_they_are(tab: BrowserTab) -> N
     page.click("[aria-label=Nearer]")
     look = page.evaluate("() => [window.hven.cube.picture.zoom, window.hven.cube.slice]")
     page.select_option("label:has-text('Part') select", label="ERROR (error)")
-    page.wait_for_function("() => window.hven.cube.found.parts[0].name === 'ERROR'")
+    page.wait_for_function("() => window.hven.cube.spectra.parts[0].name === 'ERROR'")
     assert (spectrum(page, "Pixel 10, 16") == np.float32(0.3)).all()
     assert page.evaluate("() => [window.hven.cube.picture.zoom, window.hven.cube.slice]") == look
     assert "_part=2" in page.url

@@ -84,8 +84,8 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> No
 
 def press(page: Any, lon: float, lat: float) -> None:
     """Press a place of a map of a planet, or of the Sun, once the map rests."""
-    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frames")
-    at = page.evaluate("([lon, lat]) => window.hven.body.globe.pixel(lon, lat)", [lon, lat])
+    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frameRequest")
+    at = page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", [lon, lat])
     page.mouse.click(at["x"], at["y"])
 
 
@@ -153,7 +153,7 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
     before = page.inner_text("[data-count] b")
     page.click(".map button:text-is('Draw a box')")
     corners = [
-        page.evaluate("([lon, lat]) => window.hven.body.globe.pixel(lon, lat)", at) for at in ([90, 45], [180, 0])
+        page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", at) for at in ([90, 45], [180, 0])
     ]
     page.mouse.move(corners[0]["x"], corners[0]["y"])
     page.mouse.down()
@@ -189,16 +189,16 @@ def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: BrowserTab) -
     press(page, 0.0, -89.9)  # the pole itself is a place
     page.click(".map button:text-is('Whole map')")
     page.wait_for_function("() => window.hven.body.globe.pole === ''")
-    at = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    at = page.evaluate("() => window.hven.body.globe.locateOnPage(355, -60)")
     page.mouse.move(at["x"], at["y"])
     page.mouse.wheel(0, -600)
     page.wait_for_function("() => window.hven.body.globe.plane.zoom > 2")
-    there = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    there = page.evaluate("() => window.hven.body.globe.locateOnPage(355, -60)")
     assert math.dist((at["x"], at["y"]), (there["x"], there["y"])) < 2, "what is under the pointer stays there"
     page.mouse.down()
     page.mouse.move(at["x"] - 200, at["y"], steps=4)
     page.mouse.up()
-    moved = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    moved = page.evaluate("() => window.hven.body.globe.locateOnPage(355, -60)")
     assert abs(moved["x"] - at["x"] + 200) < 3, "and goes with it, over longitude 0, too"
     page.wait_for_function("() => Number(new URLSearchParams(location.search).get('_map')?.split(',')[2]) > 2")
     assert "c1=" not in page.url, "what is dragged is no box"
@@ -214,7 +214,7 @@ def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: BrowserT
     assert page.url.endswith("data_quality")
     numbers = [int(one.replace(",", "")) for one in page.locator(".map-legend li small").all_inner_texts()]
     assert sum(numbers) == 500
-    shown = "() => window.hven.body.boxes.filter((one) => window.hven.body.legend.colour(one.at, '') !== null).length"
+    shown = "() => window.hven.body.boxes.filter((one) => window.hven.body.legend.getColour(one.index, '') !== null).length"
     assert page.evaluate(shown) == 500
     page.locator(".map-legend li input").first.uncheck()
     assert page.evaluate(shown) == 500 - numbers[0]

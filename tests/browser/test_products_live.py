@@ -342,7 +342,7 @@ def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Brows
     tab.follow_link(".detail .leads a:text-is('Slices and spectra')")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
-    left, top = page.evaluate("() => window.hven.cube.picture.screen([43.5, 71.5])")
+    left, top = page.evaluate("() => window.hven.cube.picture.toScreen([43.5, 71.5])")
     box = page.locator("canvas.slice").bounding_box()
     assert box
     page.mouse.click(box["x"] + left, box["y"] + top)

@@ -308,9 +308,9 @@ def test_active_regions_of_a_day_on_the_sun(reader: Reader, sources: Path) -> No
     reader.rows(len(wanted))
     page.wait_for_selector(f".map .told:has-text('{len(wanted)} rows')")
     page.locator(".drawn-map").scroll_into_view_if_needed()
-    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frames")
+    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frameRequest")
     ident, lon, lat = wanted[0]
-    at = page.evaluate("([lon, lat]) => window.hven.body.globe.pixel(lon, lat)", [lon, lat])
+    at = page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", [lon, lat])
     reader.clicks += 1
     page.mouse.click(at["x"], at["y"])
     page.wait_for_selector(f".detail h2:has-text('ar_{ident}')")

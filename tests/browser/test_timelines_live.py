@@ -203,7 +203,7 @@ def test_colours_ask_nothing_and_parameters_come_and_go(tab: BrowserTab) -> None
     assert colour(page, "2003-10-28T06:01:00Z", 20.5) != before
     assert not [one for one in asked if "TILE" in one]
     page.select_option("[aria-label=Shown] >> nth=-1", "peak")
-    page.wait_for_function("() => window.hven.timeline.panels[0].seen[0]?.key.includes('peak')")
+    page.wait_for_function("() => window.hven.timeline.panels[0].visibleTiles[0]?.key.includes('peak')")
     page.uncheck(".timeline .choices label:has-text('Total') input")
     assert page.locator(".timeline .panel").count() == 1
     page.wait_for_url("**_p=flux**")
@@ -305,7 +305,7 @@ def test_a_moment_has_its_picture(tab: BrowserTab) -> None:
     assert page.get_attribute(".gallery a", "href") == "https://images.example/1080.png"
     assert "2003-10-28T03:00:00" in page.inner_text(".gallery a")
     assert page.locator(".gallery img").count() == 0
-    page.evaluate("() => window.hven.timeline.take(1067313660)")
+    page.evaluate("() => window.hven.timeline.chooseTime(1067313660)")
     page.wait_for_selector(".gallery a[href='https://images.example/1440.png']")
 
 
@@ -313,15 +313,15 @@ def test_features_are_drawn_over_the_spectrum(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=flux")
     tab.wait_for_panes("timeline")
     page.wait_for_selector(".meanwhile .line input:checked")
-    page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 1")
-    (shape,) = page.evaluate("() => [...window.hven.timeline.meanwhile.features.values()].flat()")
+    page.wait_for_function("() => window.hven.timeline.concurrentRows.features.size === 1")
+    (shape,) = page.evaluate("() => [...window.hven.timeline.concurrentRows.features.values()].flat()")
     moments, heights = np.array(shape["trace"]).T
     assert (moments.min(), moments.max()) == pytest.approx((START / SECOND + 21_600, START / SECOND + 21_720), abs=1e-3)
     assert (heights.min(), heights.max(), shape["closed"]) == (20e6, 21.5e6, True)
     edge = colour(page, "2003-10-28T06:00:00Z", 20.7)
     tab.save_screenshot("timeline-features")
     page.uncheck(".meanwhile .line input")
-    page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 0")
+    page.wait_for_function("() => window.hven.timeline.concurrentRows.features.size === 0")
     assert colour(page, "2003-10-28T06:00:00Z", 20.7) != edge
 
 

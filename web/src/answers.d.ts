@@ -41,13 +41,13 @@ export type Column = {
 
 export type Fault = { field: string; message: string; remedy: string };
 
-export type Pair = { name: string; label: string; title: string; low: number; high: number };
+export type ColumnPair = { name: string; label: string; title: string; low: number; high: number };
 
 /** `/rows`: one page of them. */
 export type Rows = {
   columns: Column[];
   /** Columns that are told as one, by their numbers, as the values rise. */
-  pairs?: Pair[];
+  pairs?: ColumnPair[];
   rows: Value[][];
   keys: string[];
   from: number;
@@ -86,7 +86,7 @@ export type Row = {
 
 /** What a row leads to, as DataLink has it. */
 /** A row of a search over several tables: where it is from (its table as the search, and as its page, knows it), its key, page and picture. */
-export type FoundRow = {
+export type SearchResultRow = {
   from: string;
   key: string;
   table: string;
@@ -97,7 +97,7 @@ export type FoundRow = {
 };
 
 /** Rows of such a search, under the columns that any of the tables has. */
-export type Found = { columns: Column[]; rows: FoundRow[] };
+export type SearchResult = { columns: Column[]; rows: SearchResultRow[] };
 
 export type Link = {
   text: string;
@@ -124,16 +124,21 @@ export type Count = {
   total: number | null;
   exact: boolean;
   /** Where nothing is found: what would be without each condition. */
-  without: Easier[];
+  without: RelaxedSearch[];
   faults: Fault[];
   asked: Chip[];
-  fields: Record<string, Parts>;
+  fields: Record<string, ConditionParts>;
   place: { centre: string; size: string; unit: string; found: string } | null;
   every: string;
 };
-export type Parts = { low: string; high: string; unit: string; around: string };
+export type ConditionParts = { low: string; high: string; unit: string; around: string };
 /** Conditions that are left out, from where to where their values are then, and how many rows, or observations, there are. */
-export type Easier = { left: (Chip & { range: string })[]; rows: number; observations: boolean; address: string };
+export type RelaxedSearch = {
+  left: (Chip & { range: string })[];
+  rows: number;
+  observations: boolean;
+  address: string;
+};
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */
@@ -227,7 +232,7 @@ export type Points = {
 export type Density = { box: [number, number, number, number]; counts: number[][] };
 
 /** `/take`: the ways out of a result. */
-export type Taken = {
+export type ExportOptions = {
   adql: string;
   /** Lines to copy; `signed` is one around the address `url` where that must be signed. */
   lines: { name: string; text: string; url?: string; signed?: string }[];
@@ -252,7 +257,7 @@ export type Layer = {
   colour?: string;
   on?: boolean;
   opacity?: number;
-  told?: string;
+  description?: string;
   choice?: Node | null;
   set: (on: boolean, opacity: number) => void;
 };

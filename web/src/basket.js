@@ -1,19 +1,29 @@
-// The basket in the head of each page: how much is in it; rows that are ticked go into it, those that are in it are ticked, on this page and on all others.
-import { added, called, entries, mine, nothing, part, recalled, remember, removed } from "./baskets.js";
-import { all, find, make, maybe } from "./dom.js";
-/** @import {Kept, Part} from "./baskets.js" */
+// The basket in the page header: its number of entries, kept in step with the marked rows of all open pages.
+import {
+  addToBasket,
+  getTableName,
+  countEntries,
+  isBasketEvent,
+  createEmptyBasket,
+  findBasketPart,
+  loadBasket,
+  storeBasket,
+  removeFromBasket,
+} from "./basket_storage.js";
+import { findElements, requireElement, createElement, findElement } from "./dom.js";
+/** @import {StoredBasket, BasketPart} from "./basket_storage.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const WHILE = 6000; // milliseconds that something is said
-const SENT = "hven-basket-sent"; // this tab has handed the basket over: where cookies are refused it does so once
+const MESSAGE_MILLISECONDS = 6000; // how long a message is visible
+const SENT_KEY = "hven-basket-sent"; // this tab has sent the basket: without cookies it must not do so twice
 
 class Basket {
-  /** @type {Kept} */
-  kept;
-  said = make("span", { className: "only-heard", role: "status" });
-  /** What the server is told, one thing after the other.
+  /** @type {StoredBasket} */
+  basket;
+  message = createElement("span", { className: "only-heard", role: "status" });
+  /** Requests to the server, one after the other.
    * @type {Promise<unknown>} */
-  telling = Promise.resolve();
+  pendingRequests = Promise.resolve();
 
   /**
    * @param {HTMLAnchorElement} link
@@ -23,203 +33,220 @@ class Basket {
     this.link = link;
     this.workspace = workspace;
     this.owner = link.dataset.owner ?? "";
-    this.of = called(maybe(document, "[data-here]")?.dataset.here ?? "", workspace.base);
-    this.kept = recalled();
-    /** What is known here is what the server has. */
-    this.current = !this.owner || (this.kept.owner === this.owner && this.kept.state === (link.dataset.state ?? ""));
-    if (this.kept.owner && this.kept.owner !== this.owner) {
-      this.kept = nothing(); // somebody else's, who has left
-      remember(this.kept);
+    this.tableName = getTableName(findElement(document, "[data-here]")?.dataset.here ?? "", workspace.base);
+    this.basket = loadBasket();
+    /** Whether the local basket is that of the server. */
+    this.isCurrent =
+      !this.owner || (this.basket.owner === this.owner && this.basket.state === (link.dataset.state ?? ""));
+    if (this.basket.owner && this.basket.owner !== this.owner) {
+      this.basket = createEmptyBasket(); // it belongs to another user, who has logged out
+      storeBasket(this.basket);
     }
-    link.after(this.said);
+    link.after(this.message);
   }
 
-  /** @param {Kept} kept */
-  keep(kept) {
-    this.kept = kept;
-    this.current = true;
-    remember(kept);
+  /** @param {StoredBasket} basket */
+  setBasket(basket) {
+    this.basket = basket;
+    this.isCurrent = true;
+    storeBasket(basket);
     this.draw();
   }
 
   draw() {
-    const count = entries(this.kept.parts);
-    const place = find(this.link, "b");
-    if (!this.current) return; // as the server counted
-    place.textContent = this.workspace.number(count);
-    place.hidden = !count;
-    this.link.title = count ? this.counted(count) : "";
+    const count = countEntries(this.basket.parts);
+    const counter = requireElement(this.link, "b");
+    if (!this.isCurrent) return; // keep the server's count
+    counter.textContent = this.workspace.formatNumber(count);
+    counter.hidden = !count;
+    this.link.title = count ? this.describeCount(count) : "";
   }
 
   /**
-   * Say how many entries there are: rows or observations that were ticked, and searches.
+   * Describe the number of entries: marked rows or observations, and searches.
    * @param {number} count
    */
-  counted(count) {
+  describeCount(count) {
     const { t } = this.workspace;
     if (count === 1) return t("1 entry in the basket");
-    return t("{count} entries in the basket", { count: this.workspace.number(count) });
+    return t("{count} entries in the basket", { count: this.workspace.formatNumber(count) });
   }
 
-  /** Take over what was ticked before the log-in, and what was ticked elsewhere. */
+  /** Merge what was marked before the log-in and on other pages. */
   async begin() {
-    const { kept, owner } = this;
-    if (owner && !kept.owner && kept.parts.length) await this.tell({ ADD: text(kept.parts), ONLY: "1" });
-    else if (!this.current && (this.of || maybe(document, ".detail"))) await this.tell({ ADD: text([]) });
+    const { basket, owner } = this;
+    if (owner && !basket.owner && basket.parts.length)
+      await this.post({ ADD: serializeParts(basket.parts), ONLY: "1" });
+    else if (!this.isCurrent && (this.tableName || findElement(document, ".detail")))
+      await this.post({ ADD: serializeParts([]) });
     this.draw();
-    await this.page();
-    this.hear();
-    this.tick();
+    await this.synchronizePage();
+    this.listen();
+    this.markRows();
   }
 
-  /** The page of the basket shows what the server knows: it is told what it does not know yet. */
-  async page() {
-    const place = maybe(document, "script#basket");
-    const shots = all(document, "main .part a[data-picture]", HTMLAnchorElement);
-    if (shots.length) {
-      const { pictured, thumbnail } = await import("./table.js");
-      for (const link of shots) if (pictured(link.href)) thumbnail(link);
+  /** Send unknown entries to the server before the basket page shows them, and read the server's basket. */
+  async synchronizePage() {
+    const script = findElement(document, "script#basket");
+    const pictureLinks = findElements(document, "main .part a[data-picture]", HTMLAnchorElement);
+    if (pictureLinks.length) {
+      const { isAllowedPicture, showThumbnail } = await import("./table_cells.js");
+      for (const link of pictureLinks) {
+        if (isAllowedPicture(link.href)) showThumbnail(link);
+      }
     }
-    if (!place) return;
-    const { kept, owner } = this;
-    const unknown = !("known" in place.dataset) && kept.parts.length > 0;
-    if (!owner && (kept.fresh || unknown) && sessionStorage.getItem(SENT) !== text(kept.parts)) {
-      await this.hand();
+    if (!script) return;
+    const { basket, owner } = this;
+    const isUnknown = !("known" in script.dataset) && basket.parts.length > 0;
+    if (!owner && (basket.fresh || isUnknown) && sessionStorage.getItem(SENT_KEY) !== serializeParts(basket.parts)) {
+      await this.sendBasket();
       return location.reload();
     }
-    const { parts = [] } = JSON.parse(place.textContent ?? "{}");
-    if (!unknown) this.keep({ owner, state: this.link.dataset.state ?? "", fresh: false, parts });
+    const { parts = [] } = JSON.parse(script.textContent ?? "{}");
+    if (!isUnknown) this.setBasket({ owner, state: this.link.dataset.state ?? "", fresh: false, parts });
   }
 
-  /** Hand the browser's own basket to the server, which keeps it for its page. */
-  async hand() {
-    const { parts } = this.kept;
-    sessionStorage.setItem(SENT, text(parts));
-    await this.tell({ SET: text(parts) });
+  /** Send the local basket to the server, which keeps it for its page. */
+  async sendBasket() {
+    const { parts } = this.basket;
+    sessionStorage.setItem(SENT_KEY, serializeParts(parts));
+    await this.post({ SET: serializeParts(parts) });
   }
 
-  hear() {
+  listen() {
     const { workspace } = this;
-    workspace.on("ticked", ({ of = this.of, line, on }) => {
-      this.change({ of, lines: [line], searches: [] }, on);
-      if (!this.workspace.selection.marked.has(line[0]) === on) this.tick(); // it was not the grid
+    workspace.on("ticked", ({ of: table = this.tableName, line, on: isAdded }) => {
+      this.changePart({ of: table, lines: [line], searches: [] }, isAdded);
+      // the change did not come from the grid
+      if (!this.workspace.selection.marked.has(line[0]) === isAdded) this.markRows();
     });
     addEventListener("storage", (event) => {
-      if (mine(event)) this.again();
+      if (isBasketEvent(event)) this.reload();
     });
     addEventListener("pageshow", (event) => {
-      if (event.persisted) this.again();
+      if (event.persisted) this.reload();
     });
-    this.link.addEventListener("click", (event) => this.leave(event));
-    document.addEventListener("submit", (event) => this.sent(event));
+    this.link.addEventListener("click", (event) => this.handleLinkClick(event));
+    document.addEventListener("submit", (event) => this.handleSubmit(event));
   }
 
-  /** Another page has changed it. */
-  again() {
-    this.kept = recalled();
-    this.current = true;
+  /** Another page has changed the basket. */
+  reload() {
+    this.basket = loadBasket();
+    this.isCurrent = true;
     this.draw();
-    this.tick();
+    this.markRows();
   }
 
-  /** Tick the rows of this table that are in it. */
-  tick() {
+  /** Mark the rows of this table that are in the basket. */
+  markRows() {
     const { selection } = this.workspace;
-    if (!this.of) return;
-    const { lines } = part(this.kept.parts, this.of);
-    const wanted = new Set(lines.flat());
-    const before = [...selection.marked].filter((key) => !wanted.has(key));
-    if (before.length) selection.mark(before, false);
+    if (!this.tableName) return;
+    const { lines } = findBasketPart(this.basket.parts, this.tableName);
+    const keysInBasket = new Set(lines.flat());
+    const keysToUnmark = [...selection.marked].filter((key) => !keysInBasket.has(key));
+    if (keysToUnmark.length) selection.mark(keysToUnmark, false);
     const files = lines.flatMap((line) => line.slice(1));
-    if (wanted.size) selection.mark(lines.map(([first]) => first), true, files); // prettier-ignore
+    if (keysInBasket.size)
+      selection.mark(
+        lines.map(([first]) => first),
+        true,
+        files,
+      );
   }
 
   /**
-   * @param {Part} what
+   * @param {BasketPart} part
    * @param {boolean} on
    */
-  change(what, on) {
-    const { kept, owner } = this;
-    const parts = on ? added(kept.parts, what) : removed(kept.parts, what);
+  changePart(part, on) {
+    const { basket, owner } = this;
+    const parts = on ? addToBasket(basket.parts, part) : removeFromBasket(basket.parts, part);
     if (!parts) {
-      this.say(this.workspace.t("The basket is full: put in a search instead of its rows"), true);
-      return this.tick();
+      this.showMessage(this.workspace.t("The basket is full: put in a search instead of its rows"), true);
+      return this.markRows();
     }
-    this.keep({ ...kept, owner, parts, fresh: !owner });
-    this.say(this.counted(entries(parts)));
-    if (owner) this.telling = this.telling.then(() => this.tell({ [on ? "ADD" : "REMOVE"]: text([what]) }));
+    this.setBasket({ ...basket, owner, parts, fresh: !owner });
+    this.showMessage(this.describeCount(countEntries(parts)));
+    if (owner)
+      this.pendingRequests = this.pendingRequests.then(() =>
+        this.post({ [on ? "ADD" : "REMOVE"]: serializeParts([part]) }),
+      );
   }
 
   /**
-   * Tell the server, and take what it then has; what it refuses is undone.
-   * @param {Record<string, string>} what
+   * Send a change to the server and store its response; a refused change is undone.
+   * @param {Record<string, string>} fields
    */
-  async tell(what) {
+  async post(fields) {
     try {
-      const answer = await fetch(`${this.workspace.base}/basket`, {
+      const response = await fetch(`${this.workspace.base}/basket`, {
         method: "POST",
-        body: new URLSearchParams(what),
+        body: new URLSearchParams(fields),
         headers: { accept: "application/json" },
         credentials: "same-origin",
-        keepalive: String(Object.values(what)[0]).length < 30_000, // who ticks and goes on has ticked
+        // so that the request survives when the user leaves the page
+        keepalive: String(Object.values(fields)[0]).length < 30_000,
       });
-      const told = await answer.json();
-      if (!answer.ok) throw new Error(`${told.message} ${told.remedy}`);
-      this.keep({ owner: this.owner, state: told.state, fresh: false, parts: JSON.parse(told.basket).parts });
+      const body = await response.json();
+      if (!response.ok) throw new Error(`${body.message} ${body.remedy}`);
+      this.setBasket({ owner: this.owner, state: body.state, fresh: false, parts: JSON.parse(body.basket).parts });
     } catch (/** @type {any} */ error) {
-      this.say(error.message, true);
+      this.showMessage(error.message, true);
     }
   }
 
   /**
-   * Before the page of the basket is opened it is handed over.
+   * Send the basket before the basket page opens.
    * @param {MouseEvent} event
    */
-  async leave(event) {
-    if (this.owner || !this.kept.fresh || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  async handleLinkClick(event) {
+    if (this.owner || !this.basket.fresh || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    await this.hand();
+    await this.sendBasket();
     location.href = this.link.href;
   }
 
   /**
-   * A form that changes the basket: a search is put in here; the others are of what the server knows.
+   * Handle forms that change the basket: searches are added here, other forms need an up-to-date server.
    * @param {SubmitEvent} event
    */
-  async sent(event) {
+  async handleSubmit(event) {
     const form = /** @type {HTMLFormElement} */ (event.target);
     if (new URL(form.action, location.href).pathname !== new URL(this.link.href).pathname) return;
     if ("searched" in form.dataset) {
       event.preventDefault();
-      const now = new URLSearchParams(this.workspace.search);
-      for (const name of ["_cols", "_names", "_strip"]) now.delete(name);
-      for (const name of [...now.keys()]) if (name.startsWith("_unit.")) now.delete(name);
-      this.change({ of: this.of, lines: [], searches: [String(now)] }, true);
-      this.say(this.workspace.t("All rows that were found are in the basket"), true);
-    } else if (!this.owner && this.kept.fresh) {
+      const search = new URLSearchParams(this.workspace.search);
+      for (const name of ["_cols", "_names", "_strip"]) search.delete(name);
+      for (const name of [...search.keys()]) {
+        if (name.startsWith("_unit.")) search.delete(name);
+      }
+      this.changePart({ of: this.tableName, lines: [], searches: [String(search)] }, true);
+      this.showMessage(this.workspace.t("All rows that were found are in the basket"), true);
+    } else if (!this.owner && this.basket.fresh) {
       event.preventDefault();
-      await this.hand();
+      await this.sendBasket();
       form.requestSubmit(event.submitter);
     }
   }
 
   /**
-   * Say something to who hears, or in sight of all.
-   * @param {string} words
-   * @param {boolean} [seen]
+   * Announce a message to screen readers, or show it to everyone.
+   * @param {string} text
+   * @param {boolean} [isVisible]
    */
-  say(words, seen = false) {
-    this.said.textContent = words;
-    this.said.className = seen ? "said" : "only-heard";
-    clearTimeout(this.over);
-    this.over = setTimeout(() => (this.said.className = "only-heard"), WHILE);
+  showMessage(text, isVisible = false) {
+    this.message.textContent = text;
+    this.message.className = isVisible ? "said" : "only-heard";
+    clearTimeout(this.messageTimer);
+    this.messageTimer = setTimeout(() => (this.message.className = "only-heard"), MESSAGE_MILLISECONDS);
   }
 
-  over = 0;
+  messageTimer = 0;
 }
 
-/** @param {Part[]} parts */
-function text(parts) {
+/** @param {BasketPart[]} parts */
+function serializeParts(parts) {
   return JSON.stringify({ parts });
 }
 

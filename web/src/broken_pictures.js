@@ -1,28 +1,34 @@
-// Pictures that cannot be drawn: a neutral sign stands in their place, on every page, whoever put them there.
-import { all, make } from "./dom.js";
+// Replace pictures that cannot be loaded by a neutral placeholder.
+import { findElements, createElement } from "./dom.js";
 
-/** Give what stands where there is no picture; it is called as the picture was. */
-export function noPicture(name = "", className = "") {
-  const looks = { className: `no-shot ${className}`.trim() };
+/** Create the placeholder of a picture, with the picture's name as its label. */
+export function createPlaceholder(name = "", className = "") {
+  const properties = { className: `no-shot ${className}`.trim() };
   return name
-    ? make("span", { ...looks, role: "img", title: name, "aria-label": name })
-    : make("span", { ...looks, "aria-hidden": "true" });
+    ? createElement("span", { ...properties, role: "img", title: name, "aria-label": name })
+    : createElement("span", { ...properties, "aria-hidden": "true" });
 }
 
-/** Replace the pictures of a page's content that failed, and those that will fail, unless what put them there does so itself. */
+/**
+ * Replace the broken pictures of the page's content, now and later, unless the code that inserted them handles the
+ * error itself.
+ */
 export function replaceBrokenPictures() {
   document.addEventListener(
     "error",
     ({ target }) => {
-      if (target instanceof HTMLImageElement) setTimeout(() => replace(target)); // its own listeners go first
+      // after the picture's own listeners
+      if (target instanceof HTMLImageElement) setTimeout(() => replaceWithPlaceholder(target));
     },
     true,
   );
-  for (const image of all(document, "img", HTMLImageElement)) if (image.complete && !image.naturalWidth) replace(image);
+  for (const image of findElements(document, "img", HTMLImageElement)) {
+    if (image.complete && !image.naturalWidth) replaceWithPlaceholder(image);
+  }
 }
 
 /** @param {HTMLImageElement} image */
-function replace(image) {
-  const inContent = image.closest("main, dialog");
-  if (inContent && image.getAttribute("src")) image.replaceWith(noPicture(image.alt, image.className));
+function replaceWithPlaceholder(image) {
+  const content = image.closest("main, dialog");
+  if (content && image.getAttribute("src")) image.replaceWith(createPlaceholder(image.alt, image.className));
 }

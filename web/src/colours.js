@@ -1,5 +1,6 @@
-// Viridis (CC0, by Nathaniel Smith and Stefan van der Walt), at nine places; even for the eye, also for the colour-blind.
-export const STOPS = [
+// The colour map viridis (CC0, by Nathaniel Smith and Stefan van der Walt) at nine stops. It is perceptually uniform
+// and suits colour-blind readers.
+export const VIRIDIS_STOPS = [
   [68, 1, 84],
   [71, 44, 122],
   [59, 81, 139],
@@ -12,31 +13,33 @@ export const STOPS = [
 ];
 
 /**
- * Give the colour of a value from 0 to 1.
+ * Return the colour of a value between 0 and 1.
  * @param {number} value
  */
-export function viridis(value) {
-  const at = Math.min(Math.max(value, 0), 1) * (STOPS.length - 1);
-  const below = Math.min(Math.floor(at), STOPS.length - 2);
-  const part = at - below;
-  const mixed = STOPS[below].map((one, number) => Math.round(one + (STOPS[below + 1][number] - one) * part));
-  return `rgb(${mixed.join(",")})`;
+export function getViridisColour(value) {
+  const position = Math.min(Math.max(value, 0), 1) * (VIRIDIS_STOPS.length - 1);
+  const stopIndex = Math.min(Math.floor(position), VIRIDIS_STOPS.length - 2);
+  const fraction = position - stopIndex;
+  const channels = VIRIDIS_STOPS[stopIndex].map((level, channel) =>
+    Math.round(level + (VIRIDIS_STOPS[stopIndex + 1][channel] - level) * fraction),
+  );
+  return `rgb(${channels.join(",")})`;
 }
 
 /**
- * Give a colour `#rrggbb`, more or less clear.
- * @param {string} text
+ * Return a colour `#rrggbb` with an opacity.
+ * @param {string} colour
  * @param {number} opacity
  */
-export function clearer(text, opacity) {
-  const value = parseInt(text.slice(1), 16);
+export function applyOpacity(colour, opacity) {
+  const value = parseInt(colour.slice(1), 16);
   return `rgba(${value >> 16},${(value >> 8) & 255},${value & 255},${opacity})`;
 }
 
 /**
- * Give a ramp of colours from left to right, of what `colour` gives from 0 to 1.
- * @param {(value: number) => string} colour
+ * Build a CSS gradient from left to right of the colours between 0 and 1.
+ * @param {(value: number) => string} getColour
  */
-export function ramp(colour) {
-  return `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((part) => colour(part)).join(",")})`;
+export function buildGradient(getColour) {
+  return `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((share) => getColour(share)).join(",")})`;
 }

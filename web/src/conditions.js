@@ -1,60 +1,65 @@
-// What the fields of a form ask for, as the address has it; the server puts the parts of a field together in the same way (explore/fields.py).
+// Build search conditions from the fields of a form. The server combines the parts of a field in the same way
+// (explore/fields.py).
 /** @import {Chip, Translate} from "./answers.js" */
 
-const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i; // a whole condition, written into the first part of a field
-const DATE = /^\d{4}(-\d{2}(-\d{2})?)?$/; // a year, a month or a day
-const NUMBER = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
+// a complete condition, entered into the first part of a field
+const COMPLETE_CONDITION = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i;
+const DATE_PATTERN = /^\d{4}(-\d{2}(-\d{2})?)?$/; // a year, a month or a day
+const NUMBER_PATTERN = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
 
 /**
- * Give the condition that the parts of a field are.
+ * Format the condition of a field with parts.
  * @param {string} low
  * @param {string} high
  * @param {string} unit
- * @param {string} around
+ * @param {string} tolerance
  */
-export function written(low, high, unit, around) {
-  if (low && (WHOLE.test(low) || (!high && !/\d/.test(low)))) return low;
-  if (around && low) return `${low}~${around} ${unit || "min"}`;
-  const end = unit && NUMBER.test(low) && NUMBER.test(high) ? ` ${unit}` : "";
-  if (low && low === high) return `${low}${end}`;
-  if (low && high) return `${low}..${high}${end}`;
-  return low ? `${low}${end}..` : high ? `..${high}${end}` : "";
+export function formatCondition(low, high, unit, tolerance) {
+  if (low && (COMPLETE_CONDITION.test(low) || (!high && !/\d/.test(low)))) return low;
+  if (tolerance && low) return `${low}~${tolerance} ${unit || "min"}`;
+  const unitSuffix = unit && NUMBER_PATTERN.test(low) && NUMBER_PATTERN.test(high) ? ` ${unit}` : "";
+  if (low && low === high) return `${low}${unitSuffix}`;
+  if (low && high) return `${low}..${high}${unitSuffix}`;
+  if (low) return `${low}${unitSuffix}..`;
+  return high ? `..${high}${unitSuffix}` : "";
 }
 
 /**
- * Give the condition that the parts of a time are: a day, month or year alone is all of it.
+ * Format the condition of a time field: a day, month or year alone means all of it.
  * @param {string} low
  * @param {string} high
  * @param {string} unit
- * @param {string} around
+ * @param {string} tolerance
  */
-export function writtenTime(low, high, unit, around) {
-  if (!high && !around && DATE.test(low)) return low;
-  return written(low, high, around ? unit : "", around); // the unit is of what is around it: 2012..2013 are years
+export function formatTimeCondition(low, high, unit, tolerance) {
+  if (!high && !tolerance && DATE_PATTERN.test(low)) return low;
+  // the unit belongs to the tolerance: 2012..2013 are years
+  return formatCondition(low, high, tolerance ? unit : "", tolerance);
 }
 
 /**
- * Give what a field of the form asks for; `value` gives what is written in a part of it.
+ * Read the condition of a form field; `getValue` returns the value of a part.
  * @param {string} name
- * @param {boolean} parted whether the field has parts
- * @param {(name: string) => string} value
- * @param {boolean} [time] whether it is a time
+ * @param {boolean} hasParts whether the field has parts
+ * @param {(name: string) => string} getValue
+ * @param {boolean} [isTime] whether the field is a time
  */
-export function given(name, parted, value, time = false) {
+export function readFieldCondition(name, hasParts, getValue, isTime = false) {
   if (name === "_near")
-    return value("_near") && `${value("_near")},${value("_radius") || "1"} ${value("_radius_unit")}`;
-  if (name === "_every") return value("_every") && [value("_every"), value("_each")].filter(Boolean).join(",");
-  const condition = time ? writtenTime : written;
-  if (parted) return condition(value(name), value(`_to.${name}`), value(`_as.${name}`), value(`_pm.${name}`));
-  return value(name);
+    return getValue("_near") && `${getValue("_near")},${getValue("_radius") || "1"} ${getValue("_radius_unit")}`;
+  if (name === "_every") return getValue("_every") && [getValue("_every"), getValue("_each")].filter(Boolean).join(",");
+  const formatParts = isTime ? formatTimeCondition : formatCondition;
+  if (hasParts)
+    return formatParts(getValue(name), getValue(`_to.${name}`), getValue(`_as.${name}`), getValue(`_pm.${name}`));
+  return getValue(name);
 }
 
 /**
- * Give what a condition is called.
+ * Return the label of a condition.
  * @param {Pick<Chip, "name" | "label">} chip
  * @param {Translate} t
  */
-export function called({ name, label }, t) {
+export function getConditionLabel({ name, label }, t) {
   /** @type {Record<string, string>} */
   const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
   return names[name] ?? label;

@@ -1,72 +1,70 @@
-// A cube of a file: slices in colours, a slider through them, spectra of pixels and regions, ratios of slices, positions, lines of Python.
-import { button, find, make, wrong } from "./dom.js";
-import { nameOf, partOf, queryOf, scaleOf } from "./facts.js";
-import { npy } from "./npy.js";
-import { Picture } from "./picture.js";
-import { position, written } from "./positions.js";
-import { python } from "./python.js";
-import { pretty, short, told } from "./scales.js";
-import { Spectrum } from "./spectrum.js";
-import { copier } from "./copy.js";
-import { Band } from "./band.js";
-import { limits, table } from "./tints.js";
-import { Refused } from "./workspace.js";
-/** @import {Facts} from "./facts.js" */
-/** @import {Region, Tile} from "./picture.js" */
+// A data cube: slices as images with a slider, spectra of pixels and regions, ratios of slices, positions, Python code.
+import { createButton, requireElement, createElement, describeError } from "./dom.js";
+import { describeSliceAxis, findPart, buildCubeQuery, buildSliceScale } from "./cube_facts.js";
+import { parseNpy } from "./npy.js";
+import { CubeImage, findBrightestPixel } from "./cube_image.js";
+import { interpolatePosition, formatPosition } from "./pixel_positions.js";
+import { writePython } from "./python_code.js";
+import { formatUnit, formatNumber, formatSliceValue } from "./axis_scale.js";
+import { SpectrumPlot } from "./spectrum_plot.js";
+import { addCopyButton } from "./copy_button.js";
+import { CubeControls } from "./cube_controls.js";
+import { computeLimits, getColourTable } from "./colour_maps.js";
+import { RequestError } from "./workspace.js";
+/** @import {CubeFacts, CubeSpectra} from "./cube_facts.js" */
+/** @import {ImageRegion, ImageTile} from "./cube_image.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-/** @typedef {{x?: number, y?: number, pixels?: number, place?: [number, number] | null, parts: {index: number, name: string, role: string, unit: string, values: (number | null)[], deviation?: (number | null)[]}[]}} Found */
+const MAX_TILES = 32;
 
-const KEPT = 32; // tiles that are remembered
-
-class Cube {
-  /** @type {Map<string, Tile>} */
-  known = new Map();
+export class CubePane {
+  /** @type {Map<string, ImageTile>} */
+  tileCache = new Map();
   slice = 0; // from 0
   /** @type {number | null} */
-  over = null;
-  /** @type {Found | null} */
-  found = null;
+  divisor = null;
+  /** @type {CubeSpectra | null} */
+  spectra = null;
   /** Limits that hold for all slices.
    * @type {[number, number] | null} */
-  fixed = null;
-  asking = new AbortController();
-  waiting = 0;
+  fixedLimits = null;
+  sliceRequest = new AbortController();
+  drawNumber = 0;
 
-  /** @type {Tile[]} */
+  /** @type {ImageTile[]} */
   tiles = [];
   /** @type {[number, number]} */
   limits = [0, 1];
-  later = 0;
+  closerTimer = 0;
 
   /**
-   * @param {HTMLElement} box
+   * @param {HTMLElement} container
    * @param {Workspace} workspace
-   * @param {Facts} facts
+   * @param {CubeFacts} facts
    */
-  constructor(box, workspace, facts) {
+  constructor(container, workspace, facts) {
     const { t } = workspace;
-    this.box = box;
+    this.container = container;
     this.workspace = workspace;
     this.t = t;
-    this.url = box.dataset.url ?? "";
-    this.told = find(box, ".told");
+    this.url = container.dataset.url ?? "";
+    this.message = requireElement(container, ".told");
     this.facts = facts;
-    this.part = partOf(facts);
-    this.axis = scaleOf(facts);
-    this.axisName = nameOf(facts, this.axis, t);
-    this.canvas = make("canvas", {
+    this.part = findPart(facts);
+    this.axis = buildSliceScale(facts);
+    this.axisName = describeSliceAxis(facts, this.axis, t);
+    this.canvas = createElement("canvas", {
       className: "slice",
       role: "img",
       "aria-label": t("Image of a slice; arrow keys move over it, Enter takes the spectrum"),
     });
-    this.picture = new Picture(this.canvas);
-    this.place = make("p", { className: "readout", "aria-live": "off" });
-    const plot = make("div", { className: "spectrum" });
-    this.spectrum = new Spectrum(plot, workspace, (slice) => this.go(slice));
-    this.heading = make("p", { className: "of", "aria-live": "polite" });
-    this.code = make("code");
-    this.band = new Band(this);
+    this.picture = new CubeImage(this.canvas);
+    this.readout = createElement("p", { className: "readout", "aria-live": "off" });
+    const plot = createElement("div", { className: "spectrum" });
+    this.spectrum = new SpectrumPlot(plot, workspace, (slice) => this.showSlice(slice));
+    this.spectrumHeading = createElement("p", { className: "of", "aria-live": "polite" });
+    this.codeElement = createElement("code");
+    this.controls = new CubeControls(this);
     this.build(plot);
     this.listen();
     window.hven = { ...window.hven, cube: this };
@@ -76,228 +74,237 @@ class Cube {
     const { state } = this.workspace;
     const { depth, width, height } = this.facts;
     this.slice = Math.min(Math.max(Number(state.get("_slice")) || Math.ceil(depth / 2), 1), depth) - 1;
-    this.over = Number(state.get("_over")) || null;
-    this.picture.begin(width, height);
+    this.divisor = Number(state.get("_over")) || null;
+    this.picture.setSize(width, height);
     await this.draw();
-    const [pixel, region] = [state.get("_pixel"), state.get("_region")];
-    if (region) {
-      const [kind, ...numbers] = region.split(" ");
-      this.picture.take({ kind: /** @type {Region["kind"]} */ (kind), numbers: numbers.map(Number) });
+    const [pixel, isRegion] = [state.get("_pixel"), state.get("_region")];
+    if (isRegion) {
+      const [kind, ...numbers] = isRegion.split(" ");
+      this.picture.setRegion({ kind: /** @type {ImageRegion["kind"]} */ (kind), numbers: numbers.map(Number) });
     } else {
-      const [x, y] = pixel ? pixel.split(",").map(Number) : this.brightest();
-      this.picture.choose(x - 1, y - 1);
+      const [x, y] = pixel ? pixel.split(",").map(Number) : findBrightestPixel(this.tiles);
+      this.picture.choosePixel(x - 1, y - 1);
     }
   }
 
-  /** Parameters by which the part, the axis that is gone through and those that are held are asked for. */
+  /** The parameters of requests: part, slice axis and fixed pixels. */
   get query() {
-    return queryOf(this.workspace);
+    return buildCubeQuery(this.workspace);
   }
 
-  async look() {
-    const facts = await this.workspace.ask(this.url, { state: this.query, pane: "cube" });
+  async fetchFacts() {
+    const facts = await this.workspace.fetchJson(this.url, { state: this.query, pane: "cube" });
     this.facts = facts;
-    this.part = partOf(facts);
-    this.axis = scaleOf(facts);
-    this.axisName = nameOf(facts, this.axis, this.t);
-  }
-
-  /** The brightest pixel of what is shown, from 1. */
-  brightest() {
-    const [{ values, width, step } = { values: [], width: 1, step: 1 }] = this.tiles;
-    let best = -1;
-    for (let at = 0; at < values.length; at++)
-      if (Number.isFinite(values[at]) && !(values[at] <= values[best])) best = at;
-    if (best < 0) return [1, 1];
-    return [(best % width) * step + 1, Math.floor(best / width) * step + 1];
+    this.part = findPart(facts);
+    this.axis = buildSliceScale(facts);
+    this.axisName = describeSliceAxis(facts, this.axis, this.t);
   }
 
   /** @param {HTMLElement} plot */
   build(plot) {
-    const { band, t } = this;
-    const lines = make("div", { className: "example" }, make("pre", {}, this.code));
-    const title = make("summary", { textContent: t("Copy as Python") });
-    copier(lines, this.workspace);
-    const frame = make("div", { className: "frame" }, this.canvas, this.zooms());
-    const left = make("div", { className: "looked-at" }, band.top, frame, band.bar, this.place, band.slider);
-    const script = make("details", { className: "script" }, title, lines);
-    const right = make(
+    const { controls, t } = this;
+    const example = createElement("div", { className: "example" }, createElement("pre", {}, this.codeElement));
+    const title = createElement("summary", { textContent: t("Copy as Python") });
+    addCopyButton(example, this.workspace);
+    const frame = createElement("div", { className: "frame" }, this.canvas, this.createZoomButtons());
+    const left = createElement(
+      "div",
+      { className: "looked-at" },
+      controls.choices,
+      frame,
+      controls.colourBarRow,
+      this.readout,
+      controls.sliderElement,
+    );
+    const script = createElement("details", { className: "script" }, title, example);
+    const right = createElement(
       "div",
       { className: "told-of" },
-      this.heading,
+      this.spectrumHeading,
       plot,
-      this.spectrum.evenly,
+      this.spectrum.evenLabel,
       this.spectrum.readout,
       script,
     );
-    this.box.append(make("div", { className: "halves" }, left, right));
+    this.container.append(createElement("div", { className: "halves" }, left, right));
   }
 
-  zooms() {
+  createZoomButtons() {
     const { t } = this;
-    const one = (/** @type {string} */ sign, /** @type {string} */ label, /** @type {() => void} */ act) =>
-      button(sign, act, { title: label, "aria-label": label });
-    return make(
+    const createZoomButton = (
+      /** @type {string} */ symbol,
+      /** @type {string} */ label,
+      /** @type {() => void} */ handleClick,
+    ) => createButton(symbol, handleClick, { title: label, "aria-label": label });
+    return createElement(
       "div",
       { className: "zooms" },
-      one("+", t("Nearer"), () => this.picture.nearer(1.5)),
-      one("−", t("Farther"), () => this.picture.nearer(1 / 1.5)),
-      one("□", t("All of it"), () => this.picture.fit()),
+      createZoomButton("+", t("Nearer"), () => this.picture.zoomBy(1.5)),
+      createZoomButton("−", t("Farther"), () => this.picture.zoomBy(1 / 1.5)),
+      createZoomButton("□", t("All of it"), () => this.picture.fitToCanvas()),
     );
   }
 
   listen() {
-    const { picture, place } = this;
+    const { picture, readout } = this;
     picture.on("over", ({ x, y }) => {
-      const where = written(position(this.facts.places, x + 1, y + 1), this.facts.places);
-      const unit = this.over ? "" : pretty(this.part.unit);
-      place.textContent = [`${x + 1}, ${y + 1}`, where, `${short(picture.value(x, y))} ${unit}`]
+      const positionText = formatPosition(interpolatePosition(this.facts.places, x + 1, y + 1), this.facts.places);
+      const unit = this.divisor ? "" : formatUnit(this.part.unit);
+      readout.textContent = [`${x + 1}, ${y + 1}`, positionText, `${formatNumber(picture.getValue(x, y))} ${unit}`]
         .filter(Boolean)
         .join("  ·  ");
     });
     const hint = this.t("Click: spectrum · drag: mean of a region · Shift and drag: move · wheel: zoom");
-    place.textContent = hint;
-    picture.on("out", () => (place.textContent = hint));
+    readout.textContent = hint;
+    picture.on("out", () => (readout.textContent = hint));
     picture.on("pixel", ({ x, y }) => {
       this.workspace.state.set({ _pixel: `${x + 1},${y + 1}`, _region: null }, { replace: true });
-      this.ask({ spectrum: `${x + 1} ${y + 1}` });
+      this.fetchSpectra({ spectrum: `${x + 1} ${y + 1}` });
     });
-    picture.on("region", ({ region }) => {
-      const text = `${region.kind} ${region.numbers.join(" ")}`;
+    picture.on("region", ({ region: isRegion }) => {
+      const text = `${isRegion.kind} ${isRegion.numbers.join(" ")}`;
       this.workspace.state.set({ _region: text, _pixel: null }, { replace: true });
-      this.ask({ mean: text });
+      this.fetchSpectra({ mean: text });
     });
-    picture.on("view", () => this.closer());
+    picture.on("view", () => this.scheduleCloserTile());
   }
 
-  /** @param {Record<string, string>} wanted */
-  async ask(wanted) {
+  /** @param {Record<string, string>} parameters */
+  async fetchSpectra(parameters) {
     const state = this.query;
-    for (const [name, value] of Object.entries(wanted)) state.set(name, value);
-    clearTimeout(this.reading); // of a question that this one overtakes, which is never answered
-    this.reading = setTimeout(() => (this.heading.textContent = this.t("Reading ...")), 250);
+    for (const [name, value] of Object.entries(parameters)) state.set(name, value);
+    clearTimeout(this.readingTimer); // a replaced request never settles
+    this.readingTimer = setTimeout(() => (this.spectrumHeading.textContent = this.t("Reading ...")), 250);
     try {
-      this.found = await this.workspace.ask(this.url, { state, pane: "spectrum" });
-      this.plot();
+      this.spectra = await this.workspace.fetchJson(this.url, { state, pane: "spectrum" });
+      this.showSpectra();
     } catch (error) {
-      this.heading.textContent = wrong(error);
+      this.spectrumHeading.textContent = describeError(error);
     } finally {
-      clearTimeout(this.reading);
+      clearTimeout(this.readingTimer);
     }
   }
 
-  plot() {
-    const { found, t } = this;
-    if (!found) return;
-    const main = found.parts[0];
-    const beside = (/** @type {string} */ role) => found.parts.find((one, at) => at > 0 && one.role === role);
-    const error = beside("error");
-    const squared = error && /stat|var/i.test(error.name);
-    const own = error?.values.map((one) => (one === null || !squared ? one : Math.sqrt(one))) ?? null;
-    const region = found.pixels !== undefined;
-    const where = found.place ? written(found.place, this.facts.places) : "";
-    const named = region
+  showSpectra() {
+    const { spectra, t } = this;
+    if (!spectra) return;
+    const mainSpectrum = spectra.parts[0];
+    const findBeside = (/** @type {string} */ role) =>
+      spectra.parts.find((spectrum, index) => index > 0 && spectrum.role === role);
+    const error = findBeside("error");
+    const isVariance = error && /stat|var/i.test(error.name);
+    const ownErrors = error?.values.map((value) => (value === null || !isVariance ? value : Math.sqrt(value))) ?? null;
+    const isRegion = spectra.pixels !== undefined;
+    const positionText = spectra.place ? formatPosition(spectra.place, this.facts.places) : "";
+    const title = isRegion
       ? t("Mean of {count} pixels, with the scatter of their values", {
-          count: this.workspace.number(found.pixels ?? 0),
+          count: this.workspace.formatNumber(spectra.pixels ?? 0),
         })
-      : [t("Pixel {x}, {y}", { x: found.x, y: found.y }), where].filter(Boolean).join("  ·  ");
-    this.heading.replaceChildren(make("b", { textContent: named }), ...this.others(found));
+      : [t("Pixel {x}, {y}", { x: spectra.x, y: spectra.y }), positionText].filter(Boolean).join("  ·  ");
+    this.spectrumHeading.replaceChildren(
+      createElement("b", { textContent: title }),
+      ...this.createOtherValues(spectra),
+    );
     const line = {
-      values: main.values,
-      errors: region ? (main.deviation ?? null) : own,
-      flags: beside("flag")?.values ?? null,
-      unit: pretty(main.unit),
-      label: main.name && main.name !== "PRIMARY" ? main.name : t("value"),
+      values: mainSpectrum.values,
+      errors: isRegion ? (mainSpectrum.deviation ?? null) : ownErrors,
+      flags: findBeside("flag")?.values ?? null,
+      unit: formatUnit(mainSpectrum.unit),
+      label: mainSpectrum.name && mainSpectrum.name !== "PRIMARY" ? mainSpectrum.name : t("value"),
     };
-    this.spectrum.at = this.slice;
+    this.spectrum.slice = this.slice;
     this.spectrum.show(line, this.axis, this.axisName);
-    this.script();
+    this.updateCode();
   }
 
   /**
-   * Name what belongs to the data, with its value in the slice that is shown.
-   * @param {Found} found
+   * Create the list of other parts with their values in the displayed slice.
+   * @param {CubeSpectra} spectra
    */
-  others(found) {
-    const shown = found.parts.map((one) => `${one.name || one.index} ${short(one.values[this.slice])}`);
-    return found.parts.length > 1 ? [make("small", { className: "soft", textContent: shown.join("  ·  ") })] : [];
+  createOtherValues(spectra) {
+    const texts = spectra.parts.map(
+      (spectrum) => `${spectrum.name || spectrum.index} ${formatNumber(spectrum.values[this.slice])}`,
+    );
+    return spectra.parts.length > 1
+      ? [createElement("small", { className: "soft", textContent: texts.join("  ·  ") })]
+      : [];
   }
 
   /** @param {number} slice from 0 */
-  go(slice) {
+  showSlice(slice) {
     if (slice === this.slice || slice < 0 || slice >= this.facts.depth) return;
     this.slice = slice;
     this.workspace.state.set({ _slice: String(slice + 1) }, { replace: true });
     this.draw();
   }
 
-  /** @param {number | null} over from 1 */
-  divide(over) {
-    this.over = over;
-    this.workspace.state.set({ _over: over ? String(over) : null }, { replace: true });
+  /** @param {number | null} divisor from 1 */
+  setDivisor(divisor) {
+    this.divisor = divisor;
+    this.workspace.state.set({ _over: divisor ? String(divisor) : null }, { replace: true });
     this.draw();
   }
 
-  /** Another part, axis or held pixel: all is asked anew, but what is looked at stays. */
-  async turn() {
+  /** Load another part, axis or fixed pixel and keep the view. */
+  async reload() {
     const { depth } = this.facts;
     try {
-      await this.look();
+      await this.fetchFacts();
     } catch (error) {
-      this.told.textContent = wrong(error);
+      this.message.textContent = describeError(error);
       return;
     }
     if (this.facts.depth !== depth) this.slice = Math.floor(this.facts.depth / 2);
-    if (this.facts.depth !== depth) this.over = null;
-    this.fixed = null;
-    this.picture.begin(this.facts.width, this.facts.height);
-    this.band.choose();
+    if (this.facts.depth !== depth) this.divisor = null;
+    this.fixedLimits = null;
+    this.picture.setSize(this.facts.width, this.facts.height);
+    this.controls.drawAxisChoices();
     await this.draw();
-    const { chosen, region } = this.picture;
-    if (region) this.picture.take(region);
-    else if (chosen) this.picture.choose(...chosen);
+    const { chosenPixel: chosen, region: isRegion } = this.picture;
+    if (isRegion) this.picture.setRegion(isRegion);
+    else if (chosen) this.picture.choosePixel(...chosen);
   }
 
   async draw() {
-    this.band.follow();
-    this.spectrum.mark(this.slice);
-    const query = this.asked(this.slice);
-    const waiting = ++this.waiting;
-    this.box.setAttribute("aria-busy", "true"); // until what is shown is what was asked for last
+    this.controls.update();
+    this.spectrum.markSlice(this.slice);
+    const query = this.buildSliceQuery(this.slice);
+    const drawNumber = ++this.drawNumber;
+    this.container.setAttribute("aria-busy", "true"); // until the last requested slice is displayed
     try {
-      const tile = await this.tile(query, this.signal(query));
-      if (this.asked(this.slice) !== query) return;
-      this.told.textContent = "";
+      const tile = await this.fetchTile(query, this.replaceRequest(query));
+      if (this.buildSliceQuery(this.slice) !== query) return;
+      this.message.textContent = "";
       this.tiles = [tile];
       this.paint();
-      this.closer();
-      if (this.found && this.found.parts.length > 1)
-        this.heading.querySelector("small")?.replaceWith(...this.others(this.found));
-      this.script();
-      if (this.slice + 1 < this.facts.depth) this.tile(this.asked(this.slice + 1)).catch(() => {});
+      this.scheduleCloserTile();
+      if (this.spectra && this.spectra.parts.length > 1)
+        this.spectrumHeading.querySelector("small")?.replaceWith(...this.createOtherValues(this.spectra));
+      this.updateCode();
+      if (this.slice + 1 < this.facts.depth) this.fetchTile(this.buildSliceQuery(this.slice + 1)).catch(() => {});
     } catch (/** @type {any} */ error) {
-      if (error.name !== "AbortError") this.told.textContent = wrong(error);
+      if (error.name !== "AbortError") this.message.textContent = describeError(error);
     } finally {
-      if (waiting === this.waiting) this.box.removeAttribute("aria-busy");
+      if (drawNumber === this.drawNumber) this.container.removeAttribute("aria-busy");
     }
   }
 
   /**
-   * Stop what was asked for before, unless it is known.
+   * Abort the previous slice request, unless the slice is cached.
    * @param {string} query
    */
-  signal(query) {
-    if (this.known.has(query)) return undefined;
-    this.asking.abort();
-    this.asking = new AbortController();
-    return this.asking.signal;
+  replaceRequest(query) {
+    if (this.tileCache.has(query)) return undefined;
+    this.sliceRequest.abort();
+    this.sliceRequest = new AbortController();
+    return this.sliceRequest.signal;
   }
 
   /** @param {number} slice from 0 */
-  asked(slice) {
+  buildSliceQuery(slice) {
     const query = this.query;
     query.set("slice", String(slice + 1));
-    if (this.over) query.set("over", String(this.over));
+    if (this.divisor) query.set("over", String(this.divisor));
     return String(query);
   }
 
@@ -305,69 +312,73 @@ class Cube {
    * @param {string} query
    * @param {AbortSignal} [signal]
    * @param {[number, number]} [corner]
-   * @returns {Promise<Tile>}
+   * @returns {Promise<ImageTile>}
    */
-  async tile(query, signal, corner = [0, 0]) {
-    const before = this.known.get(query);
-    if (before) return before;
-    const answer = await fetch(`${this.url}?${query}`, { signal, credentials: "same-origin" });
-    if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
-    const { width, values } = npy(await answer.arrayBuffer());
+  async fetchTile(query, signal, corner = [0, 0]) {
+    const cachedTile = this.tileCache.get(query);
+    if (cachedTile) return cachedTile;
+    const response = await fetch(`${this.url}?${query}`, { signal, credentials: "same-origin" });
+    if (!response.ok) throw new RequestError(response.status, await response.json().catch(() => null));
+    const { width, values } = parseNpy(await response.arrayBuffer());
     const [x, y] = corner;
     const step =
       corner === undefined || query.includes("window=")
         ? 1
         : Math.max(1, Math.ceil(Math.max(this.facts.width, this.facts.height) / 2048));
-    const made = { values, width, x, y, step };
-    this.known.set(query, made);
-    if (this.known.size > KEPT) this.known.delete(/** @type {string} */ (this.known.keys().next().value));
-    return made;
+    const tile = { values, width, x, y, step };
+    this.tileCache.set(query, tile);
+    if (this.tileCache.size > MAX_TILES)
+      this.tileCache.delete(/** @type {string} */ (this.tileCache.keys().next().value));
+    return tile;
   }
 
-  /** Where an image was thinned and one looks closer, its own pixels are asked for. */
-  closer() {
+  /** If the image was reduced, fetch the full pixels of a closer view. */
+  scheduleCloserTile() {
     if (!this.tiles.length || this.tiles[0].step === 1) return;
-    clearTimeout(this.later);
-    this.later = setTimeout(async () => {
-      const [left, right, low, high] = this.picture.seen.map(Math.round);
+    clearTimeout(this.closerTimer);
+    this.closerTimer = setTimeout(async () => {
+      const [left, right, low, high] = this.picture.bounds.map(Math.round);
       if (right - left > 2048 || high - low > 2048 || right <= left || high <= low) return;
-      const before = this.asked(this.slice);
-      const tile = await this.tile(`${before}&window=${left + 1}+${right}+${low + 1}+${high}`, undefined, [left, low]);
-      if (before !== this.asked(this.slice)) return;
+      const sliceQuery = this.buildSliceQuery(this.slice);
+      const tile = await this.fetchTile(`${sliceQuery}&window=${left + 1}+${right}+${low + 1}+${high}`, undefined, [
+        left,
+        low,
+      ]);
+      if (sliceQuery !== this.buildSliceQuery(this.slice)) return;
       this.tiles = [this.tiles[0], tile];
       this.paint();
     }, 200);
   }
 
-  /** Draw what is there in the colours that are chosen now: nothing is asked. */
+  /** Draw the cached slice with the current colours. */
   paint() {
     if (!this.tiles.length) return;
-    const { ramp, stretch, turned, share } = this.band;
-    const ends = this.fixed ?? limits(this.tiles[0].values, share);
-    this.limits = ends;
-    this.picture.show(this.tiles, table(ramp, stretch, turned), ends);
-    this.band.legend(ends, this.over ? "" : pretty(this.part.unit));
+    const { colourMap, stretch, isReversed, share } = this.controls;
+    const limits = this.fixedLimits ?? computeLimits(this.tiles[0].values, share);
+    this.limits = limits;
+    this.picture.showTiles(this.tiles, getColourTable(colourMap, stretch, isReversed), limits);
+    this.controls.drawLegend(limits, this.divisor ? "" : formatUnit(this.part.unit));
   }
 
-  script() {
-    const { facts, box, picture } = this;
-    const absolute = (/** @type {string | undefined} */ url) => new URL(url ?? "", location.href).href;
+  updateCode() {
+    const { facts, container, picture } = this;
+    const resolveUrl = (/** @type {string | undefined} */ url) => new URL(url ?? "", location.href).href;
     /** @type {Record<number, number>} */
-    const held = {};
-    for (const one of this.query.getAll("at")) held[Number(one.split(":")[0])] = Number(one.split(":")[1]);
-    this.code.textContent = python({
-      file: absolute(box.dataset.file),
-      data: absolute(this.url),
+    const heldPixels = {};
+    for (const entry of this.query.getAll("at")) heldPixels[Number(entry.split(":")[0])] = Number(entry.split(":")[1]);
+    this.codeElement.textContent = writePython({
+      file: resolveUrl(container.dataset.file),
+      data: resolveUrl(this.url),
       medium: facts.medium,
       part: facts.part,
-      sizes: this.part.axes.map((one) => one.size),
+      sizes: this.part.axes.map((axis) => axis.size),
       image: facts.image,
       through: facts.through,
-      held,
+      heldPixels,
       slice: this.slice + 1,
-      value: `${this.axisName} ${told(this.axis, this.slice)}`,
-      over: this.over,
-      pixel: picture.chosen ? [picture.chosen[0] + 1, picture.chosen[1] + 1] : null,
+      sliceName: `${this.axisName} ${formatSliceValue(this.axis, this.slice)}`,
+      divisor: this.divisor,
+      pixel: picture.chosenPixel ? [picture.chosenPixel[0] + 1, picture.chosenPixel[1] + 1] : null,
       region: picture.region,
       query: String(this.query),
     });
@@ -375,12 +386,13 @@ class Cube {
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {HTMLElement} container
  * @param {Workspace} workspace
  */
-export async function mount(box, workspace) {
-  const facts = await workspace.ask(box.dataset.url ?? "", { state: queryOf(workspace), pane: "cube" });
-  await new Cube(box, workspace, facts).begin();
+export async function mount(container, workspace) {
+  const facts = await workspace.fetchJson(container.dataset.url ?? "", {
+    state: buildCubeQuery(workspace),
+    pane: "cube",
+  });
+  await new CubePane(container, workspace, facts).begin();
 }
-
-export { Cube };

@@ -1,120 +1,120 @@
-// Elements of the page, made and found in few words.
+// Helpers that create elements of the page and find them.
 
 /**
- * Make an element with properties, attributes (`role`, `aria-..`) and children.
+ * Create an element with properties, attributes (`role`, `aria-...`) and children.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Partial<HTMLElementTagNameMap[Tag]> & Record<`aria-${string}`, string>} [properties]
  * @param {...(Node | string)} children
  * @returns {HTMLElementTagNameMap[Tag]}
  */
-export function make(tag, properties, ...children) {
-  const made = document.createElement(tag);
+export function createElement(tag, properties, ...children) {
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties ?? {})) {
-    if (name === "role" || name.startsWith("aria-")) made.setAttribute(name, String(value));
-    else Object.assign(made, { [name]: value });
+    if (name === "role" || name.startsWith("aria-")) element.setAttribute(name, String(value));
+    else Object.assign(element, { [name]: value });
   }
-  made.append(...children);
-  return made;
+  element.append(...children);
+  return element;
 }
 
 /**
- * Make a button that does something.
+ * Create a button with a click handler.
  * @param {string} text
- * @param {(event: MouseEvent) => unknown} act
+ * @param {(event: MouseEvent) => unknown} handleClick
  * @param {Partial<HTMLButtonElement> & Record<`aria-${string}`, string>} [properties]
  */
-export function button(text, act, properties) {
-  const made = make("button", { type: "button", className: "quiet", textContent: text, ...properties });
-  made.addEventListener("click", act);
-  return made;
+export function createButton(text, handleClick, properties) {
+  const element = createElement("button", { type: "button", className: "quiet", textContent: text, ...properties });
+  element.addEventListener("click", handleClick);
+  return element;
 }
 
 /**
- * Find the first element that a selector means and that is of a kind; it is an error if there is none.
+ * Find the first element that matches a selector and has the required class; throw an error if there is none.
  * @template {typeof Element} [Kind=typeof HTMLElement]
  * @param {ParentNode} root
  * @param {string} selector
  * @param {Kind} [kind]
  * @returns {InstanceType<Kind>}
  */
-export function find(root, selector, kind) {
-  const found = maybe(root, selector, kind);
-  if (!found) throw new Error(`the page has no ${selector}`);
-  return found;
+export function requireElement(root, selector, kind) {
+  const element = findElement(root, selector, kind);
+  if (!element) throw new Error(`the page has no ${selector}`);
+  return element;
 }
 
 /**
- * Find the first element that a selector means, if it is of a kind.
+ * Find the first element that matches a selector, if it has the required class.
  * @template {typeof Element} [Kind=typeof HTMLElement]
  * @param {ParentNode | null | undefined} root
  * @param {string} selector
  * @param {Kind} [kind]
  * @returns {InstanceType<Kind> | null}
  */
-export function maybe(root, selector, kind) {
-  const found = root?.querySelector(selector);
-  return found instanceof (kind ?? HTMLElement) ? /** @type {InstanceType<Kind>} */ (found) : null;
+export function findElement(root, selector, kind) {
+  const element = root?.querySelector(selector);
+  return element instanceof (kind ?? HTMLElement) ? /** @type {InstanceType<Kind>} */ (element) : null;
 }
 
 /**
- * Find all elements that a selector means and that are of a kind.
+ * Find all elements that match a selector and have the required class.
  * @template {typeof Element} [Kind=typeof HTMLElement]
  * @param {ParentNode} root
  * @param {string} selector
  * @param {Kind} [kind]
  * @returns {InstanceType<Kind>[]}
  */
-export function all(root, selector, kind) {
-  const found = [...root.querySelectorAll(selector)].filter((one) => one instanceof (kind ?? HTMLElement));
-  return /** @type {InstanceType<Kind>[]} */ (found);
+export function findElements(root, selector, kind) {
+  const elements = [...root.querySelectorAll(selector)].filter((element) => element instanceof (kind ?? HTMLElement));
+  return /** @type {InstanceType<Kind>[]} */ (elements);
 }
 
 /**
- * Find an element around another one; it is an error if there is none.
+ * Find the closest ancestor that matches a selector; throw an error if there is none.
  * @param {Element} element
  * @param {string} selector
  * @returns {HTMLElement}
  */
-export function around(element, selector) {
-  const found = element.closest(selector);
-  if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${selector} around ${element.localName}`);
-  return found;
+export function requireAncestor(element, selector) {
+  const ancestor = element.closest(selector);
+  if (!(ancestor instanceof HTMLElement)) throw new Error(`the page has no ${selector} around ${element.localName}`);
+  return ancestor;
 }
 
 /**
- * Give the address of the table that a pane is about.
+ * Return the address of the table that contains an element's pane.
  * @param {Element} element
  * @returns {string}
  */
-export function table(element) {
-  return around(element, "[data-here]").dataset.here ?? "";
+export function readTableUrl(element) {
+  return requireAncestor(element, "[data-here]").dataset.here ?? "";
 }
 
 /**
- * Give the element that an event is about.
+ * Return the element that an event was dispatched to.
  * @param {Event} event
  * @returns {HTMLElement}
  */
-export function target(event) {
+export function getEventTarget(event) {
   return /** @type {HTMLElement} */ (event.target);
 }
 
 /**
- * Give what went wrong in words: what the server says, and what helps.
+ * Describe an error with its message and its remedy.
  * @param {any} error
  * @returns {string}
  */
-export function wrong(error) {
+export function describeError(error) {
   return `${error.message} ${error.remedy ?? ""}`;
 }
 
 /**
- * Give the name of a row by its key, a list in JSON.
+ * Format the key of a row, a list in JSON, as its name.
  * @param {string} key
  * @returns {string}
  */
-export function named(key) {
+export function formatRowKey(key) {
   try {
     return JSON.parse(key).join(" ");
   } catch {

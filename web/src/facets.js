@@ -1,285 +1,294 @@
-// Choices with their counts: a click adds or takes away a value; the counts follow everything else that is asked.
-import { all, button, find, make, maybe, table } from "./dom.js";
+// Facets: values with their counts. A click adds or removes a value; counts follow the other conditions.
+import { findElements, createButton, requireElement, createElement, findElement, readTableUrl } from "./dom.js";
 /** @import {Choice, Facet} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const WAIT = 250; // milliseconds after a key
-const FIRST_PAUSE_MS = 2000; // before choices that could not be counted are asked for again; each further pause is twice as long
-const MAX_PAUSE_MS = 60_000;
-const ALONE = { _row: null, _sort: null, _cols: null };
+const KEY_DELAY_MILLISECONDS = 250;
+// before facets that could not be counted are requested again; each further pause is twice as long
+const FIRST_PAUSE_MILLISECONDS = 2000;
+const MAX_PAUSE_MILLISECONDS = 60_000;
+const SEARCH_ONLY = { _row: null, _sort: null, _cols: null };
 
 /**
- * Write a value as a condition has it: in quotes where it would be read otherwise.
+ * Format a value for a condition, in quotes if it would be parsed otherwise.
  * @param {string | null} value
  */
-export function quoted(value) {
+export function quoteValue(value) {
   if (value === null) return "null";
-  const special = /[,"*<>=!]|\.\.|^\s|\s$|^null$/i.test(value) || value === "";
-  return special ? `"${value.replaceAll('"', '""')}"` : value;
+  const needsQuotes = /[,"*<>=!]|\.\.|^\s|\s$|^null$/i.test(value) || value === "";
+  return needsQuotes ? `"${value.replaceAll('"', '""')}"` : value;
 }
 
-/** Part the values of conditions at commas that stand in no quotes; two quotes in a value are one. */
-const parted = (/** @type {string[]} */ conditions) => conditions.join(",").match(/"(?:[^"]|"")*"|[^,]+/g) ?? [];
+/** Split conditions into values at commas outside of quotes; a doubled quote is a literal one. */
+const splitValues = (/** @type {string[]} */ conditions) => conditions.join(",").match(/"(?:[^"]|"")*"|[^,]+/g) ?? [];
 
-const plain = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, "$1").toLowerCase();
+const normalizeValue = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, "$1").toLowerCase();
 
 /**
- * Give a condition of values with one more, or one less; null: nothing is left.
+ * Add a value to a condition, or remove it; null if nothing is left.
  * @param {string[]} conditions
  * @param {string | null} value
- * @param {boolean} on
+ * @param {boolean} isAdded
  */
-export function chosen(conditions, value, on) {
-  const mine = quoted(value);
-  const written = parted(conditions).map((one) => one.trim());
-  const others = written.filter((one) => one && plain(one) !== plain(mine));
-  return [...others, ...(on ? [mine] : [])].join(",") || null;
+export function toggleValue(conditions, value, isAdded) {
+  const quotedValue = quoteValue(value);
+  const values = splitValues(conditions).map((entry) => entry.trim());
+  const others = values.filter((entry) => entry && normalizeValue(entry) !== normalizeValue(quotedValue));
+  return [...others, ...(isAdded ? [quotedValue] : [])].join(",") || null;
 }
 
 /**
- * Whether conditions are a list of choices, and nothing else.
+ * Return whether conditions consist only of listed choices.
  * @param {string[]} conditions
  * @param {Choice[]} choices
  */
-export function listed(conditions, choices) {
-  const known = choices.map((one) => plain(quoted(one.value)));
-  return parted(conditions).every((one) => known.includes(plain(one.trim())));
+export function areChoicesOnly(conditions, choices) {
+  const choiceValues = choices.map((choice) => normalizeValue(quoteValue(choice.value)));
+  return splitValues(conditions).every((value) => choiceValues.includes(normalizeValue(value.trim())));
 }
 
-class Facets {
-  /** What is written in the field of a column.
+class FacetPanel {
+  /** The search text of each column.
    * @type {Map<string, string>} */
-  looked = new Map();
+  searchTexts = new Map();
   /** @type {string | null} */
-  drawn = null;
-  /** The choice that had the focus before everything was drawn anew.
+  drawnState = null;
+  /** The choice that had the focus before the facets were redrawn.
    * @type {{column: string, value: string | undefined} | null} */
-  lost = null;
+  lostFocus = null;
 
   /**
-   * @param {HTMLElement} box
+   * @param {HTMLElement} container
    * @param {Workspace} workspace
    */
-  constructor(box, workspace) {
-    this.box = box;
+  constructor(container, workspace) {
+    this.container = container;
     this.workspace = workspace;
-    this.path = `${table(box)}/facets`;
-    this.root = /** @type {HTMLElement} */ (box.closest("form") ?? box);
-    workspace.state.on("change", () => this.draw());
+    this.path = `${readTableUrl(container)}/facets`;
+    this.root = /** @type {HTMLElement} */ (container.closest("form") ?? container);
+    workspace.state.on("change", () => this.refresh());
   }
 
-  /** @param {number} pause before the next attempt, if this one brings not all choices */
-  async draw(pause = FIRST_PAUSE_MS) {
-    const { box, workspace } = this;
-    const now = String(workspace.state.with({ ...ALONE, _view: null, _map: null, _plot: null }));
-    if (now === this.drawn) return;
-    this.drawn = now;
-    let missing;
-    box.setAttribute("aria-busy", "true");
+  /** @param {number} pause pause before the next attempt, if some facets are not counted */
+  async refresh(pause = FIRST_PAUSE_MILLISECONDS) {
+    const { container, workspace } = this;
+    const state = String(workspace.state.withChanges({ ...SEARCH_ONLY, _view: null, _map: null, _plot: null }));
+    if (state === this.drawnState) return;
+    this.drawnState = state;
+    let hasMissing;
+    container.setAttribute("aria-busy", "true");
     try {
       /** @type {{facets: Facet[]}} */
-      const { facets } = await workspace.ask(this.path, { pane: "facets" });
-      missing = facets.some((one) => !one.counted);
-      this.renew(facets);
+      const { facets } = await workspace.fetchJson(this.path, { pane: "facets" });
+      hasMissing = facets.some((facet) => !facet.counted);
+      this.redraw(facets);
     } catch (/** @type {any} */ error) {
-      missing = error.status === 503;
-      box.replaceChildren(make("p", { className: "fault", textContent: error.message }));
+      hasMissing = error.status === 503;
+      container.replaceChildren(createElement("p", { className: "fault", textContent: error.message }));
     } finally {
-      box.removeAttribute("aria-busy");
+      container.removeAttribute("aria-busy");
     }
-    if (missing) setTimeout(() => this.retry(now, pause), pause);
+    if (hasMissing) setTimeout(() => this.retry(state, pause), pause);
   }
 
   /**
-   * Ask again for what could not be counted, unless something else is asked by now.
-   * @param {string} asked
+   * Request the facets again, unless the state has changed.
+   * @param {string} state
    * @param {number} pause
    */
-  retry(asked, pause) {
-    if (this.drawn !== asked || !this.box.isConnected) return;
-    this.drawn = null;
-    this.draw(Math.min(2 * pause, MAX_PAUSE_MS));
+  retry(state, pause) {
+    if (this.drawnState !== state || !this.container.isConnected) return;
+    this.drawnState = null;
+    this.refresh(Math.min(2 * pause, MAX_PAUSE_MILLISECONDS));
   }
 
   /**
-   * Draw all choices anew; who was at one of them, or in a field, goes on there.
+   * Redraw all facets and keep the focus.
    * @param {Facet[]} facets
    */
-  renew(facets) {
-    const back = this.held();
-    this.stand(facets.filter((one) => one.choices.length > 0));
-    if (back) this.again(back);
+  redraw(facets) {
+    const focus = this.findFocus();
+    this.placeFacets(facets.filter((facet) => facet.choices.length > 0));
+    if (focus) this.restoreFocus(focus);
   }
 
   /**
-   * Where somebody is: at a choice, or in a field that looks for others.
+   * Find the choice or the search field that has the focus.
    * @returns {{column: string, value: string | undefined, caret: number | null} | null}
    */
-  held() {
+  findFocus() {
     const { activeElement } = document;
-    const set = /** @type {HTMLElement | null} */ (activeElement?.closest("[data-facet]") ?? null);
-    if (!(activeElement instanceof HTMLInputElement) || !set || !this.root.contains(set)) return null;
+    const fieldset = /** @type {HTMLElement | null} */ (activeElement?.closest("[data-facet]") ?? null);
+    if (!(activeElement instanceof HTMLInputElement) || !fieldset || !this.root.contains(fieldset)) return null;
     const caret = activeElement.type === "search" ? activeElement.selectionStart : null;
-    return { column: set.dataset.facet ?? "", value: activeElement.dataset.value, caret };
+    return { column: fieldset.dataset.facet ?? "", value: activeElement.dataset.value, caret };
   }
 
   /** @param {Facet[]} facets */
-  stand(facets) {
-    const { box, root } = this;
-    for (const old of all(root, ".in-field")) old.remove();
-    for (const field of all(root, "[data-choices][hidden]")) field.hidden = false;
-    box.replaceChildren(...facets.filter((one) => !this.home(one)).map((one) => this.group(one)));
-    for (const one of facets) this.inField(one);
+  placeFacets(facets) {
+    const { container, root } = this;
+    for (const element of findElements(root, ".in-field")) element.remove();
+    for (const field of findElements(root, "[data-choices][hidden]")) field.hidden = false;
+    container.replaceChildren(
+      ...facets.filter((facet) => !this.findHomeField(facet)).map((facet) => this.createFieldset(facet)),
+    );
+    for (const facet of facets) this.placeInField(facet);
   }
 
   /** @param {{column: string, value: string | undefined, caret: number | null}} where */
-  again({ column, value, caret }) {
-    const set = maybe(this.root, `[data-facet="${CSS.escape(column)}"]`);
-    const fields = set ? all(set, "input", HTMLInputElement) : [];
-    const search = fields.find((one) => one.type === "search");
-    const same = fields.find((one) => one.dataset.value === value);
-    this.lost = caret === null && !same && search?.value ? { column, value } : null; // it comes with what is looked for
-    const again = caret === null ? (same ?? search ?? fields[0]) : search;
-    again?.focus({ preventScroll: true });
-    if (caret !== null) again?.setSelectionRange(caret, caret);
+  restoreFocus({ column, value, caret }) {
+    const fieldset = findElement(this.root, `[data-facet="${CSS.escape(column)}"]`);
+    const fields = fieldset ? findElements(fieldset, "input", HTMLInputElement) : [];
+    const searchInput = fields.find((field) => field.type === "search");
+    const sameInput = fields.find((field) => field.dataset.value === value);
+    // the focus returns when the value search has answered
+    this.lostFocus = caret === null && !sameInput && searchInput?.value ? { column, value } : null;
+    const target = caret === null ? (sameInput ?? searchInput ?? fields[0]) : searchInput;
+    target?.focus({ preventScroll: true });
+    if (caret !== null) target?.setSelectionRange(caret, caret);
   }
 
   /**
-   * The field of the form in which the choices of a column stand, if they are few.
+   * Find the field of the form that shows the choices of a column.
    * @param {Facet} facet
    */
-  home({ column, field }) {
-    return field ? maybe(this.root, `[data-choices="${CSS.escape(column)}"]`) : null;
+  findHomeField({ column, field }) {
+    return field ? findElement(this.root, `[data-choices="${CSS.escape(column)}"]`) : null;
   }
 
   /**
-   * Few choices stand in their field, in its place unless something else is written there.
+   * Show few choices in place of their field, unless it has another condition.
    * @param {Facet} facet
    */
-  inField(facet) {
-    const home = this.home(facet);
-    if (!home) return;
-    const set = this.group(facet);
-    set.classList.add("in-field");
-    set.title = home.title;
-    home.after(set);
-    home.hidden =
-      listed(this.workspace.state.all(facet.column), facet.choices) && !home.contains(document.activeElement);
-    if (home.hidden) set.append(this.opener(home));
+  placeInField(facet) {
+    const homeField = this.findHomeField(facet);
+    if (!homeField) return;
+    const fieldset = this.createFieldset(facet);
+    fieldset.classList.add("in-field");
+    fieldset.title = homeField.title;
+    homeField.after(fieldset);
+    homeField.hidden =
+      areChoicesOnly(this.workspace.state.getAll(facet.column), facet.choices) &&
+      !homeField.contains(document.activeElement);
+    if (homeField.hidden) fieldset.append(this.createOpener(homeField));
   }
 
   /**
-   * What shows the field in whose place choices stand: ranges and patterns are written.
-   * @param {HTMLElement} home
+   * Create a button that shows the field behind the choices, for ranges and patterns.
+   * @param {HTMLElement} homeField
    */
-  opener(home) {
-    const open = () => {
-      home.hidden = false;
+  createOpener(homeField) {
+    const openField = () => {
+      homeField.hidden = false;
       opener.hidden = true;
-      find(home, "input, select").focus();
+      requireElement(homeField, "input, select").focus();
     };
-    const opener = button(this.workspace.t("write it"), open, { className: "link" });
+    const opener = createButton(this.workspace.t("write it"), openField, { className: "link" });
     return opener;
   }
 
   /** @param {Facet} facet */
-  group(facet) {
-    const set = make("fieldset", {}, make("legend", { textContent: facet.label }));
-    set.dataset.facet = facet.column;
-    this.choices(set, facet);
-    if (facet.more || this.looked.get(facet.column)) set.append(this.finder(set, facet));
-    return set;
+  createFieldset(facet) {
+    const fieldset = createElement("fieldset", {}, createElement("legend", { textContent: facet.label }));
+    fieldset.dataset.facet = facet.column;
+    this.drawChoices(fieldset, facet);
+    if (facet.more || this.searchTexts.get(facet.column)) fieldset.append(this.createValueSearch(fieldset, facet));
+    return fieldset;
   }
 
   /**
-   * A field that looks for values beyond the most frequent ones.
-   * @param {HTMLElement} set
+   * Create a field that searches values beyond the most frequent ones.
+   * @param {HTMLElement} fieldset
    * @param {Facet} facet
    */
-  finder(set, facet) {
-    const { looked, workspace } = this;
+  createValueSearch(fieldset, facet) {
+    const { searchTexts, workspace } = this;
     const { column } = facet;
     const placeholder = workspace.t("look for others");
-    const field = make("input", { type: "search", placeholder, ariaLabel: `${facet.label}: ${placeholder}` });
-    let later = 0;
-    const look = async () => {
-      const like = field.value.trim();
-      if (like) looked.set(column, field.value);
-      else looked.delete(column);
-      const state = workspace.state.with({ _of: column, _like: like || null, ...ALONE });
-      const found = await workspace.ask(this.path, { state, pane: `facet ${column}` }).catch(() => null);
-      if (!found || like !== field.value.trim()) return; // it keeps the choices that are there; or somebody wrote on: that answer comes, too
-      this.choices(set, like ? (found.facets[0] ?? { ...facet, choices: [] }) : facet);
+    const field = createElement("input", { type: "search", placeholder, ariaLabel: `${facet.label}: ${placeholder}` });
+    let timer = 0;
+    const searchValues = async () => {
+      const pattern = field.value.trim();
+      if (pattern) searchTexts.set(column, field.value);
+      else searchTexts.delete(column);
+      const state = workspace.state.withChanges({ _of: column, _like: pattern || null, ...SEARCH_ONLY });
+      const response = await workspace.fetchJson(this.path, { state, pane: `facet ${column}` }).catch(() => null);
+      // keep the current choices; or the user typed on, and another response follows
+      if (!response || pattern !== field.value.trim()) return;
+      this.drawChoices(fieldset, pattern ? (response.facets[0] ?? { ...facet, choices: [] }) : facet);
     };
-    field.value = looked.get(column) ?? "";
-    if (field.value) look();
+    field.value = searchTexts.get(column) ?? "";
+    if (field.value) searchValues();
     field.addEventListener("input", () => {
-      looked.set(column, field.value); // at once: everything may be drawn anew before it is asked for
-      clearTimeout(later);
-      later = setTimeout(() => field.isConnected && look(), WAIT); // a field that was drawn anew has asked itself
+      searchTexts.set(column, field.value); // at once: the facets may be redrawn before the request
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        if (field.isConnected) searchValues();
+      }, KEY_DELAY_MILLISECONDS); // a redrawn field sends its own request
     });
     field.addEventListener("change", (event) => event.stopPropagation());
     return field;
   }
 
   /**
-   * @param {HTMLElement} set
+   * @param {HTMLElement} fieldset
    * @param {Facet} facet
    */
-  choices(set, facet) {
+  drawChoices(fieldset, facet) {
     const { activeElement } = document;
-    const tick = activeElement instanceof HTMLInputElement && set.contains(activeElement) ? activeElement : null;
-    const held = tick?.type === "checkbox" ? tick.dataset.value : null;
-    for (const old of all(set, ".choice")) old.remove();
-    const field = maybe(set, "input[type=search]"); // stays where it is, and keeps the focus
-    const most = Math.max(...facet.choices.map((one) => one.rows ?? 0), 1);
+    const checkbox =
+      activeElement instanceof HTMLInputElement && fieldset.contains(activeElement) ? activeElement : null;
+    const focusedValue = checkbox?.type === "checkbox" ? checkbox.dataset.value : null;
+    for (const element of findElements(fieldset, ".choice")) element.remove();
+    const field = findElement(fieldset, "input[type=search]"); // it stays in place and keeps the focus
+    const maxRows = Math.max(...facet.choices.map((choice) => choice.rows ?? 0), 1);
     for (const choice of facet.choices) {
-      const label = this.choice(facet, choice, most);
+      const label = this.createChoice(facet, choice, maxRows);
       if (field) field.before(label);
-      else set.append(label);
+      else fieldset.append(label);
       const value = choice.value ?? "";
-      const mine = this.lost?.column === facet.column && this.lost.value === value;
-      if (held !== value && !mine) continue;
-      this.lost = null;
-      find(label, "input").focus({ preventScroll: true });
+      const isLost = this.lostFocus?.column === facet.column && this.lostFocus.value === value;
+      if (focusedValue !== value && !isLost) continue;
+      this.lostFocus = null;
+      requireElement(label, "input").focus({ preventScroll: true });
     }
   }
 
   /**
    * @param {Facet} facet
    * @param {Choice} choice
-   * @param {number} most
+   * @param {number} maxRows
    */
-  choice({ column, exact }, choice, most) {
+  createChoice({ column, exact }, choice, maxRows) {
     const { state, t } = this.workspace;
-    const tick = make("input", { type: "checkbox", checked: choice.chosen });
-    tick.dataset.value = choice.value ?? "";
-    tick.addEventListener("change", () => {
-      state.set({ [column]: chosen(state.all(column), choice.value, tick.checked), _row: null });
+    const checkbox = createElement("input", { type: "checkbox", checked: choice.chosen });
+    checkbox.dataset.value = choice.value ?? "";
+    checkbox.addEventListener("change", () => {
+      state.set({ [column]: toggleValue(state.getAll(column), choice.value, checkbox.checked), _row: null });
     });
-    const text = choice.value === null ? t("no value") : choice.label || t("empty");
-    const what = make("span", { className: "what", textContent: text });
-    if (choice.rows === null) return make("label", { className: "choice" }, tick, what);
-    const count = `${exact ? "" : "~"}${this.workspace.number(choice.rows)}`;
-    const bar = make("span", { className: "bar-of" });
-    bar.style.width = `${Math.max((choice.rows / most) * 100, 1)}%`;
-    return make(
+    const label = choice.value === null ? t("no value") : choice.label || t("empty");
+    const text = createElement("span", { className: "what", textContent: label });
+    if (choice.rows === null) return createElement("label", { className: "choice" }, checkbox, text);
+    const countText = `${exact ? "" : "~"}${this.workspace.formatNumber(choice.rows)}`;
+    const bar = createElement("span", { className: "bar-of" });
+    bar.style.width = `${Math.max((choice.rows / maxRows) * 100, 1)}%`;
+    return createElement(
       "label",
       { className: "choice" },
-      tick,
-      what,
-      make("span", { className: "n", textContent: count }),
+      checkbox,
+      text,
+      createElement("span", { className: "n", textContent: countText }),
       bar,
     );
   }
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {HTMLElement} container
  * @param {Workspace} workspace
  */
-export function mount(box, workspace) {
-  const facets = new Facets(box, workspace);
-  facets.renew(JSON.parse(maybe(box, "script")?.textContent ?? "[]")); // their counts follow
-  return facets.draw();
+export function mount(container, workspace) {
+  const facets = new FacetPanel(container, workspace);
+  facets.redraw(JSON.parse(findElement(container, "script")?.textContent ?? "[]")); // counts follow
+  return facets.refresh();
 }

@@ -1,111 +1,125 @@
-// Places on the sphere, and what is read of regions as STC-S and ADQL write them; degrees.
+// Positions and regions on the sphere, in degrees; parsing of STC-S and ADQL regions.
 
-/** @typedef {[number, number]} Place longitude and latitude */
-/** @typedef {{circle?: number[], corners?: Place[]}} Outline a circle (centre and radius) or corners */
+/** @typedef {[number, number]} Position longitude and latitude */
+/** @typedef {{circle?: number[], corners?: Position[]}} Outline a circle (centre and radius) or corners */
 
-const RAD = Math.PI / 180;
+const RADIANS_PER_DEGREE = Math.PI / 180;
 
 /**
- * Give the numbers in a text.
+ * Parse the numbers in a text.
  * @param {string | null | undefined} text
  */
-export function numbers(text) {
+export function parseNumbers(text) {
   return (text?.match(/[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?/g) ?? []).map(Number);
 }
 
 /**
  * @param {number[]} values
- * @returns {Place[]}
+ * @returns {Position[]}
  */
-export function pairs(values) {
-  /** @type {Place[]} */
-  const found = [];
-  for (let at = 0; at + 1 < values.length; at += 2) found.push([values[at], values[at + 1]]);
-  return found;
+export function pairNumbers(values) {
+  /** @type {Position[]} */
+  const pairs = [];
+  for (let index = 0; index + 1 < values.length; index += 2) pairs.push([values[index], values[index + 1]]);
+  return pairs;
 }
 
 /**
- * Give the first place in a text.
+ * Parse the first position in a text.
  * @param {string | null | undefined} text
- * @returns {Place | null}
+ * @returns {Position | null}
  */
-export function centre(text) {
-  const [lon, lat] = numbers(text);
+export function parseCentre(text) {
+  const [lon, lat] = parseNumbers(text);
   return lat === undefined ? null : [lon, lat];
 }
 
 /**
- * Read a footprint; null: it is none.
+ * Parse a footprint; null if the text is none.
  * @param {string | null | undefined} text
  * @returns {Outline | null}
  */
-export function outline(text) {
+export function parseOutline(text) {
   if (!text) return null;
-  const found = numbers(text);
-  if (/^\s*circle/i.test(text) || found.length === 3) return { circle: found.slice(0, 3) };
-  return found.length < 6 ? null : { corners: pairs(found) };
+  const values = parseNumbers(text);
+  if (/^\s*circle/i.test(text) || values.length === 3) return { circle: values.slice(0, 3) };
+  return values.length < 6 ? null : { corners: pairNumbers(values) };
 }
 
 /**
- * Give the angle between two places.
- * @param {Place} one
- * @param {Place} other
+ * Return the angle between two positions.
+ * @param {Position} one
+ * @param {Position} other
  */
-export function distance([x1, y1], [x2, y2]) {
-  const up = Math.sin(((y2 - y1) * RAD) / 2) ** 2;
-  const half = up + Math.cos(y1 * RAD) * Math.cos(y2 * RAD) * Math.sin(((x2 - x1) * RAD) / 2) ** 2;
-  return (2 * Math.asin(Math.sqrt(half))) / RAD;
+export function measureDistance([x1, y1], [x2, y2]) {
+  const haversineLat = Math.sin(((y2 - y1) * RADIANS_PER_DEGREE) / 2) ** 2;
+  const haversine =
+    haversineLat +
+    Math.cos(y1 * RADIANS_PER_DEGREE) *
+      Math.cos(y2 * RADIANS_PER_DEGREE) *
+      Math.sin(((x2 - x1) * RADIANS_PER_DEGREE) / 2) ** 2;
+  return (2 * Math.asin(Math.sqrt(haversine))) / RADIANS_PER_DEGREE;
 }
 
 /**
- * Tell whether an outline holds a place: its corners as they are seen from there go round it.
+ * Return whether an outline contains a position: seen from there, the corners go all the way round.
  * @param {Outline} shape
- * @param {Place} place
+ * @param {Position} place
  */
-export function holds({ circle, corners = [] }, [lon, lat]) {
-  if (circle) return distance([circle[0], circle[1]], [lon, lat]) <= circle[2];
-  const seen = corners.map(([x, y]) => {
-    const turn = (x - lon) * RAD;
-    const [sin, cos, s0, c0] = [Math.sin(y * RAD), Math.cos(y * RAD), Math.sin(lat * RAD), Math.cos(lat * RAD)];
-    return Math.atan2(cos * Math.sin(turn), c0 * sin - s0 * cos * Math.cos(turn)); // direction, from north by east
+export function containsPosition({ circle, corners = [] }, [lon, lat]) {
+  if (circle) return measureDistance([circle[0], circle[1]], [lon, lat]) <= circle[2];
+  const bearings = corners.map(([x, y]) => {
+    const lonDifference = (x - lon) * RADIANS_PER_DEGREE;
+    const [sin, cos, s0, c0] = [
+      Math.sin(y * RADIANS_PER_DEGREE),
+      Math.cos(y * RADIANS_PER_DEGREE),
+      Math.sin(lat * RADIANS_PER_DEGREE),
+      Math.cos(lat * RADIANS_PER_DEGREE),
+    ];
+    // bearing, from north by east
+    return Math.atan2(cos * Math.sin(lonDifference), c0 * sin - s0 * cos * Math.cos(lonDifference));
   });
-  let turned = 0;
-  for (let at = 0; at < seen.length; at++) {
-    const step = seen[(at + 1) % seen.length] - seen[at];
-    turned += Math.atan2(Math.sin(step), Math.cos(step));
+  let totalTurn = 0;
+  for (let index = 0; index < bearings.length; index++) {
+    const step = bearings[(index + 1) % bearings.length] - bearings[index];
+    totalTurn += Math.atan2(Math.sin(step), Math.cos(step));
   }
-  return Math.abs(turned) > Math.PI && distance(corners[0], [lon, lat]) < 90; // seen from the other side of the sky it goes round as well
+  // corners on the other side of the sky go round as well
+  return Math.abs(totalTurn) > Math.PI && measureDistance(corners[0], [lon, lat]) < 90;
 }
 
 /**
- * Give where to look, from the address: whatever is no place there is left out, for the map would ask a name server what it means.
+ * Parse the view of the address. Invalid text gives the whole sky: Aladin would send it to a name server.
  * @param {string | null} text
  */
-export function looked(text) {
-  const found = (text ?? "")
+export function parseMapView(text) {
+  const values = (text ?? "")
     .split(",")
     .slice(0, 3)
-    .map((one) => (one.trim() === "" ? NaN : Number(one)));
-  const [lon, lat, field] = found;
-  const place = Number.isFinite(lon) && Math.abs(lon) <= 360 && Math.abs(lat) <= 90;
-  return found.length === 3 && place && field > 0 && field <= 360 ? found : [0, 0, 180];
+    .map((part) => (part.trim() === "" ? NaN : Number(part)));
+  const [lon, lat, fieldOfView] = values;
+  const isPosition = Number.isFinite(lon) && Math.abs(lon) <= 360 && Math.abs(lat) <= 90;
+  return values.length === 3 && isPosition && fieldOfView > 0 && fieldOfView <= 360 ? values : [0, 0, 180];
 }
 
 /**
- * Give the circle around places, about: its middle and its radius.
- * @param {Place[]} places
+ * Return an approximate enclosing circle: centre and radius; null if positions are all over the sky.
+ * @param {Position[]} places
  */
-export function around(places) {
+export function findEnclosingCircle(places) {
   const sum = [0, 0, 0];
   for (const [lon, lat] of places) {
-    const flat = Math.cos(lat * RAD);
-    sum[0] += flat * Math.cos(lon * RAD);
-    sum[1] += flat * Math.sin(lon * RAD);
-    sum[2] += Math.sin(lat * RAD);
+    const cosLat = Math.cos(lat * RADIANS_PER_DEGREE);
+    sum[0] += cosLat * Math.cos(lon * RADIANS_PER_DEGREE);
+    sum[1] += cosLat * Math.sin(lon * RADIANS_PER_DEGREE);
+    sum[2] += Math.sin(lat * RADIANS_PER_DEGREE);
   }
   const [x, y, z] = sum;
-  if (Math.hypot(x, y, z) < 0.05 * places.length) return null; // all over the sky
-  /** @type {Place} */
-  const middle = [(Math.atan2(y, x) / RAD + 360) % 360, Math.atan2(z, Math.hypot(x, y)) / RAD];
-  return [...middle, Math.max(...places.map((one) => distance(middle, one)))];
+  if (Math.hypot(x, y, z) < 0.05 * places.length) return null;
+  /** @type {Position} */
+  const centre = [
+    (Math.atan2(y, x) / RADIANS_PER_DEGREE + 360) % 360,
+    Math.atan2(z, Math.hypot(x, y)) / RADIANS_PER_DEGREE,
+  ];
+  return [...centre, Math.max(...places.map((position) => measureDistance(centre, position)))];
 }

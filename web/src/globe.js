@@ -1,189 +1,190 @@
-// The map of a body on a canvas: what is looked at, moving and zooming, layers one above the other.
-import { make } from "./dom.js";
-import { Grid, Ground, Names, ruled } from "./grounds.js";
-import { CLOSEST, fitted, Plane } from "./plane.js";
-import { Pole } from "./poles.js";
-import { Sheet } from "./sheet.js";
+// The canvas of a body's map: view, moving, zooming, and layers from bottom to top.
+import { createElement } from "./dom.js";
+import { CoordinateGrid, BaseMap, FeatureNames, drawScaleBar } from "./body_map_layers.js";
+import { MAX_ZOOM, fitView, MapPlane } from "./map_plane.js";
+import { PolarPlane } from "./polar_plane.js";
+import { OffscreenLayer } from "./offscreen_layer.js";
 /** @import {Frame} from "./answers.js" */
-/** @import {Drawn} from "./grounds.js" */
-/** @import {Box, Look} from "./plane.js" */
+/** @import {MapLayer} from "./body_map_layers.js" */
+/** @import {Box, MapView} from "./map_plane.js" */
 
-const BACK = "#10141f";
-const POLAR = 60; // degrees: rows that all lie beyond are looked at from above the pole
+const BACKGROUND_COLOUR = "#10141f";
+const POLAR_LATITUDE_DEGREES = 60; // rows that all lie beyond this latitude are shown from above the pole
 /** @type {Frame} */
 export const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
 
 export class Globe {
   frame = PLANET;
-  /** @type {Look | null} */
-  look = null; // null: all
+  /** @type {MapView | null} */
+  view = null; // null: everything
   pole = "";
   km = 0; // radius of the body
-  clear = 1; // of the rows
-  /** @type {number[][] | null} */
-  drag = null; // the corners of a box that is drawn
-  frames = 0; // a picture is on its way
-  canvas = make("canvas", { className: "body", tabIndex: 0 });
-  sheet = new Sheet(() => this.soon());
-  ground = new Ground(() => this.soon());
-  grid = new Grid();
-  labels = new Names();
+  rowOpacity = 1;
+  /** corners of the box that is being drawn
+   * @type {number[][] | null} */
+  dragCorners = null; // the corners of a box that is drawn
+  frameRequest = 0; // id of the next frame, if one is requested
+  canvas = createElement("canvas", { className: "body", tabIndex: 0 });
+  offscreen = new OffscreenLayer(() => this.scheduleDraw());
+  baseMap = new BaseMap(() => this.scheduleDraw());
+  grid = new CoordinateGrid();
+  labels = new FeatureNames();
 
   /**
    * @param {HTMLElement} place
-   * @param {Drawn} marks what is drawn above the rows
-   * @param {() => void} moved something else is looked at
-   * @param {(value: number) => string} number
+   * @param {MapLayer} overlay drawn above the rows
+   * @param {() => void} onMove called when the view has changed
+   * @param {(value: number) => string} formatNumber
    */
-  constructor(place, marks, moved, number) {
-    this.place = place;
-    this.marks = marks;
-    this.moved = moved;
-    this.number = number;
+  constructor(place, overlay, onMove, formatNumber) {
+    this.container = place;
+    this.overlay = overlay;
+    this.onMove = onMove;
+    this.formatNumber = formatNumber;
     place.append(this.canvas);
-    new ResizeObserver(() => this.soon()).observe(place);
+    new ResizeObserver(() => this.scheduleDraw()).observe(place);
   }
 
   get plane() {
-    const { canvas, frame, look, pole } = this;
+    const { canvas, frame, view, pole } = this;
     return pole
-      ? new Pole(frame, canvas.width, canvas.height, look, pole)
-      : new Plane(frame, canvas.width, canvas.height, look);
+      ? new PolarPlane(frame, canvas.width, canvas.height, view, pole)
+      : new MapPlane(frame, canvas.width, canvas.height, view);
   }
 
-  /** Draw before the next picture of the screen, once. */
-  soon() {
-    if (this.frames) return;
-    this.frames = requestAnimationFrame(() => {
-      this.frames = 0;
+  /** Draw in the next frame. */
+  scheduleDraw() {
+    if (this.frameRequest) return;
+    this.frameRequest = requestAnimationFrame(() => {
+      this.frameRequest = 0;
       this.draw();
     });
   }
 
   draw() {
-    const { canvas, clear } = this;
+    const { canvas, rowOpacity } = this;
     const ratio = devicePixelRatio || 1;
-    this.measure();
-    const { width: wide, height: high } = canvas;
-    if (!wide || !high) return;
+    this.resizeCanvas();
+    const { width, height } = canvas;
+    if (!width || !height) return;
     const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    ctx.fillStyle = BACK;
-    ctx.fillRect(0, 0, wide, high);
+    ctx.fillStyle = BACKGROUND_COLOUR;
+    ctx.fillRect(0, 0, width, height);
     const { plane } = this;
     ctx.save();
-    edged(ctx, plane);
-    this.ground.draw(ctx, plane);
+    clipToMap(ctx, plane);
+    this.baseMap.draw(ctx, plane);
     if (this.frame.radius) this.grid.draw(ctx, plane, ratio);
-    ctx.globalAlpha = clear;
-    if (clear) this.sheet.draw(ctx, plane);
+    ctx.globalAlpha = rowOpacity;
+    if (rowOpacity) this.offscreen.draw(ctx, plane);
     ctx.globalAlpha = 1;
     if (!this.frame.radius) this.grid.draw(ctx, plane, ratio);
-    this.marks.draw(ctx, plane, ratio);
+    this.overlay.draw(ctx, plane, ratio);
     this.labels.draw(ctx, plane, ratio);
     ctx.restore();
-    if (this.km) ruled(ctx, plane, ratio, this.km, this.number);
-    if (!this.drag) return;
-    const [from, to] = this.drag;
+    if (this.km) drawScaleBar(ctx, plane, ratio, this.km, this.formatNumber);
+    if (!this.dragCorners) return;
+    const [from, to] = this.dragCorners;
     ctx.strokeStyle = "#fff";
     ctx.setLineDash([6, 4]);
     ctx.strokeRect(from[0], from[1], to[0] - from[0], to[1] - from[1]);
     ctx.setLineDash([]);
   }
 
-  /** Make the canvas as large as its place. */
-  measure() {
-    const { canvas, place } = this;
+  /** Resize the canvas to its container. */
+  resizeCanvas() {
+    const { canvas, container } = this;
     const ratio = devicePixelRatio || 1;
-    const [wide, high] = [Math.round(place.clientWidth * ratio), Math.round(place.clientHeight * ratio)];
-    if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+    const [width, height] = [Math.round(container.clientWidth * ratio), Math.round(container.clientHeight * ratio)];
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   }
 
   /**
-   * Look at something else.
-   * @param {Look | null} look
+   * Change the view.
+   * @param {MapView | null} view
    * @param {string} [pole]
    */
-  show(look, pole = this.pole) {
-    this.look = look;
+  show(view, pole = this.pole) {
+    this.view = view;
     this.pole = this.frame.radius ? "" : pole;
-    this.soon();
-    this.moved();
+    this.scheduleDraw();
+    this.onMove();
   }
 
-  /** @returns {Look} */
-  looked() {
-    if (this.look) return this.look;
+  /** @returns {MapView} */
+  getView() {
+    if (this.view) return this.view;
     const { plane } = this;
     return { lon: plane.lon, lat: plane.lat, zoom: plane.zoom };
   }
 
   /**
-   * Move by so many pixels.
+   * Move by a number of pixels.
    * @param {number} x
    * @param {number} y
    */
   move(x, y) {
     const { plane } = this;
-    const [lon, lat] = plane.back([plane.width / 2 - x, plane.height / 2 - y]);
+    const [lon, lat] = plane.toCoordinates([plane.width / 2 - x, plane.height / 2 - y]);
     const [west, south, east, north] = this.frame.box;
-    const kept = this.frame.radius ? Math.min(Math.max(lon, west), east) : lon;
-    this.show({ lon: kept, lat: Math.min(Math.max(lat, south), north), zoom: plane.zoom });
+    const keptLon = this.frame.radius ? Math.min(Math.max(lon, west), east) : lon;
+    this.show({ lon: keptLon, lat: Math.min(Math.max(lat, south), north), zoom: plane.zoom });
   }
 
   /**
-   * Zoom; what lies under a pixel stays there.
-   * @param {number} times
-   * @param {number[]} at
+   * Zoom; the place under a pixel stays there.
+   * @param {number} factor
+   * @param {number[]} pixel
    */
-  zoom(times, at) {
-    const { zoom } = this.looked();
-    const next = Math.min(Math.max(zoom * times, 1), CLOSEST);
-    const [lon, lat] = this.plane.back(at);
-    this.look = { ...this.looked(), zoom: next };
-    const [x, y] = this.plane.point(lon, lat);
-    this.move(at[0] - x, at[1] - y);
+  zoom(factor, pixel) {
+    const { zoom } = this.getView();
+    const next = Math.min(Math.max(zoom * factor, 1), MAX_ZOOM);
+    const [lon, lat] = this.plane.toCoordinates(pixel);
+    this.view = { ...this.getView(), zoom: next };
+    const [x, y] = this.plane.toPixel(lon, lat);
+    this.move(pixel[0] - x, pixel[1] - y);
   }
 
   /**
-   * Look at all of some boxes.
-   * @param {Box[]} list
+   * Fit the view to boxes.
+   * @param {Box[]} boxes
    */
-  fit(list) {
+  fit(boxes) {
     const { canvas } = this;
-    this.measure();
-    const flat = new Plane(this.frame, canvas.width, canvas.height);
-    if (!this.frame.radius && list.length) {
-      const pole = list.every(({ south }) => south > POLAR) ? "north" : list.every(({ north }) => north < -POLAR) ? "south" : ""; // prettier-ignore
-      if (pole) return this.show(null, pole);
+    this.resizeCanvas();
+    const flatPlane = new MapPlane(this.frame, canvas.width, canvas.height);
+    if (!this.frame.radius && boxes.length) {
+      if (boxes.every(({ south }) => south > POLAR_LATITUDE_DEGREES)) return this.show(null, "north");
+      if (boxes.every(({ north }) => north < -POLAR_LATITUDE_DEGREES)) return this.show(null, "south");
     }
-    const look = fitted(list, flat);
-    this.show(look && look.zoom > 1.05 ? look : null, "");
+    const view = fitView(boxes, flatPlane);
+    this.show(view && view.zoom > 1.05 ? view : null, "");
   }
 
   /**
-   * Give where a place is in the page, for those who try the map.
+   * Return where a place is on the page, for tests and the console.
    * @param {number} lon
    * @param {number} lat
    */
-  pixel(lon, lat) {
+  locateOnPage(lon, lat) {
     const area = this.canvas.getBoundingClientRect();
     const ratio = this.canvas.width / area.width;
-    const [x, y] = this.plane.point(lon, lat);
+    const [x, y] = this.plane.toPixel(lon, lat);
     return { x: area.x + x / ratio, y: area.y + y / ratio };
   }
 }
 
 /**
- * Keep what is drawn within the map: once round, or the hemisphere.
+ * Clip to the map: one full circle of longitudes, or a hemisphere.
  * @param {CanvasRenderingContext2D} ctx
- * @param {Plane} plane
+ * @param {MapPlane} plane
  */
-function edged(ctx, plane) {
-  if (!plane.round) return;
+function clipToMap(ctx, plane) {
+  if (!plane.isCyclic) return;
   ctx.beginPath();
   if (plane.pole) {
-    const [x, y] = plane.point(0, plane.pole === "north" ? 90 : -90);
+    const [x, y] = plane.toPixel(0, plane.pole === "north" ? 90 : -90);
     ctx.arc(x, y, 90 * plane.scale, 0, 2 * Math.PI);
-  } else ctx.rect(plane.x(plane.lon - 180), plane.y(90), 360 * plane.scale, 180 * plane.scale);
+  } else ctx.rect(plane.lonToX(plane.lon - 180), plane.latToY(90), 360 * plane.scale, 180 * plane.scale);
   ctx.clip();
 }

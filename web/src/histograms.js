@@ -1,79 +1,82 @@
-// Small histograms beside the columns of a table: each is asked for when it comes into view, a few at a time.
-import { all } from "./dom.js";
+// Small histograms beside columns. They are fetched when they come into view, two at a time.
+import { findElements } from "./dom.js";
 /** @import {Histogram} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const NS = "http://www.w3.org/2000/svg";
-const AT_ONCE = 2;
-const HIGH = 20;
+const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
+const MAX_REQUESTS = 2;
+const HEIGHT_PIXELS = 20;
 
 /**
- * Give the outline of bars, one wide each; what is there at all is seen.
+ * Draw the outline of bars of width one; non-empty bars are always visible.
  * @param {number[]} counts
  */
-export function outline(counts) {
-  const most = Math.max(...counts, 1);
-  const top = (/** @type {number} */ count) => (HIGH - Math.max((count / most) * HIGH, 0.7)).toFixed(1);
-  return counts.map((count, at) => (count ? `M${at} ${HIGH}V${top(count)}h.9V${HIGH}z` : "")).join("");
+export function drawBarPath(counts) {
+  const maxCount = Math.max(...counts, 1);
+  const formatTop = (/** @type {number} */ count) =>
+    (HEIGHT_PIXELS - Math.max((count / maxCount) * HEIGHT_PIXELS, 0.7)).toFixed(1);
+  return counts
+    .map((count, index) => (count ? `M${index} ${HEIGHT_PIXELS}V${formatTop(count)}h.9V${HEIGHT_PIXELS}z` : ""))
+    .join("");
 }
 
 /**
  * @param {Histogram} found
  * @param {Workspace} workspace
  */
-function drawn({ counts, label }, workspace) {
-  const svg = document.createElementNS(NS, "svg");
-  const total = workspace.number(counts.reduce((sum, count) => sum + count, 0));
+function createHistogram({ counts, label }, workspace) {
+  const svg = document.createElementNS(SVG_NAMESPACE, "svg");
+  const total = workspace.formatNumber(counts.reduce((sum, count) => sum + count, 0));
   const attributes = {
-    viewBox: `0 0 ${counts.length} ${HIGH}`,
+    viewBox: `0 0 ${counts.length} ${HEIGHT_PIXELS}`,
     preserveAspectRatio: "none",
     class: "little-bars",
     role: "img",
     "aria-label": workspace.t("Histogram of {name}, {total} rows", { name: label, total }),
   };
   for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
-  const path = document.createElementNS(NS, "path");
-  path.setAttribute("d", outline(counts));
-  svg.append(path);
+  const pathElement = document.createElementNS(SVG_NAMESPACE, "path");
+  pathElement.setAttribute("d", drawBarPath(counts));
+  svg.append(pathElement);
   return svg;
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {HTMLElement} container
  * @param {Workspace} workspace
  */
-export function mount(box, workspace) {
-  const path = `${box.dataset.here}/histogram`;
+export function mount(container, workspace) {
+  const histogramUrl = `${container.dataset.here}/histogram`;
   /** @type {HTMLElement[]} */
-  const waiting = [];
-  let running = 0;
+  const queue = [];
+  let requestCount = 0;
 
-  async function next() {
-    const cell = running < AT_ONCE ? waiting.shift() : undefined;
+  async function fetchNext() {
+    const cell = requestCount < MAX_REQUESTS ? queue.shift() : undefined;
     if (!cell) return;
-    running++;
+    requestCount++;
     try {
       const state = new URLSearchParams({ _x: cell.dataset.histogram ?? "" });
-      const found = await workspace.ask(path, { state });
-      if (found.counts.length > 1) cell.prepend(drawn(found, workspace));
+      const histogram = await workspace.fetchJson(histogramUrl, { state });
+      if (histogram.counts.length > 1) cell.prepend(createHistogram(histogram, workspace));
     } catch {
-      // the static numbers stay
+      // the numbers stay
     } finally {
-      running--;
-      next();
+      requestCount--;
+      fetchNext();
     }
   }
 
-  const seen = new IntersectionObserver(
+  const visibilityObserver = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
-        seen.unobserve(entry.target);
-        waiting.push(/** @type {HTMLElement} */ (entry.target));
-        next();
+        visibilityObserver.unobserve(entry.target);
+        queue.push(/** @type {HTMLElement} */ (entry.target));
+        fetchNext();
       }
     },
     { rootMargin: "100px" },
   );
-  for (const cell of all(box, "[data-histogram]")) seen.observe(cell);
+  for (const cell of findElements(container, "[data-histogram]")) visibilityObserver.observe(cell);
 }

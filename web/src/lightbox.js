@@ -1,40 +1,49 @@
-// The large preview of a picture, over the page: closed by a button, by Escape, or by a press beside it.
-import { button, make } from "./dom.js";
+// The large preview of a picture in a dialog. The button, Escape or a click outside closes it.
+import { createButton, createElement } from "./dom.js";
 /** @import {Translate} from "./answers.js" */
 
 /**
- * Give the address of the large picture: a preview that this site draws is drawn at its usual size instead of as a thumbnail.
+ * Return the address of the large picture: previews that this site draws lose their size parameter.
  * @param {string} href
- * @param {string} origin of the page
+ * @param {string} origin origin of the page
  */
-export function largePreview(href, origin) {
+export function getLargePreviewUrl(href, origin) {
   const url = new URL(href, origin);
   if (url.origin !== origin || !url.pathname.includes("/preview/")) return href;
-  for (const name of [...url.searchParams.keys()]) if (name.toLowerCase() === "size") url.searchParams.delete(name);
+  for (const name of [...url.searchParams.keys()]) {
+    if (name.toLowerCase() === "size") url.searchParams.delete(name);
+  }
   return url.href;
 }
 
 /**
- * Show a picture at its full size; the focus goes back to where it was.
+ * Show a picture at full size; closing the dialog restores the focus.
  * @param {{href: string, text: string}} picture
  * @param {Translate} t
  */
 export function openLightbox({ href, text }, t) {
-  const back = document.activeElement;
-  const dialog = make("dialog", { className: "lightbox", "aria-label": text || t("Picture") });
-  const image = make("img", { src: href, alt: text });
-  const link = make("a", { href, rel: "noopener", target: "_blank", textContent: t("Open the picture by itself") });
-  const close = button(t("Close"), () => dialog.close(), { className: "quiet" });
+  const focusedBefore = document.activeElement;
+  const dialog = createElement("dialog", { className: "lightbox", "aria-label": text || t("Picture") });
+  const image = createElement("img", { src: href, alt: text });
+  const link = createElement("a", {
+    href,
+    rel: "noopener",
+    target: "_blank",
+    textContent: t("Open the picture by itself"),
+  });
+  const closeButton = createButton(t("Close"), () => dialog.close(), { className: "quiet" });
   image.addEventListener("error", () =>
-    image.replaceWith(make("p", { textContent: t("This picture cannot be shown.") })),
+    image.replaceWith(createElement("p", { textContent: t("This picture cannot be shown.") })),
   );
-  dialog.append(make("p", { className: "bar" }, link, " ", close), image);
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.append(createElement("p", { className: "bar" }, link, " ", closeButton), image);
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
   dialog.addEventListener("close", () => {
     dialog.remove();
-    if (back instanceof HTMLElement) back.focus();
+    if (focusedBefore instanceof HTMLElement) focusedBefore.focus();
   });
   document.body.append(dialog);
   dialog.showModal();
-  close.focus();
+  closeButton.focus();
 }

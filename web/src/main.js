@@ -1,138 +1,146 @@
-// Begins on every page: brings the panes to life that the server has drawn, each from a module of its own when it comes into view.
-import { all, button, make, maybe } from "./dom.js";
+// Entry point of all pages: mounts the panes that the server rendered. Each pane loads its own module when it comes
+// into view.
+import { findElements, createButton, createElement, findElement } from "./dom.js";
 import { replaceBrokenPictures } from "./broken_pictures.js";
 import { Workspace } from "./workspace.js";
 
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
-const PANES = {
-  asks: () => import("./asks.js"),
+const PANE_MODULES = {
+  asks: () => import("./multi_table_form.js"),
   basket: () => import("./basket.js"),
   cube: () => import("./cube.js"),
-  copy: () => import("./copy.js"),
-  detail: () => import("./detail.js"),
-  everywhere: () => import("./everywhere.js"),
-  editor: () => import("./editor.js"),
+  copy: () => import("./copy_button.js"),
+  detail: () => import("./row_detail.js"),
+  everywhere: () => import("./multi_table_search.js"),
+  editor: () => import("./query_editor.js"),
   facets: () => import("./facets.js"),
-  finder: () => import("./finder.js"),
-  form: () => import("./form.js"),
-  grid: () => import("./grid.js"),
-  jobs: () => import("./jobs.js"),
+  finder: () => import("./search_field.js"),
+  form: () => import("./search_form.js"),
+  grid: () => import("./row_grid.js"),
+  jobs: () => import("./job_list.js"),
   late_pictures: () => import("./late_pictures.js"),
-  looks: () => import("./looks.js"),
+  looks: () => import("./picture_sizes.js"),
   menus: () => import("./menus.js"),
-  parts: () => import("./parts.js"),
+  parts: () => import("./page_sections.js"),
   plot: () => import("./plot.js"),
-  health: () => import("./health.js"),
+  health: () => import("./health_note.js"),
   histograms: () => import("./histograms.js"),
-  mosaic: () => import("./mosaic.js"),
-  switches: () => import("./switches.js"),
-  sky: () => import("./sky.js"),
-  strip: () => import("./strip.js"),
-  body: () => import("./body.js"),
-  columns: () => import("./columns.js"),
-  compare: () => import("./compare.js"),
-  saved: () => import("./saved.js"),
+  mosaic: () => import("./picture_gallery.js"),
+  switches: () => import("./state_links.js"),
+  sky: () => import("./sky_map.js"),
+  strip: () => import("./overview_strip.js"),
+  body: () => import("./body_map.js"),
+  columns: () => import("./column_chooser.js"),
+  compare: () => import("./row_comparison.js"),
+  saved: () => import("./saved_searches.js"),
   share: () => import("./share.js"),
-  samp: () => import("./samp.js"),
-  take: () => import("./take.js"),
+  samp: () => import("./samp_menu.js"),
+  take: () => import("./export_menu.js"),
   timeline: () => import("./timeline.js"),
 };
 
-const PATIENT = 1000; // milliseconds that the others wait for a sole pane
+const SOLE_PANE_WAIT_MILLISECONDS = 1000; // how long other panes wait for a sole pane
 
-const wide = matchMedia("(min-width: 1200px)");
+const wideScreen = matchMedia("(min-width: 1200px)");
 const workspace = new Workspace(document);
 const { t } = workspace;
 
 /** @param {HTMLElement} element */
-async function mount(element) {
-  const load = PANES[element.dataset.pane ?? ""];
-  if (!load || "begun" in element.dataset) return;
+async function mountPane(element) {
+  const loadModule = PANE_MODULES[element.dataset.pane ?? ""];
+  if (!loadModule || "begun" in element.dataset) return;
   element.dataset.begun = "";
-  // what takes longer than a moment says so
-  const waiting = setTimeout(() => element.setAttribute("aria-busy", "true"), 150);
+  // slow panes are marked as busy
+  const busyTimer = setTimeout(() => element.setAttribute("aria-busy", "true"), 150);
   try {
-    const { mount: begin } = await load();
-    // a first question that a second one overtook never ends: the pane has begun all the same
-    const overtaken = new Promise((done) => {
+    const { mount: mountElement } = await loadModule();
+    // a request that a newer one replaces never settles: the pane is mounted all the same
+    const superseded = new Promise((resolve) => {
       workspace.on("overtaken", (event) => {
-        if (event.pane === element.dataset.pane) done(null);
+        if (event.pane === element.dataset.pane) resolve(null);
       });
     });
-    await Promise.race([begin(element, workspace), overtaken]);
+    await Promise.race([mountElement(element, workspace), superseded]);
     element.dataset.ready = "";
     delete element.dataset.failed;
   } catch (/** @type {any} */ error) {
-    // the page was useful before it came to life, and stays so
+    // the page works without this pane
     console.error(error);
-    failed(element, error);
+    showFailure(element, error);
   } finally {
-    clearTimeout(waiting);
+    clearTimeout(busyTimer);
     element.removeAttribute("aria-busy");
   }
 }
 
 /**
- * Say that a part of the page did not come to life, with a button that tries again: a script may have been lost on its way.
+ * Report that a pane failed to load, with a button that tries again: the script may have been lost on its way.
  * @param {HTMLElement} element
  * @param {Error} error
  */
-function failed(element, error) {
+function showFailure(element, error) {
   element.dataset.failed = "";
   delete element.dataset.begun;
-  const told = make("p", { className: "fault pane-failed", role: "alert" });
-  const again = button(t("Try again"), () => {
-    told.remove();
-    // browsers remember that a module was not to be had
+  const message = createElement("p", { className: "fault pane-failed", role: "alert" });
+  const retryButton = createButton(t("Try again"), () => {
+    message.remove();
+    // browsers cache the failure to load a module
     if (error instanceof TypeError && /import|module|script/i.test(error.message)) location.reload();
-    else mount(element);
+    else mountPane(element);
   });
-  told.append(t("This part of the page could not be loaded: {why}", { why: error.message }), " ", again);
+  message.append(t("This part of the page could not be loaded: {why}", { why: error.message }), " ", retryButton);
   element.querySelector(":scope > .pane-failed")?.remove();
-  element.append(told);
+  element.append(message);
 }
 
-const seen = new IntersectionObserver(
+const visibilityObserver = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
-      seen.unobserve(entry.target);
-      mount(/** @type {HTMLElement} */ (entry.target));
+      visibilityObserver.unobserve(entry.target);
+      mountPane(/** @type {HTMLElement} */ (entry.target));
     }
   },
-  { rootMargin: "100% 0px" }, // a screen ahead: what is scrolled to is there already
+  { rootMargin: "100% 0px" }, // one screen ahead, so that panes are ready when the user scrolls
 );
 
-/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. What is needed at once (`data-now`) waits for nothing, but for the pane that a page is all about (`data-sole`): until that is there, no other takes the browser's time. */
-workspace.bring = (root) => {
-  for (const one of all(root, "details[data-opened]", HTMLDetailsElement)) {
-    if (workspace.state.has(one.dataset.opened ?? "")) one.open = true;
+/**
+ * Mount the panes within an element. Hidden or empty panes never come into view, so they mount at once, as do those
+ * with `data-now`. Other panes wait for a pane with `data-sole`, which the page is about.
+ */
+workspace.mountPanes = (root) => {
+  for (const details of findElements(root, "details[data-opened]", HTMLDetailsElement)) {
+    if (workspace.state.has(details.dataset.opened ?? "")) details.open = true;
   }
-  for (const one of all(root, "details[data-beside]", HTMLDetailsElement)) {
-    one.addEventListener("toggle", () => one.open || one.removeAttribute("data-beside")); // the rows take its room
-    if (wide.matches) one.open = true;
+  for (const details of findElements(root, "details[data-beside]", HTMLDetailsElement)) {
+    details.addEventListener("toggle", () => {
+      if (!details.open) details.removeAttribute("data-beside");
+    }); // the rows take its space
+    if (wideScreen.matches) details.open = true;
   }
-  const panes = all(root, "[data-pane]");
-  const sole = panes.filter((one) => "sole" in one.dataset);
-  const others = () => {
-    for (const one of panes) {
-      if (one.hidden || !one.childElementCount || "now" in one.dataset) mount(one);
-      else seen.observe(one);
+  const panes = findElements(root, "[data-pane]");
+  const solePanes = panes.filter((pane) => "sole" in pane.dataset);
+  const mountOthers = () => {
+    for (const pane of panes) {
+      if (pane.hidden || !pane.childElementCount || "now" in pane.dataset) mountPane(pane);
+      else visibilityObserver.observe(pane);
     }
   };
-  if (!sole.length) return others();
-  const long = new Promise((done) => setTimeout(done, PATIENT));
-  void Promise.race([Promise.all(sole.map(mount)), long]).then(others);
+  if (!solePanes.length) return mountOthers();
+  const timeout = new Promise((resolve) => setTimeout(resolve, SOLE_PANE_WAIT_MILLISECONDS));
+  void Promise.race([Promise.all(solePanes.map(mountPane)), timeout]).then(mountOthers);
 };
-workspace.bring(document);
+workspace.mountPanes(document);
 
-/** Open the parts of the page in which the target of its address stands: not all browsers do so by themselves. */
+/** Open the details that contain the target of the address: not all browsers do so. */
 function openTarget() {
-  const target = maybe(document, ":target");
-  const closed = all(document, "details:not([open])", HTMLDetailsElement).filter((part) => part.contains(target));
-  if (!target || !closed.length) return;
-  for (const part of closed) part.open = true;
-  target.scrollIntoView();
+  const targetElement = findElement(document, ":target");
+  const closedDetails = findElements(document, "details:not([open])", HTMLDetailsElement).filter((details) =>
+    details.contains(targetElement),
+  );
+  if (!targetElement || !closedDetails.length) return;
+  for (const details of closedDetails) details.open = true;
+  targetElement.scrollIntoView();
 }
 addEventListener("hashchange", openTarget);
 openTarget();

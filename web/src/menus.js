@@ -1,36 +1,40 @@
-// Menus of a bar: one is open at a time; Escape and a click elsewhere shut it. The bar takes one press of Tab.
-import { all, find } from "./dom.js";
-import { Rover } from "./rove.js";
+// Menus of a toolbar: one is open at a time; Escape or a click elsewhere closes it. The toolbar is one stop of the Tab
+// key.
+import { findElements, requireElement } from "./dom.js";
+import { RovingTabindex } from "./roving_tabindex.js";
 
 /**
- * @param {HTMLElement} box
- * @param {() => void} [opened] called when one was opened
+ * Initialize the menus of a container.
+ * @param {HTMLElement} container
+ * @param {() => void} [handleOpen] called when a menu has opened
  */
-export function menus(box, opened = () => {}) {
-  const list = all(box, "details.menu", HTMLDetailsElement);
-  new Rover(box, ".menu > summary, .compare-button button");
-  const shut = (/** @type {HTMLDetailsElement | null} */ but) => {
-    for (const one of list) if (one !== but) one.open = false;
+export function initializeMenus(container, handleOpen = () => {}) {
+  const menuElements = findElements(container, "details.menu", HTMLDetailsElement);
+  new RovingTabindex(container, ".menu > summary, .compare-button button");
+  const closeOthers = (/** @type {HTMLDetailsElement | null} */ openMenu) => {
+    for (const menu of menuElements) {
+      if (menu !== openMenu) menu.open = false;
+    }
   };
-  for (const one of list) {
-    one.addEventListener("toggle", () => {
-      if (!one.open) return;
-      shut(one);
-      opened();
+  for (const menu of menuElements) {
+    menu.addEventListener("toggle", () => {
+      if (!menu.open) return;
+      closeOthers(menu);
+      handleOpen();
     });
-    one.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !one.open) return;
-      one.open = false;
-      find(one, "summary").focus();
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !menu.open) return;
+      menu.open = false;
+      requireElement(menu, "summary").focus();
     });
   }
   document.addEventListener("pointerdown", (event) => {
-    if (!box.contains(/** @type {Node} */ (event.target))) shut(null);
+    if (!container.contains(/** @type {Node} */ (event.target))) closeOthers(null);
   });
-  return list;
+  return menuElements;
 }
 
-/** @param {HTMLElement} box */
-export function mount(box) {
-  menus(box);
+/** @param {HTMLElement} container */
+export function mount(container) {
+  initializeMenus(container);
 }

@@ -1,21 +1,24 @@
-// Rows on a phone are cards instead of columns: a name, and below it what tells most, each with its label; all the rest is in the row's panel.
+// Phones show rows as cards: a title and the most important values with their labels. The panel of the row has all
+// values.
 
-export const NARROW = "(max-width: 600px)";
-const SHOWN = 7; // columns of a card
-const LINE = 42; // pixels of a label with its value; of what is around them, with the name; of files
-const AROUND = 40;
-const FILES = 30;
+export const PHONE_MEDIA_QUERY = "(max-width: 600px)";
+const MAX_CARD_COLUMNS = 7;
+const LINE_PIXELS = 42; // height of a label with its value
+const PADDING_PIXELS = 40;
+const FILES_PIXELS = 30;
 
 /**
- * Give the pixels of a card.
- * @param {number} columns that are drawn
- * @param {number} picture pixels of the picture that is the first of them; 0: it is none
- * @param {boolean} files whether each has files
+ * Compute the height of a card in pixels.
+ * @param {number} columnCount number of displayed columns
+ * @param {number} picturePixels size of the leading picture; 0 if there is none
+ * @param {boolean} hasFiles whether rows have files
  */
-export function tall(columns, picture, files) {
-  const values = Math.max(Math.min(columns, SHOWN) - (picture ? 2 : 1), 0);
-  // beside a picture the first value, mostly a time from and to, has the line for itself: in half of it its end would be cut
-  const lines = picture ? Math.min(values, 1) + Math.ceil(Math.max(values - 1, 0) / 2) : Math.ceil(values / 2);
-  const high = AROUND + lines * LINE + (files ? FILES : 0);
-  return picture ? Math.max(high, picture + AROUND / 2) : high;
+export function computeCardHeight(columnCount, picturePixels, hasFiles) {
+  const valueCount = Math.max(Math.min(columnCount, MAX_CARD_COLUMNS) - (picturePixels ? 2 : 1), 0);
+  // The first value, usually a time range, has a whole line beside a picture: half a line would cut it.
+  const lineCount = picturePixels
+    ? Math.min(valueCount, 1) + Math.ceil(Math.max(valueCount - 1, 0) / 2)
+    : Math.ceil(valueCount / 2);
+  const height = PADDING_PIXELS + lineCount * LINE_PIXELS + (hasFiles ? FILES_PIXELS : 0);
+  return picturePixels ? Math.max(height, picturePixels + PADDING_PIXELS / 2) : height;
 }

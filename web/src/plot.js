@@ -1,353 +1,387 @@
-// A plot of the rows that are found: a histogram of one column, points of two (coloured by a third), a density where points would be too many.
+// Plots of a search: a histogram of one column, points of two columns with colours of a third, or a density if there
+// are too many points.
 import uPlot from "uplot";
-import { ramp, viridis } from "./colours.js";
-import { button, find, make, table, wrong } from "./dom.js";
-import { around, density, drawable, middles, settings, shades, title, told, written } from "./marks.js";
-import { ink, scatter, shaded, strip, swatch } from "./strokes.js";
-import { counted, dated, numbers, times } from "./ticks.js";
+import { buildGradient, getViridisColour } from "./colours.js";
+import { createButton, requireElement, createElement, readTableUrl, describeError } from "./dom.js";
+import {
+  computeRange,
+  scaleDensity,
+  listDrawablePoints,
+  listBinCentres,
+  parseSettings,
+  colourPoints,
+  formatAxisTitle,
+  describePoints,
+  formatSettings,
+} from "./plot_data.js";
+import { LOGARITHMIC_SCALE, computeRangeFromZero, getDistribution, getRange } from "./plot_scales.js";
+import { getColour, drawPoints, drawDensity, createScaleStrip, createSwatch } from "./plot_drawing.js";
+import { formatNumberTicks, formatTimeTicks, listNumberTicks, listTimeTicks } from "./ticks.js";
 /** @import {Axis, Density, Histogram, Points} from "./answers.js" */
-/** @import {Settings, Shades} from "./marks.js" */
+/** @import {PlotSettings, PointColours} from "./plot_data.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const HEIGHT = 320;
-const NAMED = 12; // kinds that the legend names
-const [ACROSS, UP] = [88, 52]; // pixels between marks
-const NEAR = 100; // pixels, squared: what is so close to the pointer is under it
-const MANY = 20_000; // points: more are not drawn anew for what is chosen
-const LOOKS = { _row: null, _sort: null, _cols: null, _view: null, _map: null };
+const HEIGHT_PIXELS = 320;
+const MAX_LEGEND_KINDS = 12;
+const [X_TICK_PIXELS, Y_TICK_PIXELS] = [88, 52];
+const MAX_DISTANCE_SQUARED_PIXELS = 100; // squared distance within which the pointer finds a point
+const MAX_REDRAWN_POINTS = 20_000; // larger plots are not redrawn for the selection
+const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _view: null, _map: null };
 
-class Plot {
+class PlotPane {
   /** @type {uPlot | null} */
   plot = null;
   /** @type {string | null} */
-  drawn = null;
-  waiting = 0; // what takes longer than a moment says so
-  /** Keys of the points that are drawn, in the order of the plot.
+  drawnState = null;
+  waitTimer = 0; // slow plots say so
+  /** The keys of the drawn points, in the order of the plot.
    * @type {string[]} */
-  at = [];
-  legend = make("p", { className: "legend soft" });
+  pointKeys = [];
+  legendElement = createElement("p", { className: "legend soft" });
 
   /**
-   * @param {HTMLElement} box
+   * @param {HTMLElement} container
    * @param {Workspace} workspace
    */
-  constructor(box, workspace) {
+  constructor(container, workspace) {
     const { selection, state } = workspace;
-    this.box = box;
+    this.container = container;
     this.workspace = workspace;
-    this.here = table(box);
-    const facts = find(box, "script[type='application/json']").textContent;
+    this.tableUrl = readTableUrl(container);
+    const json = requireElement(container, "script[type='application/json']").textContent;
     /** @type {{name: string, label: string, unit: string}[]} */
-    this.columns = JSON.parse(facts ?? "[]");
-    const [x = this.columns[0]?.name ?? "", y = this.columns[1]?.name ?? ""] = box.dataset.first?.split(";") ?? [];
-    this.first = { x, y: box.dataset.first === undefined ? y : (box.dataset.first.split(";")[1] ?? "") };
-    this.choices = find(box, ".axes");
-    this.place = find(box, ".drawn");
-    this.told = find(box, ".told");
-    this.place.after(this.legend);
-    const fit = () => this.plot?.setSize({ width: this.place.clientWidth, height: HEIGHT });
-    new ResizeObserver(fit).observe(this.place);
-    selection.on("change", () => this.at.length && this.at.length < MANY && this.plot?.redraw(false));
-    this.place.addEventListener("click", () => {
-      if (selection.hover && box.isConnected) workspace.choose(selection.hover);
+    this.columns = JSON.parse(json ?? "[]");
+    const [x = this.columns[0]?.name ?? "", y = this.columns[1]?.name ?? ""] =
+      container.dataset.first?.split(";") ?? [];
+    this.defaultAxes = {
+      x,
+      y: container.dataset.first === undefined ? y : (container.dataset.first.split(";")[1] ?? ""),
+    };
+    this.choicesElement = requireElement(container, ".axes");
+    this.plotElement = requireElement(container, ".drawn");
+    this.message = requireElement(container, ".told");
+    this.plotElement.after(this.legendElement);
+    const resize = () => this.plot?.setSize({ width: this.plotElement.clientWidth, height: HEIGHT_PIXELS });
+    new ResizeObserver(resize).observe(this.plotElement);
+    selection.on("change", () => {
+      if (this.pointKeys.length && this.pointKeys.length < MAX_REDRAWN_POINTS) this.plot?.redraw(false);
     });
-    state.on("change", () => this.draw());
+    this.plotElement.addEventListener("click", () => {
+      if (selection.hover && container.isConnected) workspace.chooseRow(selection.hover);
+    });
+    state.on("change", () => this.refresh());
   }
 
-  /** What the address says, else what is worth a look at first. */
+  /** The settings of the address, or the default axes. */
   get settings() {
-    const given = settings(this.workspace.state.get("_plot"));
-    return given.x ? given : { ...given, ...this.first };
+    const urlSettings = parseSettings(this.workspace.state.get("_plot"));
+    return urlSettings.x ? urlSettings : { ...urlSettings, ...this.defaultAxes };
   }
 
-  /** @param {Partial<Settings>} changes */
+  /** @param {Partial<PlotSettings>} changes */
   change(changes) {
-    this.workspace.state.set({ _plot: written({ ...this.settings, ...changes }) }, { replace: true });
+    this.workspace.state.set({ _plot: formatSettings({ ...this.settings, ...changes }) }, { replace: true });
   }
 
   /**
    * @param {"x" | "y" | "c"} name
    * @param {string} label
-   * @param {string} none
+   * @param {string} emptyLabel
    */
-  chooser(name, label, none) {
+  createAxisSelect(name, label, emptyLabel) {
     const chosen = this.settings[name];
-    const options = this.columns.map((one) => new Option(title(one), one.name, false, one.name === chosen));
-    const select = make("select", {}, ...(none ? [new Option(none, "")] : []), ...options);
+    const options = this.columns.map(
+      (column) => new Option(formatAxisTitle(column), column.name, false, column.name === chosen),
+    );
+    const select = createElement("select", {}, ...(emptyLabel ? [new Option(emptyLabel, "")] : []), ...options);
     select.addEventListener("change", () => this.change({ [name]: select.value }));
-    return make("label", {}, `${label} `, select);
+    return createElement("label", {}, `${label} `, select);
   }
 
   /**
    * @param {"logX" | "logY"} name
    * @param {string} label
    */
-  ticked(name, label) {
-    const tick = make("input", { type: "checkbox", checked: this.settings[name] });
-    tick.addEventListener("change", () => this.change({ [name]: tick.checked }));
-    return make("label", {}, tick, ` ${label}`);
+  createCheckbox(name, label) {
+    const checkbox = createElement("input", { type: "checkbox", checked: this.settings[name] });
+    checkbox.addEventListener("change", () => this.change({ [name]: checkbox.checked }));
+    return createElement("label", {}, checkbox, ` ${label}`);
   }
 
-  choose() {
+  drawChoices() {
     const { t } = this.workspace;
-    this.choices.replaceChildren(
-      this.chooser("x", t("Across"), ""),
-      this.chooser("y", t("Up"), t("number of rows")),
-      ...(this.settings.y ? [this.chooser("c", t("Colour"), t("none"))] : []),
-      this.ticked("logX", t("log across")),
-      this.ticked("logY", t("log up")),
+    this.choicesElement.replaceChildren(
+      this.createAxisSelect("x", t("Across"), ""),
+      this.createAxisSelect("y", t("Up"), t("number of rows")),
+      ...(this.settings.y ? [this.createAxisSelect("c", t("Colour"), t("none"))] : []),
+      this.createCheckbox("logX", t("log across")),
+      this.createCheckbox("logY", t("log up")),
     );
   }
 
-  async draw() {
-    if (!this.box.isConnected) return;
+  async refresh() {
+    if (!this.container.isConnected) return;
     const { workspace } = this;
-    const now = String(workspace.state.with(LOOKS));
-    if (now === this.drawn) return;
-    this.drawn = now;
-    this.choose();
-    this.legend.replaceChildren();
-    clearTimeout(this.waiting); // of a question that this one overtakes
+    const state = String(workspace.state.withChanges(DISPLAY_PARAMETERS));
+    if (state === this.drawnState) return;
+    this.drawnState = state;
+    this.drawChoices();
+    this.legendElement.replaceChildren();
+    clearTimeout(this.waitTimer); // of a previous request
     if (!this.settings.x) {
-      workspace.cancel("plot");
-      this.rest();
-      this.nothing("");
-      this.place.replaceChildren();
+      workspace.cancelRequest("plot");
+      this.hideWaiting();
+      this.clearPlot("");
+      this.plotElement.replaceChildren();
       return;
     }
-    const mine = setTimeout(() => this.wait(), 150);
-    this.waiting = mine;
+    const timer = setTimeout(() => this.showWaiting(), 150);
+    this.waitTimer = timer;
     try {
-      await this.ask(this.settings);
-      this.rest();
+      await this.fetchAndDraw(this.settings);
+      this.hideWaiting();
     } catch (error) {
-      this.rest();
-      this.drawn = null;
-      this.told.replaceChildren(wrong(error), " ", this.again());
+      this.hideWaiting();
+      this.drawnState = null;
+      this.message.replaceChildren(describeError(error), " ", this.createRetryButton());
     } finally {
-      clearTimeout(mine);
+      clearTimeout(timer);
     }
   }
 
-  /** @param {Settings} wanted */
-  async ask(wanted) {
+  /** @param {PlotSettings} chosenSettings */
+  async fetchAndDraw(chosenSettings) {
     const { state } = this.workspace;
-    const { x, y, c } = wanted;
-    const asked = { _plot: null, _row: null };
-    const question = {
-      state: state.with(y ? { _x: x, _y: y, _c: c || null, ...asked } : { _x: x, ...asked }),
+    const { x, y, c } = chosenSettings;
+    const shared = { _plot: null, _row: null };
+    const options = {
+      state: state.withChanges(y ? { _x: x, _y: y, _c: c || null, ...shared } : { _x: x, ...shared }),
       pane: "plot",
     };
-    if (!y) return this.bars(await this.workspace.ask(`${this.here}/histogram`, question), wanted.logY);
+    if (!y)
+      return this.drawHistogram(
+        await this.workspace.fetchJson(`${this.tableUrl}/histogram`, options),
+        chosenSettings.logY,
+      );
     /** @type {Points} */
-    const found = await this.workspace.ask(`${this.here}/points`, question);
-    if (found.density) this.cloud(found, found.density);
-    else this.points(found, wanted);
+    const points = await this.workspace.fetchJson(`${this.tableUrl}/points`, options);
+    if (points.density) this.drawDensity(points, points.density);
+    else this.drawPoints(points, chosenSettings);
   }
 
-  wait() {
+  showWaiting() {
     const { t } = this.workspace;
-    this.place.setAttribute("aria-busy", "true");
-    this.place.classList.add("waiting");
-    const cancel = button(t("Cancel"), () => {
-      this.workspace.cancel("plot");
-      this.rest();
-      this.drawn = null;
-      this.told.replaceChildren(t("Cancelled"), " ", this.again());
+    this.plotElement.setAttribute("aria-busy", "true");
+    this.plotElement.classList.add("waiting");
+    const cancelButton = createButton(t("Cancel"), () => {
+      this.workspace.cancelRequest("plot");
+      this.hideWaiting();
+      this.drawnState = null;
+      this.message.replaceChildren(t("Cancelled"), " ", this.createRetryButton());
     });
-    this.told.replaceChildren(t("Drawing ..."), " ", cancel);
+    this.message.replaceChildren(t("Drawing ..."), " ", cancelButton);
   }
 
-  rest() {
-    this.place.removeAttribute("aria-busy");
-    this.place.classList.remove("waiting");
+  hideWaiting() {
+    this.plotElement.removeAttribute("aria-busy");
+    this.plotElement.classList.remove("waiting");
   }
 
-  again() {
-    return button(this.workspace.t("Try again"), () => this.draw());
+  createRetryButton() {
+    return createButton(this.workspace.t("Try again"), () => this.refresh());
   }
 
   /** @param {string} text */
-  nothing(text) {
+  clearPlot(text) {
     this.plot?.destroy();
     this.plot = null;
-    this.told.textContent = text;
+    this.message.textContent = text;
   }
 
   /**
-   * @param {Axis} facts
-   * @param {boolean} [up]
-   * @param {boolean} [log]
+   * @param {Axis} axis
+   * @param {boolean} [isVertical]
+   * @param {boolean} [isLog]
    * @returns {uPlot.Axis}
    */
-  axis(facts, up = false, log = false) {
+  createAxis(axis, isVertical = false, isLog = false) {
     /** @type {uPlot.Axis} */
-    const drawn = {
-      label: title(facts),
-      stroke: ink("--soft"),
-      grid: { stroke: ink("--line"), width: 1 },
-      ticks: { stroke: ink("--line") },
+    const options = {
+      label: formatAxisTitle(axis),
+      stroke: getColour("--soft"),
+      grid: { stroke: getColour("--line"), width: 1 },
+      ticks: { stroke: getColour("--line") },
       font: "12px system-ui",
       labelFont: "13px system-ui",
     };
-    if (log) return drawn; // its own marks are powers of ten
+    if (isLog) return options; // uPlot marks powers of ten
     const { language } = this.workspace;
-    drawn.splits = (u, at, low, high) => {
-      const room = at === 0 ? (u.width - 60) / ACROSS : (u.height - 60) / UP;
-      return (facts.time ? times : numbers)(low, high, Math.floor(room));
+    options.splits = (plot, axisIndex, low, high) => {
+      const tickCount = axisIndex === 0 ? (plot.width - 60) / X_TICK_PIXELS : (plot.height - 60) / Y_TICK_PIXELS;
+      return (axis.time ? listTimeTicks : listNumberTicks)(low, high, Math.floor(tickCount));
     };
-    drawn.values = (_, splits) => (facts.time ? dated(splits) : counted(splits, language));
-    if (up) drawn.size = (_, texts) => Math.max(40, 16 + 7 * Math.max(0, ...(texts ?? []).map((one) => one.length)));
-    return drawn;
+    options.values = (_, splits) => (axis.time ? formatTimeTicks(splits) : formatNumberTicks(splits, language));
+    if (isVertical)
+      options.size = (_, texts) => Math.max(40, 16 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length)));
+    return options;
   }
 
   /**
    * @param {Pick<uPlot.Options, "scales" | "axes" | "series" | "hooks">} options
    * @param {uPlot.AlignedData} data
    */
-  make(options, data) {
-    const { place } = this;
+  createPlot(options, data) {
+    const { plotElement } = this;
     this.plot?.destroy();
-    place.replaceChildren();
-    const size = { width: place.clientWidth || 600, height: HEIGHT };
-    const quiet = { legend: { show: false }, cursor: { points: { show: false } } };
-    this.plot = new uPlot({ ...size, ...quiet, ...options }, data, place);
+    plotElement.replaceChildren();
+    const size = { width: plotElement.clientWidth || 600, height: HEIGHT_PIXELS };
+    const defaults = { legend: { show: false }, cursor: { points: { show: false } } };
+    this.plot = new uPlot({ ...size, ...defaults, ...options }, data, plotElement);
     window.hven = { ...window.hven, plot: this.plot };
   }
 
   /**
-   * @param {Histogram} found
-   * @param {boolean} log
+   * @param {Histogram} histogram
+   * @param {boolean} isLog
    */
-  bars(found, log) {
+  drawHistogram(histogram, isLog) {
     const { t } = this.workspace;
-    const { counts, high, low, missing } = found;
-    this.at = [];
-    if (!counts.length) return this.nothing(t("There is nothing to draw"));
-    const accent = ink("--accent");
-    const paths = uPlot.paths.bars?.({ size: [1, Infinity], gap: 1 });
+    const { counts, high, low, missing } = histogram;
+    this.pointKeys = [];
+    if (!counts.length) return this.clearPlot(t("There is nothing to draw"));
+    const accent = getColour("--accent");
+    const barPaths = uPlot.paths.bars?.({ size: [1, Infinity], gap: 1 });
     const options = {
-      scales: { x: { time: false, range: span(low, high) }, y: log ? logarithmic : { range: fromZero } },
-      axes: [this.axis(found), this.axis({ label: t("rows"), unit: "" }, true, log)],
-      series: [{}, { stroke: accent, fill: accent, paths, points: { show: false } }],
+      scales: {
+        x: { time: false, range: getRange(low, high) },
+        y: isLog ? LOGARITHMIC_SCALE : { range: computeRangeFromZero },
+      },
+      axes: [this.createAxis(histogram), this.createAxis({ label: t("rows"), unit: "" }, true, isLog)],
+      series: [{}, { stroke: accent, fill: accent, paths: barPaths, points: { show: false } }],
     };
-    this.make(options, [middles(found), log ? counts.map((count) => count || null) : counts]);
-    const total = this.workspace.number(counts.reduce((sum, count) => sum + count, 0));
-    const lacking = t("{missing} without a value", { missing: this.workspace.number(missing) });
-    this.told.textContent = `${t("{total} rows", { total })}${missing ? `, ${lacking}` : ""}`;
+    this.createPlot(options, [listBinCentres(histogram), isLog ? counts.map((count) => count || null) : counts]);
+    const total = this.workspace.formatNumber(counts.reduce((sum, count) => sum + count, 0));
+    const missingText = t("{missing} without a value", { missing: this.workspace.formatNumber(missing) });
+    this.message.textContent = `${t("{total} rows", { total })}${missing ? `, ${missingText}` : ""}`;
   }
 
   /**
-   * @param {Points} found
-   * @param {Settings} wanted
+   * @param {Points} points
+   * @param {PlotSettings} plotSettings
    */
-  points(found, wanted) {
+  drawPoints(points, plotSettings) {
     const { language, t } = this.workspace;
-    const [xs, ys, cs] = found.values;
-    const order = drawable(xs, ys, wanted);
-    const picked = (/** @type {any[]} */ values) => order.map((number) => values[number]);
-    this.at = picked(found.keys);
-    if (!order.length) return this.nothing(t("There is nothing to draw"));
-    const colours = cs ? shades(picked(cs), found.axes[2], language) : null;
-    if (colours) this.explain(title(found.axes[2]), colours);
-    const errors = found.axes.slice(0, 2).map(({ error }) => (error ? picked(error.values) : null));
-    const size = order.length > 20000 ? 1.5 : order.length > 2000 ? 2.5 : 4;
-    const look = { colours: colours?.colours ?? null, errors, size, ...wanted };
-    const chosen = (/** @type {number} */ number) => this.workspace.selection.has(this.at[number]);
-    const data = [picked(xs), picked(ys)];
-    const { logX, logY } = wanted;
+    const [xs, ys, cs] = points.values;
+    const drawnIndices = listDrawablePoints(xs, ys, plotSettings);
+    const pick = (/** @type {any[]} */ values) => drawnIndices.map((number) => values[number]);
+    this.pointKeys = pick(points.keys);
+    if (!drawnIndices.length) return this.clearPlot(t("There is nothing to draw"));
+    const pointColours = cs ? colourPoints(pick(cs), points.axes[2], language) : null;
+    if (pointColours) this.explainColours(formatAxisTitle(points.axes[2]), pointColours);
+    const errors = points.axes.slice(0, 2).map(({ error }) => (error ? pick(error.values) : null));
+    let size = 4;
+    if (drawnIndices.length > 2000) size = 2.5;
+    if (drawnIndices.length > 20_000) size = 1.5;
+    const style = { colours: pointColours?.colours ?? null, errors, size, ...plotSettings };
+    const isChosen = (/** @type {number} */ index) => this.workspace.selection.has(this.pointKeys[index]);
+    const data = [pick(xs), pick(ys)];
+    const { logX, logY } = plotSettings;
     const options = {
       scales: {
-        x: { time: false, distr: distribution(logX), range: around(data[0], logX) },
-        y: { distr: distribution(logY), range: around(data[1], logY) },
+        x: { time: false, distr: getDistribution(logX), range: computeRange(data[0], logX) },
+        y: { distr: getDistribution(logY), range: computeRange(data[1], logY) },
       },
-      axes: [this.axis(found.axes[0], false, logX), this.axis(found.axes[1], true, logY)],
-      series: [{}, { paths: (/** @type {uPlot} */ u) => scatter(u, look, chosen), points: { show: false } }],
-      hooks: { setCursor: [(/** @type {uPlot} */ u) => this.near(u)] },
+      axes: [this.createAxis(points.axes[0], false, logX), this.createAxis(points.axes[1], true, logY)],
+      series: [
+        {},
+        { paths: (/** @type {uPlot} */ plot) => drawPoints(plot, style, isChosen), points: { show: false } },
+      ],
+      hooks: { setCursor: [(/** @type {uPlot} */ plot) => this.hoverNearest(plot)] },
     };
-    this.make(options, /** @type {uPlot.AlignedData} */ (data));
-    this.told.textContent = told(order.length, found, { t, number: (value) => this.workspace.number(value) });
+    this.createPlot(options, /** @type {uPlot.AlignedData} */ (data));
+    this.message.textContent = describePoints(drawnIndices.length, points, {
+      t,
+      number: (value) => this.workspace.formatNumber(value),
+    });
   }
 
-  /** @param {uPlot} u */
-  near(u) {
+  /** @param {uPlot} plot */
+  hoverNearest(plot) {
     const { selection } = this.workspace;
-    const { left, top = 0 } = u.cursor;
+    const { left, top = 0 } = plot.cursor;
     if (left === undefined || left < 0) return selection.set("hover", null);
-    let best = -1;
-    let least = NEAR;
-    for (let number = 0; number < this.at.length; number++) {
-      const dx = u.valToPos(u.data[0][number], "x") - left;
-      const dy = u.valToPos(/** @type {number} */ (u.data[1][number]), "y") - top;
-      if (dx * dx + dy * dy >= least) continue;
-      least = dx * dx + dy * dy;
-      best = number;
+    let nearest = -1;
+    let minDistance = MAX_DISTANCE_SQUARED_PIXELS;
+    for (let index = 0; index < this.pointKeys.length; index++) {
+      const dx = plot.valToPos(plot.data[0][index], "x") - left;
+      const dy = plot.valToPos(/** @type {number} */ (plot.data[1][index]), "y") - top;
+      if (dx * dx + dy * dy >= minDistance) continue;
+      minDistance = dx * dx + dy * dy;
+      nearest = index;
     }
-    selection.set("hover", this.at[best] || null);
+    selection.set("hover", this.pointKeys[nearest] || null);
   }
 
   /**
    * @param {Points} found
    * @param {Density} cells
    */
-  cloud({ axes }, { box, counts }) {
+  drawDensity({ axes }, { box, counts }) {
     const { t } = this.workspace;
     const [left, right, low, high] = box;
-    const scale = density(counts);
-    this.at = [];
+    const densityScale = scaleDensity(counts);
+    this.pointKeys = [];
     const options = {
-      scales: { x: { time: false, range: span(left, right) }, y: { range: span(low, high) } },
-      axes: [this.axis(axes[0]), this.axis(axes[1], true)],
-      series: [{}, { paths: (/** @type {uPlot} */ u) => shaded(u, box, counts, scale.shade), points: { show: false } }],
+      scales: { x: { time: false, range: getRange(left, right) }, y: { range: getRange(low, high) } },
+      axes: [this.createAxis(axes[0]), this.createAxis(axes[1], true)],
+      series: [
+        {},
+        {
+          paths: (/** @type {uPlot} */ plot) => drawDensity(plot, box, counts, densityScale.shade),
+          points: { show: false },
+        },
+      ],
     };
-    this.make(options, [
+    this.createPlot(options, [
       [left, right],
       [low, high],
     ]);
-    const most = `${scale.more ? "≥ " : ""}${this.workspace.number(scale.most)}`;
-    this.legend.append(`${t("rows")}: 1 `, strip(scale.ramp), ` ${most}`);
-    const drawn = counts.flat().reduce((sum, count) => sum + count, 0);
-    const rows = this.workspace.number(drawn); // those without one of both values are not drawn
-    this.told.textContent = t("{total} rows, as a density: dark few, bright many", { total: rows });
+    const maxText = `${densityScale.more ? "≥ " : ""}${this.workspace.formatNumber(densityScale.most)}`;
+    this.legendElement.append(`${t("rows")}: 1 `, createScaleStrip(densityScale.ramp), ` ${maxText}`);
+    const rowCount = counts.flat().reduce((sum, count) => sum + count, 0);
+    const rowsText = this.workspace.formatNumber(rowCount); // rows without both values are not drawn
+    this.message.textContent = t("{total} rows, as a density: dark few, bright many", { total: rowsText });
   }
 
   /**
-   * Tell below the plot which colour is which.
+   * Explain the colours below the plot.
    * @param {string} name
-   * @param {Shades} shown
+   * @param {PointColours} shown
    */
-  explain(name, { kinds, low, high }) {
+  explainColours(name, { kinds, low, high }) {
     const { t } = this.workspace;
-    if (!kinds) return this.legend.append(`${name}: ${low} `, strip(ramp(viridis)), ` ${high}`);
-    const first = kinds.slice(0, NAMED).flatMap(([kind, colour]) => [swatch(colour), ` ${kind || t("no value")}  `]);
-    const count = this.workspace.number(kinds.length - NAMED);
-    this.legend.append(`${name}: `, ...first, ...(kinds.length > NAMED ? [t("and {count} more", { count })] : []));
+    if (!kinds)
+      return this.legendElement.append(
+        `${name}: ${low} `,
+        createScaleStrip(buildGradient(getViridisColour)),
+        ` ${high}`,
+      );
+    const kindLabels = kinds
+      .slice(0, MAX_LEGEND_KINDS)
+      .flatMap(([kind, colour]) => [createSwatch(colour), ` ${kind || t("no value")}  `]);
+    const restText = this.workspace.formatNumber(kinds.length - MAX_LEGEND_KINDS);
+    this.legendElement.append(
+      `${name}: `,
+      ...kindLabels,
+      ...(kinds.length > MAX_LEGEND_KINDS ? [t("and {count} more", { count: restText })] : []),
+    );
   }
 }
 
-/** @type {uPlot.Scale} */
-const logarithmic = { distr: 3 };
-
-/** @type {uPlot.Range.Function} */
-const fromZero = (_, __, most) => [0, most * 1.05 || 1];
-
 /**
- * @param {number} low
- * @param {number} high
- * @returns {[number, number]}
- */
-const span = (low, high) => [low, high];
-
-/**
- * @param {boolean} log
- * @returns {uPlot.Scale.Distr}
- */
-const distribution = (log) => (log ? 3 : 1);
-
-/**
- * @param {HTMLElement} box
+ * @param {HTMLElement} container
  * @param {Workspace} workspace
  */
-export function mount(box, workspace) {
-  return new Plot(box, workspace).draw();
+export function mount(container, workspace) {
+  return new PlotPane(container, workspace).refresh();
 }

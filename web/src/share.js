@@ -1,84 +1,96 @@
-// What is on the screen, to be shared: its link, how it is cited, and kept among one's searches.
-import { copier } from "./copy.js";
-import { all, button, find, make } from "./dom.js";
-import { Searches, listed } from "./saved.js";
+// The share pane: link, citation, and saving of the current search.
+import { addCopyButton } from "./copy_button.js";
+import { findElements, createButton, requireElement, createElement } from "./dom.js";
+import { SavedSearches, showSavedSearches } from "./saved_searches.js";
 /** @import {Workspace} from "./workspace.js" */
 
 /**
- * Name a search by its table and its conditions.
+ * Name a search by its table and conditions.
  * @param {string} title
  * @param {string[][]} state
  */
-export function named(title, state) {
+export function nameSearch(title, state) {
   const conditions = state.filter(
     ([name, value]) => value && (!name.startsWith("_") || ["_q", "_near"].includes(name)),
   );
-  const told = conditions.map(([name, value]) => (name.startsWith("_") ? value : `${name} ${value}`));
-  return [title, ...(told.length ? [told.join(", ")] : [])].join(": ").slice(0, 120);
+  const parts = conditions.map(([name, value]) => (name.startsWith("_") ? value : `${name} ${value}`));
+  return [title, ...(parts.length ? [parts.join(", ")] : [])].join(": ").slice(0, 120);
 }
 
-class Share {
+class SharePane {
   /**
-   * @param {HTMLElement} box
+   * @param {HTMLElement} container
    * @param {Workspace} workspace
    */
-  constructor(box, workspace) {
+  constructor(container, workspace) {
     const { base, state, t } = workspace;
-    this.box = box;
+    this.container = container;
     this.workspace = workspace;
-    this.searches = new Searches(base);
-    this.codes = all(box, "code").map((code) => ({ code, parts: code.textContent.split(box.dataset.address ?? "") }));
-    for (const one of all(box, ".copyable")) copier(one, workspace);
-    this.name = make("input", { "aria-label": t("Name of the search"), maxLength: 120 });
-    this.told = make("p", { className: "soft", role: "status" });
-    this.list = make("ul", { className: "kept-searches" });
-    const keep = make("form", {}, this.name, " ", make("button", { textContent: t("Keep this search") }));
-    keep.addEventListener("submit", (event) => {
+    this.searches = new SavedSearches(base);
+    this.codes = findElements(container, "code").map((code) => ({
+      code,
+      parts: code.textContent.split(container.dataset.address ?? ""),
+    }));
+    for (const example of findElements(container, ".copyable")) addCopyButton(example, workspace);
+    this.nameInput = createElement("input", { "aria-label": t("Name of the search"), maxLength: 120 });
+    this.message = createElement("p", { className: "soft", role: "status" });
+    this.listElement = createElement("ul", { className: "kept-searches" });
+    const form = createElement(
+      "form",
+      {},
+      this.nameInput,
+      " ",
+      createElement("button", { textContent: t("Keep this search") }),
+    );
+    form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.keep();
+      this.save();
     });
-    const told = make("p", {
+    const explanation = createElement("p", {
       className: "soft",
       textContent: t("In this browser alone; they stand on the first page, too."),
     });
-    find(box, "[data-searches]").append(keep, this.told, this.list, told);
-    if ("share" in navigator) this.offer();
-    listed(this.list, this.searches, t);
-    state.on("change", () => this.follow());
-    this.follow();
+    requireElement(container, "[data-searches]").append(form, this.message, this.listElement, explanation);
+    if ("share" in navigator) this.offerSharing();
+    showSavedSearches(this.listElement, this.searches, t);
+    state.on("change", () => this.update());
+    this.update();
   }
 
   get title() {
     return document.querySelector("h1")?.textContent ?? document.title;
   }
 
-  /** A phone hands links on to its other programs. */
-  offer() {
+  /** Offer the device's own sharing dialog. */
+  offerSharing() {
     const { t } = this.workspace;
-    const hand = () => navigator.share({ title: this.name.value, url: location.href }).catch(() => {}); // who thinks better of it
-    find(this.box, "[data-link-of]").after(button(t("Send the link"), hand, { className: "quiet" }));
+    // the user cancelled
+    const shareLink = () => navigator.share({ title: this.nameInput.value, url: location.href }).catch(() => {});
+    requireElement(this.container, "[data-link-of]").after(
+      createButton(t("Send the link"), shareLink, { className: "quiet" }),
+    );
   }
 
-  follow() {
-    const now = `${location.origin}${location.pathname}${location.search}`;
-    for (const { code, parts } of this.codes) code.textContent = parts.join(now);
-    this.name.value = named(this.title, this.workspace.state.entries());
-    this.told.textContent = "";
+  update() {
+    const address = `${location.origin}${location.pathname}${location.search}`;
+    for (const { code, parts } of this.codes) code.textContent = parts.join(address);
+    this.nameInput.value = nameSearch(this.title, this.workspace.state.entries());
+    this.message.textContent = "";
   }
 
-  keep() {
+  save() {
     const { t } = this.workspace;
     const address = `${location.pathname}${location.search}`;
-    const done = this.searches.keep({ name: this.name.value.trim() || this.title, address });
-    this.told.textContent = done ? t("Kept") : t("This browser keeps nothing for this site.");
-    listed(this.list, this.searches, t);
+    const isSaved = this.searches.save({ name: this.nameInput.value.trim() || this.title, address });
+    this.message.textContent = isSaved ? t("Kept") : t("This browser keeps nothing for this site.");
+    showSavedSearches(this.listElement, this.searches, t);
   }
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {HTMLElement} container
  * @param {Workspace} workspace
  */
-export function mount(box, workspace) {
-  new Share(box, workspace);
+export function mount(container, workspace) {
+  new SharePane(container, workspace);
 }

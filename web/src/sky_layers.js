@@ -1,55 +1,67 @@
-// The layers of a map of the sky: what is shown, and how clearly.
-import { clearer } from "./colours.js";
+// The layers of the sky map.
+import { applyOpacity } from "./colours.js";
 /** @import {Layer} from "./answers.js" */
-/** @import {Sky} from "./sky.js" */
+/** @import {SkyMap} from "./sky_map.js" */
 
-export const COLOURS = ["#ffb26b", "#7fb0ff", "#9df09d", "#d98cff", "#ff5a36"];
-export const CLEAR = 0.85; // of the cells
-const [POINT, SHAPE, ASKED, COVERED, LIT] = COLOURS;
+export const LAYER_COLOURS = ["#ffb26b", "#7fb0ff", "#9df09d", "#d98cff", "#ff5a36"];
+export const CELL_OPACITY = 0.85;
+const [POINT_COLOUR, SHAPE_COLOUR, REGION_COLOUR, COVERAGE_COLOUR, CHOSEN_COLOUR] = LAYER_COLOURS;
 
 /**
- * @param {Sky} sky
+ * @param {SkyMap} sky
  * @returns {Layer[]}
  */
-export function listed(sky) {
+export function listSkyLayers(sky) {
   const { aladin, survey } = sky;
   const { t } = sky.workspace;
   const { points, cells, chosen, shapes, lit, asks } = sky.overlays;
-  const show = (/** @type {boolean} */ on, /** @type {any[]} */ ...list) => {
-    for (const one of list) on ? one.show() : one.hide();
+  const setVisible = (/** @type {boolean} */ isVisible, /** @type {any[]} */ ...overlays) => {
+    for (const overlay of overlays)
+      if (isVisible) overlay.show();
+      else overlay.hide();
   };
-  const below = (/** @type {boolean} */ on, /** @type {number} */ opacity) =>
-    aladin.getBaseImageLayer()?.setOpacity(on ? opacity : 0);
-  const rows = (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
-    show(on, points, cells);
-    sky.solid = opacity;
-    points.setColor(clearer(POINT, opacity));
-    sky.clearness = CLEAR * opacity;
+  const setSurvey = (/** @type {boolean} */ isVisible, /** @type {number} */ opacity) =>
+    aladin.getBaseImageLayer()?.setOpacity(isVisible ? opacity : 0);
+  const setRows = (/** @type {boolean} */ isVisible, /** @type {number} */ opacity) => {
+    setVisible(isVisible, points, cells);
+    sky.rowOpacity = opacity;
+    points.setColor(applyOpacity(POINT_COLOUR, opacity));
+    sky.cellOpacity = CELL_OPACITY * opacity;
     cells.reportChange();
   };
-  const drawn = (/** @type {any} */ overlay, /** @type {string} */ colour) => {
-    return (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
-      show(on, overlay);
-      overlay.setColor(clearer(colour, opacity));
+  const createOverlaySetter = (/** @type {any} */ overlay, /** @type {string} */ colour) => {
+    return (/** @type {boolean} */ isVisible, /** @type {number} */ opacity) => {
+      setVisible(isVisible, overlay);
+      overlay.setColor(applyOpacity(colour, opacity));
     };
   };
-  const counted = t("where there are many: counts of cells, dark few, bright many");
+  const cellHint = t("where there are many: counts of cells, dark few, bright many");
   /** @type {Layer} */
-  const covered = {
+  const coverageLayer = {
     name: t("Coverage"),
     sign: "area",
-    colour: COVERED,
+    colour: COVERAGE_COLOUR,
     on: false,
     opacity: 0.4,
-    told: t("cells of the sky that rows lie in (MOC)"),
-    set: (on, opacity) => sky.coverage.set(on, opacity),
+    description: t("cells of the sky that rows lie in (MOC)"),
+    set: (isVisible, opacity) => sky.coverage.setVisible(isVisible, opacity),
   };
   return [
-    { name: t("Sky"), sign: "area", colour: "#56608a", choice: survey.choice, set: below },
-    { name: t("Rows"), sign: "dot", colour: POINT, told: counted, set: rows },
-    { name: t("Footprints"), sign: "line", colour: SHAPE, set: drawn(shapes, SHAPE) },
-    ...(sky.box.dataset.coverage === undefined ? [] : [covered]),
-    { name: t("Region of the search"), sign: "line", colour: ASKED, set: drawn(asks, ASKED) },
-    { name: t("Chosen rows"), sign: "dot", colour: LIT, set: (on) => show(on, chosen, lit) },
+    { name: t("Sky"), sign: "area", colour: "#56608a", choice: survey.surveySelect, set: setSurvey },
+    { name: t("Rows"), sign: "dot", colour: POINT_COLOUR, description: cellHint, set: setRows },
+    { name: t("Footprints"), sign: "line", colour: SHAPE_COLOUR, set: createOverlaySetter(shapes, SHAPE_COLOUR) },
+    ...(sky.container.dataset.coverage === undefined ? [] : [coverageLayer]),
+    {
+      name: t("Region of the search"),
+      sign: "line",
+      colour: REGION_COLOUR,
+      set: createOverlaySetter(asks, REGION_COLOUR),
+    },
+    {
+      name: t("Chosen rows"),
+      sign: "dot",
+      colour: CHOSEN_COLOUR,
+      set: (isVisible) => setVisible(isVisible, chosen, lit),
+    },
   ];
 }

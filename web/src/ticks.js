@@ -1,35 +1,54 @@
-// Where an axis has its marks: as many as there is room for and three at least, at round numbers, or at whole minutes, days, months, years.
-const FEWEST = 3;
-const MOST = 200; // more are not counted
-const DAY = 86_400_000; // milliseconds
-const EPOCH = 2_440_587.5; // Julian date of 1970-01-01
-const HOURS = [DAY / 24, DAY / 12, DAY / 8, DAY / 4, DAY / 2];
-const STEPS = [1000, 5000, 15_000, 60_000, 300_000, 900_000, 1_800_000, ...HOURS, DAY, 2 * DAY, 5 * DAY, 10 * DAY];
-const MONTHS = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 6000, 12_000];
+// Ticks of axes: as many as fit, but at least three, at round numbers or at whole minutes, days, months and years.
+const MIN_TICKS = 3;
+const MAX_TICKS = 200; // longer lists are not built
+const DAY_MILLISECONDS = 86_400_000;
+const UNIX_EPOCH_JULIAN_DATE = 2_440_587.5;
+const HOUR_STEPS_MILLISECONDS = [
+  DAY_MILLISECONDS / 24,
+  DAY_MILLISECONDS / 12,
+  DAY_MILLISECONDS / 8,
+  DAY_MILLISECONDS / 4,
+  DAY_MILLISECONDS / 2,
+];
+const TIME_STEPS_MILLISECONDS = [
+  1000,
+  5000,
+  15_000,
+  60_000,
+  300_000,
+  900_000,
+  1_800_000,
+  ...HOUR_STEPS_MILLISECONDS,
+  DAY_MILLISECONDS,
+  2 * DAY_MILLISECONDS,
+  5 * DAY_MILLISECONDS,
+  10 * DAY_MILLISECONDS,
+];
+const MONTH_STEPS = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 6000, 12_000];
 
 /**
- * Give a Julian date as ISO 8601 writes it, to the millisecond.
+ * Format a Julian date in ISO 8601, with milliseconds.
  * @param {number} value
  */
-export function iso(value) {
-  return new Date(Math.round((value - EPOCH) * DAY)).toISOString();
+export function formatJulianDate(value) {
+  return new Date(Math.round((value - UNIX_EPOCH_JULIAN_DATE) * DAY_MILLISECONDS)).toISOString();
 }
 
 /**
- * Of several ways to set marks, the finer first: the first that gives no more than there is room for, but never fewer than three if one does.
- * @param {(() => number[] | null)[]} ways
- * @param {number} most
+ * Choose from candidates, the finer first: the first that fits, but with at least three ticks if possible.
+ * @param {(() => number[] | null)[]} candidates
+ * @param {number} maxTicks
  */
-function chosen(ways, most) {
+function chooseTicks(candidates, maxTicks) {
   /** @type {number[]} */
-  let finer = [];
-  for (const way of ways) {
-    const marks = way();
-    if (marks === null) continue; // far too many to be counted
-    if (marks.length <= most) return marks.length >= FEWEST || !finer.length ? marks : finer;
-    finer = marks;
+  let finerTicks = [];
+  for (const listTicks of candidates) {
+    const ticks = listTicks();
+    if (ticks === null) continue; // far too many
+    if (ticks.length <= maxTicks) return ticks.length >= MIN_TICKS || !finerTicks.length ? ticks : finerTicks;
+    finerTicks = ticks;
   }
-  return finer;
+  return finerTicks;
 }
 
 /**
@@ -37,39 +56,43 @@ function chosen(ways, most) {
  * @param {number} high
  * @param {number} step
  */
-function multiples(low, high, step) {
-  if ((high - low) / step > MOST) return null;
-  const found = [];
-  for (let number = Math.ceil(low / step - 1e-9); number * step <= high + step * 1e-9; number++) {
-    found.push(number * step);
+function listMultiples(low, high, step) {
+  if ((high - low) / step > MAX_TICKS) return null;
+  const multiples = [];
+  for (let factor = Math.ceil(low / step - 1e-9); factor * step <= high + step * 1e-9; factor++) {
+    multiples.push(factor * step);
   }
-  return found;
+  return multiples;
 }
 
 /**
- * Marks between two numbers: multiples of 1, 2 or 5 times a power of ten.
+ * List the ticks between two numbers: multiples of 1, 2 or 5 times a power of ten.
  * @param {number} low
  * @param {number} high
- * @param {number} most
+ * @param {number} maxTicks
  */
-export function numbers(low, high, most) {
-  const least = 10 ** Math.floor(Math.log10((high - low) / Math.max(most, FEWEST)) - 1);
-  if (!(least > 0 && Number.isFinite(least))) return [low];
-  const ways = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((factor) => () => multiples(low, high, least * factor));
-  return chosen(ways, Math.max(most, FEWEST)).map((one) => Number(one.toPrecision(12)));
+export function listNumberTicks(low, high, maxTicks) {
+  const unit = 10 ** Math.floor(Math.log10((high - low) / Math.max(maxTicks, MIN_TICKS)) - 1);
+  if (!(unit > 0 && Number.isFinite(unit))) return [low];
+  const candidates = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map(
+    (factor) => () => listMultiples(low, high, unit * factor),
+  );
+  return chooseTicks(candidates, Math.max(maxTicks, MIN_TICKS)).map((tick) => Number(tick.toPrecision(12)));
 }
 
 /**
- * Marks between two Julian dates.
+ * List the ticks between two Julian dates.
  * @param {number} low
  * @param {number} high
- * @param {number} most
+ * @param {number} maxTicks
  */
-export function times(low, high, most) {
-  const [begin, end] = [low, high].map((one) => (one - EPOCH) * DAY);
-  const short = STEPS.map((step) => () => multiples(begin, end, step));
-  const long = MONTHS.map((step) => () => months(begin, end, step));
-  return chosen([...short, ...long], Math.max(most, FEWEST)).map((one) => one / DAY + EPOCH);
+export function listTimeTicks(low, high, maxTicks) {
+  const [begin, end] = [low, high].map((date) => (date - UNIX_EPOCH_JULIAN_DATE) * DAY_MILLISECONDS);
+  const shortSteps = TIME_STEPS_MILLISECONDS.map((step) => () => listMultiples(begin, end, step));
+  const longSteps = MONTH_STEPS.map((step) => () => listMonths(begin, end, step));
+  return chooseTicks([...shortSteps, ...longSteps], Math.max(maxTicks, MIN_TICKS)).map(
+    (tick) => tick / DAY_MILLISECONDS + UNIX_EPOCH_JULIAN_DATE,
+  );
 }
 
 /**
@@ -77,66 +100,66 @@ export function times(low, high, most) {
  * @param {number} end
  * @param {number} step
  */
-function months(begin, end, step) {
-  const first = monthOf(begin);
-  const last = monthOf(end);
-  if ((last - first) / step > MOST) return null;
-  const found = [];
-  for (let month = Math.ceil(first / step) * step; month <= last; month += step) found.push(timeOf(month));
-  return found.filter((time) => time >= begin && time <= end);
+function listMonths(begin, end, step) {
+  const first = toMonthNumber(begin);
+  const last = toMonthNumber(end);
+  if ((last - first) / step > MAX_TICKS) return null;
+  const times = [];
+  for (let month = Math.ceil(first / step) * step; month <= last; month += step) times.push(monthToTime(month));
+  return times.filter((time) => time >= begin && time <= end);
 }
 
 /** @param {number} time */
-function monthOf(time) {
+function toMonthNumber(time) {
   const date = new Date(time);
   return date.getUTCFullYear() * 12 + date.getUTCMonth();
 }
 
 /** @param {number} month */
-function timeOf(month) {
+function monthToTime(month) {
   const date = new Date(0);
   date.setUTCFullYear(Math.floor(month / 12), ((month % 12) + 12) % 12, 1);
   return date.getTime();
 }
 
 /**
- * What stands at marks of time: no more of the date than they differ in; below it once the day of hours, the year of days.
- * @param {number[]} marks
+ * Format ticks of time without shared parts of the date; a second line has the day of hours, or the year of days.
+ * @param {number[]} ticks
  */
-export function dated(marks) {
-  const texts = marks.map(iso);
-  const all = (/** @type {string} */ end) => texts.every((one) => one.endsWith(end));
-  if (all("-01-01T00:00:00.000Z")) return texts.map((one) => one.slice(0, -20));
-  if (all("-01T00:00:00.000Z")) return texts.map((one) => one.slice(0, -17));
-  const end = all(":00.000Z") ? -8 : -5;
-  const [begin, middle, last] = all("T00:00:00.000Z") ? [-19, -20, -14] : [-13, -14, end];
-  const lower = texts.map((one) => one.slice(0, middle));
-  return texts.map((one, at) => {
-    const upper = one.slice(begin, last);
-    return at && lower[at] === lower[at - 1] ? upper : `${upper}\n${lower[at]}`;
+export function formatTimeTicks(ticks) {
+  const texts = ticks.map(formatJulianDate);
+  const haveEnding = (/** @type {string} */ ending) => texts.every((text) => text.endsWith(ending));
+  if (haveEnding("-01-01T00:00:00.000Z")) return texts.map((text) => text.slice(0, -20));
+  if (haveEnding("-01T00:00:00.000Z")) return texts.map((text) => text.slice(0, -17));
+  const secondsEnd = haveEnding(":00.000Z") ? -8 : -5;
+  const [start, dateEnd, end] = haveEnding("T00:00:00.000Z") ? [-19, -20, -14] : [-13, -14, secondsEnd];
+  const dates = texts.map((text) => text.slice(0, dateEnd));
+  return texts.map((text, index) => {
+    const time = text.slice(start, end);
+    return index && dates[index] === dates[index - 1] ? time : `${time}\n${dates[index]}`;
   });
 }
 
 /**
- * What stands at marks of numbers: as many digits as tell them apart.
- * @param {number[]} marks
+ * Format ticks of numbers with enough digits to distinguish them.
+ * @param {number[]} ticks
  * @param {string} language
  */
-export function counted(marks, language) {
-  const step = marks.length > 1 ? Math.abs(marks[1] - marks[0]) : Math.abs(marks[0]) || 1;
-  const greatest = Math.max(...marks.map(Math.abs));
-  const place = Math.floor(Math.log10(step) + 1e-9); // of the digit that they differ in
-  if (greatest >= 1e7 || step < 1e-5) return marks.map((one) => exponential(one, place));
-  const digits = Math.max(0, -place);
+export function formatNumberTicks(ticks, language) {
+  const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : Math.abs(ticks[0]) || 1;
+  const greatest = Math.max(...ticks.map(Math.abs));
+  const exponent = Math.floor(Math.log10(step) + 1e-9); // power of ten of the digit in which they differ
+  if (greatest >= 1e7 || step < 1e-5) return ticks.map((tick) => formatExponential(tick, exponent));
+  const digits = Math.max(0, -exponent);
   const options = { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: greatest >= 10_000 };
-  return marks.map((one) => one.toLocaleString(language, options));
+  return ticks.map((tick) => tick.toLocaleString(language, options));
 }
 
 /**
  * @param {number} value
- * @param {number} place
+ * @param {number} exponent
  */
-function exponential(value, place) {
+function formatExponential(value, exponent) {
   if (value === 0) return "0";
-  return value.toExponential(Math.max(0, Math.min(8, Math.floor(Math.log10(Math.abs(value))) - place)));
+  return value.toExponential(Math.max(0, Math.min(8, Math.floor(Math.log10(Math.abs(value))) - exponent)));
 }

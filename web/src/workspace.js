@@ -1,12 +1,19 @@
-// What the panes of a page share: the state in the address, the selection, the rows that are loaded, asking the server, the language.
-/** @import {Column, Easier, Translate, Value} from "./answers.js" */
+// The state that the panes of a page share: address, selection, loaded rows, requests, language.
+/** @import {Column, RelaxedSearch, Translate, Value} from "./answers.js" */
 
-/** @typedef {Record<string, string | string[] | null>} Changes null removes a parameter, a list gives it several times */
-/** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number | null, exact: boolean}} Loaded */
-/** @typedef {{state?: {toString(): string} | null, pane?: string | null, method?: string, body?: BodyInit}} Question */
+/** @typedef {Record<string, string | string[] | null>} StateChanges null removes a parameter, a list repeats it */
+/** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number | null, exact: boolean}} LoadedRows */
+/**
+ * @typedef {{
+ *   state?: {toString(): string} | null,
+ *   pane?: string | null,
+ *   method?: string,
+ *   body?: BodyInit,
+ * }} RequestOptions
+ */
 
-/** What is looked at of a search, and how: no part of the search itself. */
-const LOOKS = {
+/** Parameters of the display; they are not part of a search. */
+const DISPLAY_PARAMETERS = {
   _row: null,
   _look: null,
   _sort: null,
@@ -18,36 +25,36 @@ const LOOKS = {
 };
 
 /**
- * Somebody who tells others of events, each with its facts.
- * @template {Record<string, object>} Facts
+ * An event target with typed events.
+ * @template {Record<string, object>} Events
  */
-export class Teller extends EventTarget {
+export class EventEmitter extends EventTarget {
   /**
-   * Listen to an event.
-   * @template {keyof Facts & string} Name
+   * Add a listener.
+   * @template {keyof Events & string} Name
    * @param {Name} name
-   * @param {(event: Event & Facts[Name]) => unknown} act
+   * @param {(event: Event & Events[Name]) => unknown} listener
    */
-  on(name, act) {
-    this.addEventListener(name, /** @type {EventListener} */ (act));
+  on(name, listener) {
+    this.addEventListener(name, /** @type {EventListener} */ (listener));
   }
 
   /**
-   * Tell of an event.
-   * @template {keyof Facts & string} Name
+   * Dispatch an event.
+   * @template {keyof Events & string} Name
    * @param {Name} name
-   * @param {Facts[Name]} facts
+   * @param {Events[Name]} details
    */
-  tell(name, facts) {
-    this.dispatchEvent(Object.assign(new Event(name), facts));
+  emit(name, details) {
+    this.dispatchEvent(Object.assign(new Event(name), details));
   }
 }
 
 /**
- * Parameters of a search as they stand in the address; a name may come several times.
- * @extends {Teller<{change: {changed?: string[]}}>}
+ * The parameters of the address; names may repeat.
+ * @extends {EventEmitter<{change: {changed?: string[]}}>}
  */
-export class State extends Teller {
+export class State extends EventEmitter {
   /** @type {URLSearchParams} */
   #parameters;
 
@@ -56,7 +63,7 @@ export class State extends Teller {
     this.#parameters = new URLSearchParams(search);
     addEventListener("popstate", () => {
       this.#parameters = new URLSearchParams(location.search);
-      this.tell("change", {});
+      this.emit("change", {});
     });
   }
 
@@ -66,7 +73,7 @@ export class State extends Teller {
   }
 
   /** @param {string} name */
-  all(name) {
+  getAll(name) {
     return this.#parameters.getAll(name);
   }
 
@@ -84,45 +91,46 @@ export class State extends Teller {
   }
 
   /**
-   * Give the parameters with some of them changed.
-   * @param {Changes} changes
+   * Return the parameters with some changes.
+   * @param {StateChanges} changes
    */
-  with(changes) {
-    const next = new URLSearchParams(this.#parameters);
+  withChanges(changes) {
+    const parameters = new URLSearchParams(this.#parameters);
     for (const [name, value] of Object.entries(changes)) {
-      next.delete(name);
-      for (const each of Array.isArray(value) ? value : [value])
-        if (each !== null && each !== "") next.append(name, each);
+      parameters.delete(name);
+      for (const item of Array.isArray(value) ? value : [value]) {
+        if (item !== null && item !== "") parameters.append(name, item);
+      }
     }
-    return next;
+    return parameters;
   }
 
   /**
-   * Change parameters and tell everybody; `replace` leaves no step in the history (a map that moves, a slider on its way).
-   * @param {Changes} changes
+   * Change parameters and dispatch `change`; `replace` adds no step to the history (for map moves and sliders).
+   * @param {StateChanges} changes
    */
   set(changes, { replace = false } = {}) {
-    const next = this.with(changes);
-    if (next.toString() === this.#parameters.toString()) return;
-    this.#parameters = next;
-    const address = `${location.pathname}${next.size ? `?${next}` : ""}${location.hash}`;
+    const parameters = this.withChanges(changes);
+    if (parameters.toString() === this.#parameters.toString()) return;
+    this.#parameters = parameters;
+    const address = `${location.pathname}${parameters.size ? `?${parameters}` : ""}${location.hash}`;
     history[replace ? "replaceState" : "pushState"](null, "", address);
-    this.tell("change", { changed: Object.keys(changes) });
+    this.emit("change", { changed: Object.keys(changes) });
   }
 }
 
 /**
- * Keys of rows: `hover` (one, or null), `chosen` (one, or null), `marked` (several). Tells `change` with what changed.
- * @extends {Teller<{change: {name: string}}>}
+ * The row keys that are pointed at (`hover`), chosen and marked. Dispatches `change` with the name of what changed.
+ * @extends {EventEmitter<{change: {name: string}}>}
  */
-export class Selection extends Teller {
+export class Selection extends EventEmitter {
   /** @type {string | null} */
   hover = null;
   /** @type {string | null} */
   chosen = null;
   /** @type {Set<string>} */
   marked = new Set();
-  /** Those that are marked as files of an observation, whose line is marked.
+  /** Marked files of observations whose line is marked.
    * @type {Set<string>} */
   files = new Set();
 
@@ -133,28 +141,28 @@ export class Selection extends Teller {
   set(name, key) {
     if (this[name] === key) return;
     this[name] = key;
-    this.tell("change", { name });
+    this.emit("change", { name });
   }
 
   /**
    * @param {string[]} keys
-   * @param {boolean} [on]
-   * @param {string[]} [files] rows behind these lines: they go with them
+   * @param {boolean} [isMarked]
+   * @param {string[]} [files] rows behind these lines, which follow them
    */
-  mark(keys, on = true, files = []) {
-    for (const key of [...keys, ...files]) this.marked[on ? "add" : "delete"](key);
-    for (const key of files) this.files[on ? "add" : "delete"](key);
+  mark(keys, isMarked = true, files = []) {
+    for (const key of [...keys, ...files]) this.marked[isMarked ? "add" : "delete"](key);
+    for (const key of files) this.files[isMarked ? "add" : "delete"](key);
     for (const key of keys) this.files.delete(key);
-    this.tell("change", { name: "marked" });
+    this.emit("change", { name: "marked" });
   }
 
-  /** The lines that are marked: what one compares. */
-  get lines() {
+  /** The marked lines, for comparisons. */
+  get markedLines() {
     return [...this.marked].filter((key) => !this.files.has(key));
   }
 
   /**
-   * Tell whether a row is chosen, pointed at or marked.
+   * Return whether a row is chosen, pointed at or marked.
    * @param {string | null | undefined} key
    */
   has(key) {
@@ -162,8 +170,8 @@ export class Selection extends Teller {
   }
 }
 
-/** An answer that says what went wrong, where, and what helps. */
-export class Refused extends Error {
+/** An error response of the server, with its remedy. */
+export class RequestError extends Error {
   /**
    * @param {number} status
    * @param {any} body
@@ -177,21 +185,29 @@ export class Refused extends Error {
   }
 }
 
-/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, ticked: {of?: string, line: string[], on: boolean}, overtaken: {pane: string}}>} */
-export class Workspace extends Teller {
+/**
+ * @extends {EventEmitter<{
+ *   rows: {},
+ *   count: {},
+ *   step: {step: number},
+ *   ticked: {of?: string, line: string[], on: boolean},
+ *   overtaken: {pane: string},
+ * }>}
+ */
+export class Workspace extends EventEmitter {
   /** @type {Map<string, AbortController>} */
-  #asked = new Map();
+  #requests = new Map();
   state = new State();
   selection = new Selection();
-  /** What the grid has loaded.
-   * @type {Loaded | null} */
-  rows = null;
-  /** What the form was told last.
-   * @type {{search: string, total: number | null, exact: boolean, without: Easier[]} | null} */
-  counted = null;
-  /** Brings the panes of a part of the page to life; see main.js.
+  /** The rows that the grid has loaded.
+   * @type {LoadedRows | null} */
+  loadedRows = null;
+  /** The last count that the form received.
+   * @type {{search: string, total: number | null, exact: boolean, without: RelaxedSearch[]} | null} */
+  lastCount = null;
+  /** Mounts the panes of a part of the page; see main.js.
    * @type {(root: ParentNode) => void} */
-  bring = () => {};
+  mountPanes = () => {};
 
   /** @param {Document} page */
   constructor(page) {
@@ -199,114 +215,114 @@ export class Workspace extends Teller {
     const root = page.documentElement;
     this.base = root.dataset.base ?? "";
     this.language = root.lang || "en";
-    this.known = "reader" in root.dataset; // somebody is logged in
+    this.isSignedIn = "reader" in root.dataset; // the user is logged in
     const texts = page.getElementById("texts");
     /** @type {Record<string, string>} */
-    const known = texts ? JSON.parse(texts.textContent ?? "{}") : {};
+    const translations = texts ? JSON.parse(texts.textContent ?? "{}") : {};
     /** @type {Translate} */
     this.t = (text, values = {}) =>
-      (known[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+      (translations[text] ?? text).replace(/\{(\w+)\}/g, (placeholder, name) => String(values[name] ?? placeholder));
   }
 
-  /** The search alone, as a text: without what is looked at of it, and how. */
+  /** The search as text, without display parameters. */
   get search() {
-    return String(this.state.with(LOOKS));
+    return String(this.state.withChanges(DISPLAY_PARAMETERS));
   }
 
   /**
-   * Write a number as the reader's language does.
+   * Format a number in the user's language.
    * @param {number} value
    */
-  number(value) {
+  formatNumber(value) {
     return value.toLocaleString(this.language);
   }
 
   /**
-   * Tell the panes that rows were loaded.
-   * @param {Loaded} rows
+   * Store the loaded rows and notify the panes.
+   * @param {LoadedRows} rows
    */
-  loaded(rows) {
-    this.rows = rows;
-    this.tell("rows", {});
+  setLoadedRows(rows) {
+    this.loadedRows = rows;
+    this.emit("rows", {});
   }
 
   /**
-   * Mark a row, or no longer, and tell who keeps what is ticked.
+   * Toggle the mark of a row and notify the basket.
    * @param {string} key
-   * @param {string[]} files of its observation
+   * @param {string[]} files files of its observation
    */
-  tick(key, files) {
-    const on = !this.selection.marked.has(key);
-    this.selection.mark([key], on, files);
-    this.tell("ticked", { line: [...new Set([key, ...files])], on });
+  toggleMark(key, files) {
+    const isMarked = !this.selection.marked.has(key);
+    this.selection.mark([key], isMarked, files);
+    this.emit("ticked", { line: [...new Set([key, ...files])], on: isMarked });
   }
 
   /**
-   * Choose a row, everywhere and in the address.
+   * Choose a row, in the selection and in the address.
    * @param {string} key
    */
-  choose(key) {
+  chooseRow(key) {
     this.selection.set("chosen", key);
     this.state.set({ _row: key });
   }
 
   /**
-   * Fetch JSON. A second question of the same `pane` cancels the first one, which then never ends: its pane has gone on.
-   * Rejects with `Refused` if the server says no.
+   * Fetch JSON. A new request of the same `pane` cancels the previous one, whose promise then never settles.
+   * Rejects with `RequestError` if the server refuses.
    * @param {string} path
-   * @param {Question} [question]
+   * @param {RequestOptions} [question]
    * @returns {Promise<any>}
    */
-  async ask(path, { state = this.state, pane = null, method = "GET", body = undefined } = {}) {
-    this.cancel(pane);
-    const control = new AbortController();
-    if (pane) this.#asked.set(pane, control);
+  async fetchJson(path, { state = this.state, pane = null, method = "GET", body = undefined } = {}) {
+    this.cancelRequest(pane);
+    const controller = new AbortController();
+    if (pane) this.#requests.set(pane, controller);
     const query = state ? String(state) : "";
     const address = path.startsWith("/") ? this.base + path : path;
     try {
-      const answer = await fetch(query ? `${address}${address.includes("?") ? "&" : "?"}${query}` : address, {
+      const response = await fetch(query ? `${address}${address.includes("?") ? "&" : "?"}${query}` : address, {
         method,
         body,
-        signal: control.signal,
+        signal: controller.signal,
         headers: { accept: "application/json" },
         credentials: "same-origin",
       });
-      const told = await answer.json().catch((error) => {
-        if (answer.ok || error.name === "AbortError") throw error;
-        return null; // a refusal needs no words; rows that broke off are none
+      const json = await response.json().catch((error) => {
+        if (response.ok || error.name === "AbortError") throw error;
+        return null; // an error response needs no JSON; a broken response is an error
       });
-      if (!answer.ok) throw new Refused(answer.status, told);
-      return told;
+      if (!response.ok) throw new RequestError(response.status, json);
+      return json;
     } catch (/** @type {any} */ error) {
       if (error.name === "AbortError") return new Promise(() => {});
       throw error;
     } finally {
-      if (pane && this.#asked.get(pane) === control) this.#asked.delete(pane);
+      if (pane && this.#requests.get(pane) === controller) this.#requests.delete(pane);
     }
   }
 
   /**
-   * Give an address as programs can ask it that have no cookie of ours: signed, where they would get another answer than this reader.
+   * Return an address for programs that have no cookie: signed if they would get another response than this user.
    * @param {string} url
    * @returns {Promise<string>}
    */
-  async opened(url) {
-    if (!this.known || new URL(url, location.href).origin !== location.origin) return url;
-    const look = (/** @type {RequestCredentials} */ credentials) => fetch(url, { method: "HEAD", credentials });
-    const [mine, theirs] = await Promise.all([look("same-origin"), look("omit")]);
-    const tag = mine.headers.get("etag");
-    if (tag && theirs.ok && tag === theirs.headers.get("etag")) return url;
-    return (await this.ask("/sign", { state: null, method: "POST", body: new URLSearchParams({ url }) })).url;
+  async getShareableUrl(url) {
+    if (!this.isSignedIn || new URL(url, location.href).origin !== location.origin) return url;
+    const fetchHead = (/** @type {RequestCredentials} */ credentials) => fetch(url, { method: "HEAD", credentials });
+    const [ownResponse, anonymousResponse] = await Promise.all([fetchHead("same-origin"), fetchHead("omit")]);
+    const tag = ownResponse.headers.get("etag");
+    if (tag && anonymousResponse.ok && tag === anonymousResponse.headers.get("etag")) return url;
+    return (await this.fetchJson("/sign", { state: null, method: "POST", body: new URLSearchParams({ url }) })).url;
   }
 
   /**
-   * Stop what a pane has asked, and tell `overtaken`: nobody need wait for it any more.
+   * Cancel the request of a pane and dispatch `overtaken`.
    * @param {string | null} pane
    */
-  cancel(pane) {
-    const control = pane ? this.#asked.get(pane) : undefined;
-    if (!pane || !control) return;
-    control.abort();
-    this.tell("overtaken", { pane });
+  cancelRequest(pane) {
+    const controller = pane ? this.#requests.get(pane) : undefined;
+    if (!pane || !controller) return;
+    controller.abort();
+    this.emit("overtaken", { pane });
   }
 }

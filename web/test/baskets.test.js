@@ -1,27 +1,36 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { added, entries, nothing, part, recalled, removed, ROWS, SEARCHES } from "../src/baskets.js";
+import {
+  addToBasket,
+  countEntries,
+  createEmptyBasket,
+  findBasketPart,
+  loadBasket,
+  removeFromBasket,
+  MAX_ROWS,
+  MAX_SEARCHES,
+} from "../src/basket_storage.js";
 
 const lines = (/** @type {string[][]} */ ...list) => ({ of: "a/b", lines: list, searches: [] });
 
 test("files of an observation go in together, and each key once", () => {
-  const one = added([], lines(["1", "2"], ["3"]));
-  const again = added(one, { ...lines(["2"], ["3", "4"]), searches: ["x=1"] });
+  const one = addToBasket([], lines(["1", "2"], ["3"]));
+  const again = addToBasket(one, { ...lines(["2"], ["3", "4"]), searches: ["x=1"] });
   assert.deepEqual(again, [{ of: "a/b", lines: [["1", "2"], ["3", "4"]], searches: ["x=1"] }]); // prettier-ignore
-  assert.equal(entries(again), 3);
-  assert.deepEqual(part(again, "c/d"), { of: "c/d", lines: [], searches: [] });
-  assert.deepEqual(removed(again, lines(["2", "3", "4"])), [{ of: "a/b", lines: [["1"]], searches: ["x=1"] }]);
-  assert.deepEqual(removed(again, { ...lines(["1", "2"], ["3", "4"]), searches: ["x=1"] }), []);
+  assert.equal(countEntries(again), 3);
+  assert.deepEqual(findBasketPart(again, "c/d"), { of: "c/d", lines: [], searches: [] });
+  assert.deepEqual(removeFromBasket(again, lines(["2", "3", "4"])), [{ of: "a/b", lines: [["1"]], searches: ["x=1"] }]);
+  assert.deepEqual(removeFromBasket(again, { ...lines(["1", "2"], ["3", "4"]), searches: ["x=1"] }), []);
 });
 
 test("more than the server takes is not taken", () => {
-  const many = Array.from({ length: ROWS }, (_, at) => [`${at}`]);
-  const full = added([], lines(...many));
-  assert.equal(entries(full), ROWS);
-  assert.equal(added(full, lines(["another"])), null);
-  assert.equal(entries(added(full, lines(["1"]))), ROWS);
-  const searches = Array.from({ length: SEARCHES + 1 }, (_, at) => `x=${at}`);
-  assert.equal(added([], { of: "a/b", lines: [], searches }), null);
+  const many = Array.from({ length: MAX_ROWS }, (_, at) => [`${at}`]);
+  const full = addToBasket([], lines(...many));
+  assert.equal(countEntries(full), MAX_ROWS);
+  assert.equal(addToBasket(full, lines(["another"])), null);
+  assert.equal(countEntries(addToBasket(full, lines(["1"]))), MAX_ROWS);
+  const searches = Array.from({ length: MAX_SEARCHES + 1 }, (_, at) => `x=${at}`);
+  assert.equal(addToBasket([], { of: "a/b", lines: [], searches }), null);
 });
 
 test("what others wrote into the browser's storage is no basket", () => {
@@ -37,9 +46,9 @@ test("what others wrote into the browser's storage is no basket", () => {
     '{"parts": [{"of": "a/b", "lines": [[1]]}]}',
   ]) {
     said.value = odd;
-    assert.deepEqual(recalled().parts, nothing().parts, odd);
+    assert.deepEqual(loadBasket().parts, createEmptyBasket().parts, odd);
   }
   const parts = [{ of: "a/b", lines: [["1"]], searches: [] }];
   said.value = JSON.stringify({ owner: "", state: "", fresh: true, parts });
-  assert.deepEqual(recalled(), { owner: "", state: "", fresh: true, parts });
+  assert.deepEqual(loadBasket(), { owner: "", state: "", fresh: true, parts });
 });

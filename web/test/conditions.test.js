@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asked, shown } from "../src/columns.js";
-import { values } from "../src/complete.js";
-import { given, written, writtenTime } from "../src/conditions.js";
-import { chosen, quoted } from "../src/facets.js";
+import { readColumnForm, listShownColumns } from "../src/column_chooser.js";
+import { listValueSuggestions } from "../src/completion.js";
+import { readFieldCondition, formatCondition, formatTimeCondition } from "../src/conditions.js";
+import { toggleValue, quoteValue } from "../src/facets.js";
 
 test("the parts of a field are one condition", () => {
   const cases = [
@@ -16,77 +16,80 @@ test("the parts of a field are one condition", () => {
     [["2004-01-01T12:00", "", "", "30"], "2004-01-01T12:00~30 min"],
     [["2004-01-01T12:00", "", "h", "2"], "2004-01-01T12:00~2 h"],
   ];
-  for (const [parts, condition] of cases) assert.equal(written(...parts), condition);
+  for (const [parts, condition] of cases) assert.equal(formatCondition(...parts), condition);
 });
 
 test("a date alone is all of it, as the server reads it", () => {
   for (const date of ["2012", "2012-09", "2012-09-03"]) {
-    assert.equal(writtenTime(date, "", "min", ""), date);
-    assert.equal(writtenTime(`${date}..`, "", "min", ""), `${date}..`);
-    assert.equal(writtenTime(date, "2013", "min", ""), `${date}..2013`);
-    assert.equal(writtenTime(date, "", "h", "2"), `${date}~2 h`);
+    assert.equal(formatTimeCondition(date, "", "min", ""), date);
+    assert.equal(formatTimeCondition(`${date}..`, "", "min", ""), `${date}..`);
+    assert.equal(formatTimeCondition(date, "2013", "min", ""), `${date}..2013`);
+    assert.equal(formatTimeCondition(date, "", "h", "2"), `${date}~2 h`);
   }
-  assert.equal(writtenTime("2012-09-03T10:00", "", "min", ""), "2012-09-03T10:00..");
-  assert.equal(written("2012", "", "", ""), "2012..", "a number is none");
+  assert.equal(formatTimeCondition("2012-09-03T10:00", "", "min", ""), "2012-09-03T10:00..");
+  assert.equal(formatCondition("2012", "", "", ""), "2012..", "a number is none");
 });
 
 test("a whole condition in the first part stays as it is", () => {
   for (const text of ["<6", "1,2", "!null", "null", "1..2", "1 / 2", '"a"', "mars"]) {
-    assert.equal(written(text, "", "mag", ""), text);
+    assert.equal(formatCondition(text, "", "mag", ""), text);
   }
 });
 
 test("places and steps are put together of their parts", () => {
   const parts = { _near: "M 31", _radius: "", _radius_unit: "deg", _every: "1 h", _each: "wavelength", name: "mars" };
   const value = (name) => parts[name] ?? "";
-  assert.equal(given("_near", true, value), "M 31,1 deg");
-  assert.equal(given("_every", true, value), "1 h,wavelength");
-  assert.equal(given("name", false, value), "mars");
+  assert.equal(readFieldCondition("_near", true, value), "M 31,1 deg");
+  assert.equal(readFieldCondition("_every", true, value), "1 h,wavelength");
+  assert.equal(readFieldCondition("name", false, value), "mars");
   assert.equal(
-    given("_near", true, () => ""),
+    readFieldCondition("_near", true, () => ""),
     "",
   );
 });
 
 test("values that would be read as something else are written in quotes", () => {
-  assert.equal(quoted(null), "null");
-  assert.equal(quoted(""), '""');
-  assert.equal(quoted("null"), '"null"');
-  assert.equal(quoted("NULL"), '"NULL"');
-  assert.equal(quoted("a,b"), '"a,b"');
-  assert.equal(quoted('say "hi"'), '"say ""hi"""');
-  assert.equal(quoted("1..2"), '"1..2"');
-  assert.equal(quoted("Mars"), "Mars");
+  assert.equal(quoteValue(null), "null");
+  assert.equal(quoteValue(""), '""');
+  assert.equal(quoteValue("null"), '"null"');
+  assert.equal(quoteValue("NULL"), '"NULL"');
+  assert.equal(quoteValue("a,b"), '"a,b"');
+  assert.equal(quoteValue('say "hi"'), '"say ""hi"""');
+  assert.equal(quoteValue("1..2"), '"1..2"');
+  assert.equal(quoteValue("Mars"), "Mars");
 });
 
 test("a choice is added or taken away, whatever its quotes and its case", () => {
-  assert.equal(chosen(["Mars"], "a,b", true), 'Mars,"a,b"');
-  assert.equal(chosen(['Mars,"say ""hi, you"""'], 'say "hi, you"', false), "Mars");
-  assert.equal(chosen(['Mars,"a,b"'], "A,B", false), "Mars");
-  assert.equal(chosen(["Mars"], "mars", true), "mars");
-  assert.equal(chosen(["Mars"], "Mars", false), null);
-  assert.equal(chosen(["a", "null"], null, false), "a");
+  assert.equal(toggleValue(["Mars"], "a,b", true), 'Mars,"a,b"');
+  assert.equal(toggleValue(['Mars,"say ""hi, you"""'], 'say "hi, you"', false), "Mars");
+  assert.equal(toggleValue(['Mars,"a,b"'], "A,B", false), "Mars");
+  assert.equal(toggleValue(["Mars"], "mars", true), "mars");
+  assert.equal(toggleValue(["Mars"], "Mars", false), null);
+  assert.equal(toggleValue(["a", "null"], null, false), "a");
 });
 
 test("values are offered behind what stands in the field, with their counts where these tell something", () => {
   const choice = (value, rows) => ({ value, label: value, rows, chosen: false });
-  const offered = (...choices) => values(choices, "a,", (rows) => String(rows));
+  const offered = (...choices) => listValueSuggestions(choices, "a,", (rows) => String(rows));
   assert.deepEqual(offered(choice("b", 2), choice("", 3)), [{ value: "a,b", label: "b (2)" }]);
   assert.deepEqual(offered(choice("b,c", 1)), [{ value: 'a,"b,c"', label: "b,c" }]);
 });
 
 test("columns that are ticked are asked for, in their order, with their units", () => {
   const tick = (value, checked) => ({ value, checked });
-  assert.deepEqual(asked([tick("b", true), tick("a", true), tick("c", false)], [{ name: "_unit.a", value: "" }]), {
-    _cols: "b,a",
-    "_unit.a": null,
-  });
-  assert.equal(asked([tick("a", false)], []), null);
+  assert.deepEqual(
+    readColumnForm([tick("b", true), tick("a", true), tick("c", false)], [{ name: "_unit.a", value: "" }]),
+    {
+      _cols: "b,a",
+      "_unit.a": null,
+    },
+  );
+  assert.equal(readColumnForm([tick("a", false)], []), null);
 });
 
 test("an address without columns shows the usual ones, one with an empty list none", () => {
   const state = (search) => new URLSearchParams(search);
-  assert.deepEqual(shown(state(""), ["a"]), ["a"]);
-  assert.deepEqual(shown(state("_cols=b,c"), ["a"]), ["b", "c"]);
-  assert.deepEqual(shown(state("_cols="), ["a"]), []);
+  assert.deepEqual(listShownColumns(state(""), ["a"]), ["a"]);
+  assert.deepEqual(listShownColumns(state("_cols=b,c"), ["a"]), ["b", "c"]);
+  assert.deepEqual(listShownColumns(state("_cols="), ["a"]), []);
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compared } from "../src/compare.js";
-import { ordered, paired, sorted, span } from "../src/lines.js";
-import { Pages } from "../src/pages.js";
-import { HEIGHT, Scroll, whole } from "../src/scroll.js";
+import { listComparedColumns } from "../src/row_comparison.js";
+import { orderColumns, addPairs, toggleSort, formatRange } from "../src/grid_rows.js";
+import { RowPages } from "../src/row_pages.js";
+import { ROW_HEIGHT_PIXELS, VirtualScroll, computeFullHeight } from "../src/virtual_scroll.js";
 import { asked } from "./page.js";
 
 const column = (name, more = {}) => ({
@@ -18,7 +18,7 @@ const column = (name, more = {}) => ({
 
 test("columns stand in the order that the server says; what it does not name, and what has gone, stands nowhere", () => {
   const columns = [column("name"), column("body"), column("size"), column("shot", { kind: "picture" })];
-  assert.deepEqual(ordered({ columns, drawn: ["shot", "name", "gone", "size"] }), [3, 0, 2]);
+  assert.deepEqual(orderColumns({ columns, drawn: ["shot", "name", "gone", "size"] }), [3, 0, 2]);
 });
 
 test("two columns that are a pair stand as one, where the first of them would", () => {
@@ -28,8 +28,8 @@ test("two columns that are a pair stand as one, where the first of them would", 
     { name: "t", label: "Time", title: "", low: 1, high: 3 },
     { name: "c", label: "C", title: "", low: 4, high: 5 },
   ];
-  const found = paired({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
-  const shown = ordered({ ...found, drawn: columns.filter((one) => !one.alike).map((one) => one.name) });
+  const found = addPairs({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
+  const shown = orderColumns({ ...found, drawn: columns.filter((one) => !one.alike).map((one) => one.name) });
   assert.deepEqual(
     shown.map((number) => found.columns[number].label),
     ["a", "Time", "b", "c_max"],
@@ -39,47 +39,51 @@ test("two columns that are a pair stand as one, where the first of them would", 
     shown.map((number) => found.rows[0][number].text ?? found.rows[0][number]),
     ["x", "1 – 2", "y", "4"],
   );
-  assert.deepEqual(ordered({ ...paired({ columns: [column("a")], rows: [["x"]] }), drawn: ["a"] }), [0], "no pairs");
+  assert.deepEqual(
+    orderColumns({ ...addPairs({ columns: [column("a")], rows: [["x"]] }), drawn: ["a"] }),
+    [0],
+    "no pairs",
+  );
 });
 
 test("a span says once what both ends say", () => {
-  const text = (low, high) => span(low, high)?.text ?? span(low, high);
+  const text = (low, high) => formatRange(low, high)?.text ?? formatRange(low, high);
   assert.equal(text("1", "1"), "1");
   assert.equal(text("2004-01-01 03:55:33", "2004-01-01 04:00:00"), "2004-01-01 03:55:33 – 04:00:00");
   assert.equal(text("2004-01-01 23:55:33", "2004-01-02 00:10:00"), "2004-01-01 23:55:33 – 2004-01-02 00:10:00");
-  assert.deepEqual([text(null, "5"), text("5", null), span(null, null)], ["… – 5", "5 – …", null]);
-  assert.equal(span({ text: "1", title: "1.0001" }, "2").title, "1.0001 – 2");
+  assert.deepEqual([text(null, "5"), text("5", null), formatRange(null, null)], ["… – 5", "5 – …", null]);
+  assert.equal(formatRange({ text: "1", title: "1.0001" }, "2").title, "1.0001 – 2");
 });
 
 test("a press on a head sorts: rising, falling, not at all; with Shift besides the others", () => {
-  assert.equal(sorted([], "a", false), "a");
-  assert.equal(sorted(["a"], "a", false), "-a");
-  assert.equal(sorted(["-a"], "a", false), null);
-  assert.equal(sorted(["b"], "a", false), "a");
-  assert.equal(sorted(["b", "a"], "a", true), "b,-a");
+  assert.equal(toggleSort([], "a", false), "a");
+  assert.equal(toggleSort(["a"], "a", false), "-a");
+  assert.equal(toggleSort(["-a"], "a", false), null);
+  assert.equal(toggleSort(["b"], "a", false), "a");
+  assert.equal(toggleSort(["b", "a"], "a", true), "b,-a");
 });
 
 test("a few rows stand as they are", () => {
-  const scroll = new Scroll(1000, 10 * HEIGHT, 50 * HEIGHT);
-  assert.deepEqual([scroll.scaled, scroll.seen, scroll.first], [false, 9, 50]);
-  assert.deepEqual(scroll.range, [38, 71]);
-  assert.deepEqual(scroll.fillers(38, 71), [38 * HEIGHT, (1000 - 71) * HEIGHT + 8]);
-  assert.equal(scroll.to(3), 3 * HEIGHT);
-  assert.equal(scroll.towards(52), null);
-  assert.equal(scroll.towards(10), 10 * HEIGHT);
-  assert.equal(scroll.towards(100), (100 - 9 + 2) * HEIGHT);
-  assert.equal(whole(2, 0), 3 * HEIGHT + 8);
+  const scroll = new VirtualScroll(1000, 10 * ROW_HEIGHT_PIXELS, 50 * ROW_HEIGHT_PIXELS);
+  assert.deepEqual([scroll.isScaled, scroll.rowsInView, scroll.firstRow], [false, 9, 50]);
+  assert.deepEqual(scroll.drawnRange, [38, 71]);
+  assert.deepEqual(scroll.computeFillers(38, 71), [38 * ROW_HEIGHT_PIXELS, (1000 - 71) * ROW_HEIGHT_PIXELS + 8]);
+  assert.equal(scroll.getScrollTop(3), 3 * ROW_HEIGHT_PIXELS);
+  assert.equal(scroll.getScrollTopInView(52), null);
+  assert.equal(scroll.getScrollTopInView(10), 10 * ROW_HEIGHT_PIXELS);
+  assert.equal(scroll.getScrollTopInView(100), (100 - 9 + 2) * ROW_HEIGHT_PIXELS);
+  assert.equal(computeFullHeight(2, 0), 3 * ROW_HEIGHT_PIXELS + 8);
 });
 
 test("of very many rows the last ones are reached at the end of the bar", () => {
   const total = 10_000_000;
-  const at = (top) => new Scroll(total, 700, top);
-  assert.ok(at(0).scaled);
-  assert.equal(at(0).first, 0);
-  assert.equal(at(8_000_000 - 700).first, total - at(0).seen);
-  const [above, below] = at(8_000_000 - 700).fillers(total - 36, total);
-  assert.equal(above + below - 8 + 36 * HEIGHT, 8_000_000);
-  assert.equal(Math.round(at(at(0).to(5_000_000)).first / 10), 500_000);
+  const at = (top) => new VirtualScroll(total, 700, top);
+  assert.ok(at(0).isScaled);
+  assert.equal(at(0).firstRow, 0);
+  assert.equal(at(8_000_000 - 700).firstRow, total - at(0).rowsInView);
+  const [above, below] = at(8_000_000 - 700).computeFillers(total - 36, total);
+  assert.equal(above + below - 8 + 36 * ROW_HEIGHT_PIXELS, 8_000_000);
+  assert.equal(Math.round(at(at(0).getScrollTop(5_000_000)).firstRow / 10), 500_000);
 });
 
 function answers(lost = () => false) {
@@ -92,39 +96,39 @@ function answers(lost = () => false) {
 
 test("pages are asked for once, all of one state of the table", async () => {
   const workspace = asked(answers());
-  const pages = new Pages("/here", workspace, async () => null);
-  await Promise.all([pages.page(0), pages.page(0)]);
-  await pages.page(2);
+  const pages = new RowPages("/here", workspace, async () => null);
+  await Promise.all([pages.fetchPage(0), pages.fetchPage(0)]);
+  await pages.fetchPage(2);
   assert.deepEqual(workspace.questions, ["/here/rows?_from=0&_size=100", "/here/rows?_from=200&_size=100&_asof=s1"]);
-  assert.equal(pages.rowOf("[203]"), 203);
-  assert.equal(pages.rowOf("[103]"), null);
-  assert.deepEqual(pages.nearest(90), { place: 90, key: "[90]" });
-  assert.deepEqual(pages.nearest(150), { place: 200, key: "[200]" });
+  assert.equal(pages.findLoadedRow("[203]"), 203);
+  assert.equal(pages.findLoadedRow("[103]"), null);
+  assert.deepEqual(pages.findNearestRow(90), { place: 90, key: "[90]" });
+  assert.deepEqual(pages.findNearestRow(150), { place: 200, key: "[200]" });
 });
 
 test("forty pages are kept, those that were used last", async () => {
-  const pages = new Pages("/here", asked(answers()), async () => null);
-  for (let number = 0; number < 40; number++) await pages.page(number);
-  await pages.page(0);
-  await pages.page(40);
-  assert.equal(pages.known.size, 40);
-  assert.ok(pages.ready(0));
-  assert.equal(pages.ready(1), undefined);
+  const pages = new RowPages("/here", asked(answers()), async () => null);
+  for (let number = 0; number < 40; number++) await pages.fetchPage(number);
+  await pages.fetchPage(0);
+  await pages.fetchPage(40);
+  assert.equal(pages.cache.size, 40);
+  assert.ok(pages.getLoadedPage(0));
+  assert.equal(pages.getLoadedPage(1), undefined);
 });
 
 test("where a state was swept the grid is told, and an answer to another search is none", async () => {
   let told = 0;
   const workspace = asked(answers((state) => state.has("_asof")));
-  const pages = new Pages("/here", workspace, async () => {
+  const pages = new RowPages("/here", workspace, async () => {
     told++;
     return null;
   });
-  await pages.page(0);
-  assert.equal(await pages.page(1), null);
+  await pages.fetchPage(0);
+  assert.equal(await pages.fetchPage(1), null);
   assert.equal(told, 1);
-  pages.begin();
-  const late = pages.page(0);
-  pages.begin();
+  pages.reset();
+  const late = pages.fetchPage(0);
+  pages.reset();
   assert.equal(await late, null);
 });
 
@@ -134,7 +138,7 @@ test("rows are compared by what is read and where it leads; columns without valu
     { key: "1", columns, row: ["x", { text: "y", href: "1" }, null] },
     { key: "2", columns, row: ["x", { text: "y", href: "2" }, null] },
   ];
-  const names = (differing) => compared(there, differing).map((one) => [one.column.name, one.differs]);
+  const names = (differing) => listComparedColumns(there, differing).map((one) => [one.column.name, one.differs]);
   assert.deepEqual(names(false), [
     ["a", false],
     ["b", true],

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { title } from "../src/charts.js";
-import { centre, distance, holds, looked, outline } from "../src/geometry.js";
-import { counted } from "../src/layers.js";
-import { Legend } from "../src/legend.js";
-import { boxes, fitted, Plane } from "../src/plane.js";
-import { Pole } from "../src/poles.js";
+import { formatSurveyName } from "../src/sky_background.js";
+import { parseCentre, measureDistance, containsPosition, parseMapView, parseOutline } from "../src/geometry.js";
+import { describeCount } from "../src/layer_list.js";
+import { MapLegend } from "../src/map_legend.js";
+import { parseBoxes, fitView, MapPlane } from "../src/map_plane.js";
+import { PolarPlane } from "../src/polar_plane.js";
 import { asked } from "./page.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
@@ -18,14 +18,14 @@ const DISC = {
 };
 
 test("the map looks at the place of the address, if it is one", () => {
-  assert.deepEqual(looked("10,20,5"), [10, 20, 5]);
+  assert.deepEqual(parseMapView("10,20,5"), [10, 20, 5]);
   for (const text of [null, "", "10,20", "10,91,5", "10,20,0", "M31,1,1", "10,,5"])
-    assert.deepEqual(looked(text), [0, 0, 180]);
+    assert.deepEqual(parseMapView(text), [0, 0, 180]);
 });
 
 test("a map says what it counts: rows, or files of observations, which are the lines beside it", () => {
   const said = (facts) =>
-    counted(
+    describeCount(
       { total: 18, shown: 18, cells: false, ...facts },
       asked(() => ({})),
     );
@@ -37,57 +37,57 @@ test("a map says what it counts: rows, or files of observations, which are the l
 });
 
 test("footprints are circles or polygons", () => {
-  assert.deepEqual(outline("CIRCLE ICRS 10 20 0.5"), { circle: [10, 20, 0.5] });
-  assert.deepEqual(outline("10 20 0.5"), { circle: [10, 20, 0.5] });
-  assert.deepEqual(outline("POLYGON 0 0 1 0 1 1.5e0"), {
+  assert.deepEqual(parseOutline("CIRCLE ICRS 10 20 0.5"), { circle: [10, 20, 0.5] });
+  assert.deepEqual(parseOutline("10 20 0.5"), { circle: [10, 20, 0.5] });
+  assert.deepEqual(parseOutline("POLYGON 0 0 1 0 1 1.5e0"), {
     corners: [
       [0, 0],
       [1, 0],
       [1, 1.5],
     ],
   });
-  assert.equal(outline("POLYGON 0 0"), null);
-  assert.equal(outline(null), null);
-  assert.deepEqual(centre("POLYGON 5 -6 7 8"), [5, -6]);
-  assert.equal(centre("5"), null);
+  assert.equal(parseOutline("POLYGON 0 0"), null);
+  assert.equal(parseOutline(null), null);
+  assert.deepEqual(parseCentre("POLYGON 5 -6 7 8"), [5, -6]);
+  assert.equal(parseCentre("5"), null);
 });
 
 test("an outline holds the places within it, also across 0 and not on the other side of the sky", () => {
-  const square = outline("POLYGON 359 -1 1 -1 1 1 359 1");
-  assert.ok(holds(square, [0, 0]));
-  assert.ok(!holds(square, [2, 0]));
-  assert.ok(!holds(square, [180, 0]));
-  const polar = outline("POLYGON 0 89 90 89 180 89 270 89");
-  assert.ok(holds(polar, [45, 89.9]));
-  assert.ok(holds({ circle: [0, 0, 2] }, [359, 1]));
-  assert.ok(!holds({ circle: [0, 0, 2] }, [357, 0]));
-  assert.equal(Math.round(distance([0, 0], [90, 0])), 90);
+  const square = parseOutline("POLYGON 359 -1 1 -1 1 1 359 1");
+  assert.ok(containsPosition(square, [0, 0]));
+  assert.ok(!containsPosition(square, [2, 0]));
+  assert.ok(!containsPosition(square, [180, 0]));
+  const polar = parseOutline("POLYGON 0 89 90 89 180 89 270 89");
+  assert.ok(containsPosition(polar, [45, 89.9]));
+  assert.ok(containsPosition({ circle: [0, 0, 2] }, [359, 1]));
+  assert.ok(!containsPosition({ circle: [0, 0, 2] }, [357, 0]));
+  assert.equal(Math.round(measureDistance([0, 0], [90, 0])), 90);
 });
 
 test("a survey is called by the end of its address", () => {
-  assert.equal(title("https://sky.example/P/DSS2/color/"), "DSS2 color");
-  assert.equal(title("https://sky.example/"), "https://sky.example/");
+  assert.equal(formatSurveyName("https://sky.example/P/DSS2/color/"), "DSS2 color");
+  assert.equal(formatSurveyName("https://sky.example/"), "https://sky.example/");
 });
 
 test("longitudes and latitudes keep their shape, and what is in the middle may be chosen", () => {
-  const plane = new Plane(PLANET, 720, 180);
-  assert.deepEqual([plane.scale, plane.x(180), plane.y(0)], [1, 360, 90]);
-  assert.deepEqual(plane.back([360, 90]), [180, 0]);
-  const close = new Plane(PLANET, 720, 180, { lon: 350, lat: 10, zoom: 4 });
-  assert.deepEqual(close.point(10, 10), [440, 90]); // across 0
-  assert.deepEqual(close.back([440, 90]), [10, 10]);
-  assert.deepEqual(close.seen, [260, -12.5, 440, 32.5]);
-  assert.deepEqual(close.between([440, 50], [320, 130]), { west: 340, east: 10, south: 0, north: 20 });
+  const plane = new MapPlane(PLANET, 720, 180);
+  assert.deepEqual([plane.scale, plane.lonToX(180), plane.latToY(0)], [1, 360, 90]);
+  assert.deepEqual(plane.toCoordinates([360, 90]), [180, 0]);
+  const close = new MapPlane(PLANET, 720, 180, { lon: 350, lat: 10, zoom: 4 });
+  assert.deepEqual(close.toPixel(10, 10), [440, 90]); // across 0
+  assert.deepEqual(close.toCoordinates([440, 90]), [10, 10]);
+  assert.deepEqual(close.bounds, [260, -12.5, 440, 32.5]);
+  assert.deepEqual(close.createBoxBetween([440, 50], [320, 130]), { west: 340, east: 10, south: 0, north: 20 });
 });
 
 test("a disc keeps its shape", () => {
-  const plane = new Plane(DISC, 480, 240);
-  assert.deepEqual([plane.scale, plane.x(0), plane.y(0)], [0.1, 240, 120]);
+  const plane = new MapPlane(DISC, 480, 240);
+  assert.deepEqual([plane.scale, plane.lonToX(0), plane.latToY(0)], [0.1, 240, 120]);
 });
 
 test("boxes across longitude 0 are one span, seen once or at both edges", () => {
-  const plane = new Plane(PLANET, 360, 180);
-  const span = (west, east) => plane.span({ west, east, south: 0, north: 1 });
+  const plane = new MapPlane(PLANET, 360, 180);
+  const span = (west, east) => plane.getLonSpan({ west, east, south: 0, north: 1 });
   assert.deepEqual(
     [span(10, 20), span(350, 10), span(-10, 10), span(0, 360), span(5, 5)],
     [
@@ -98,82 +98,82 @@ test("boxes across longitude 0 are one span, seen once or at both edges", () => 
       [5, 5],
     ],
   );
-  assert.deepEqual(plane.turns(350, 370), [-360, 0]);
-  assert.deepEqual(plane.turns(0, 360), [0]);
-  assert.deepEqual(plane.turns(0, 0), [0, 360]);
-  assert.deepEqual(new Plane(PLANET, 360, 180, { lon: 0, lat: 0, zoom: 4 }).turns(100, 120), []);
+  assert.deepEqual(plane.listTurns(350, 370), [-360, 0]);
+  assert.deepEqual(plane.listTurns(0, 360), [0]);
+  assert.deepEqual(plane.listTurns(0, 0), [0, 360]);
+  assert.deepEqual(new MapPlane(PLANET, 360, 180, { lon: 0, lat: 0, zoom: 4 }).listTurns(100, 120), []);
 });
 
 test("a map is fitted to its rows the shorter way round", () => {
-  const plane = new Plane(PLANET, 720, 360);
-  const list = boxes(["350 -5 355 0", "5 0 10 5"], ["a", "b"], []);
-  const look = fitted(list, plane);
+  const plane = new MapPlane(PLANET, 720, 360);
+  const list = parseBoxes(["350 -5 355 0", "5 0 10 5"], ["a", "b"], []);
+  const look = fitView(list, plane);
   assert.deepEqual([look.lon, look.lat], [0, 0]);
   assert.ok(look.zoom > 10);
-  assert.equal(fitted([], plane), null);
-  const one = fitted(boxes(["20 30 20 30"], ["a"], []), plane);
+  assert.equal(fitView([], plane), null);
+  const one = fitView(parseBoxes(["20 30 20 30"], ["a"], []), plane);
   assert.deepEqual([one.lon, one.lat], [20, 30]);
   assert.ok(Number.isFinite(one.zoom));
-  assert.equal(fitted(boxes(["0 -90 360 90"], ["a"], []), plane).zoom, 1);
+  assert.equal(fitView(parseBoxes(["0 -90 360 90"], ["a"], []), plane).zoom, 1);
 });
 
 test("from above a pole distances from it are true", () => {
-  const north = new Pole(PLANET, 600, 600, null, "north");
-  assert.deepEqual(north.point(0, 90), [300, 300]);
-  assert.deepEqual(north.point(90, 60).map(Math.round), [450, 300]);
-  assert.deepEqual(north.back([450, 300]).map(Math.round), [90, 60]);
-  const south = new Pole(PLANET, 600, 600, null, "south");
-  assert.deepEqual(south.back(south.point(200, -75)).map(Math.round), [200, -75]);
-  assert.deepEqual(south.point(0, -60).map(Math.round), [300, 150]); // longitude 0 is up
-  const list = boxes(["170 -90 190 -80", "0 70 5 75"], ["cap", "other"], []);
+  const north = new PolarPlane(PLANET, 600, 600, null, "north");
+  assert.deepEqual(north.toPixel(0, 90), [300, 300]);
+  assert.deepEqual(north.toPixel(90, 60).map(Math.round), [450, 300]);
+  assert.deepEqual(north.toCoordinates([450, 300]).map(Math.round), [90, 60]);
+  const south = new PolarPlane(PLANET, 600, 600, null, "south");
+  assert.deepEqual(south.toCoordinates(south.toPixel(200, -75)).map(Math.round), [200, -75]);
+  assert.deepEqual(south.toPixel(0, -60).map(Math.round), [300, 150]); // longitude 0 is up
+  const list = parseBoxes(["170 -90 190 -80", "0 70 5 75"], ["cap", "other"], []);
   assert.deepEqual(
-    south.under(list, south.point(180, -85), 3).map((one) => one.key),
+    south.findBoxesAt(list, south.toPixel(180, -85), 3).map((one) => one.key),
     ["cap"],
   );
 });
 
 test("values have colours, and can be switched off", () => {
-  const workspace = { t: (text) => text, number: String };
+  const workspace = { t: (text) => text, formatNumber: String };
   globalThis.document = { createElement: () => ({ append() {}, addEventListener() {}, style: {}, setAttribute() {} }) };
-  const legend = new Legend(workspace, "", () => {}, () => {}); // prettier-ignore
+  const legend = new MapLegend(workspace, "", () => {}, () => {}); // prettier-ignore
   delete globalThis.document;
-  assert.equal(legend.colour(0, "usual"), "usual");
+  assert.equal(legend.getColour(0, "usual"), "usual");
   legend.colouring = { values: [0, 1, null], choices: [["a", "a", 1], ["b", "b", 1]], low: null, high: null }; // prettier-ignore
-  assert.notEqual(legend.colour(0, ""), legend.colour(1, ""));
+  assert.notEqual(legend.getColour(0, ""), legend.getColour(1, ""));
   legend.hidden.add(1);
-  assert.equal(legend.colour(1, ""), null);
-  assert.ok(legend.colour(2, "")); // no value
+  assert.equal(legend.getColour(1, ""), null);
+  assert.ok(legend.getColour(2, "")); // no value
   legend.colouring = { values: [3, 3, null], choices: [], low: 3, high: 3 };
-  assert.ok(legend.colour(0, "").startsWith("rgb("));
+  assert.ok(legend.getColour(0, "").startsWith("rgb("));
 });
 
 test("under a point the smallest box comes first, and points are as big as they are drawn", () => {
-  const plane = new Plane(PLANET, 360, 180);
-  const list = boxes(["0 -20 40 20", "10 -5 20 5", "100 0 100 0"], ["big", "small", "point"], []);
+  const plane = new MapPlane(PLANET, 360, 180);
+  const list = parseBoxes(["0 -20 40 20", "10 -5 20 5", "100 0 100 0"], ["big", "small", "point"], []);
   assert.deepEqual(
-    plane.under(list, [15, 90], 6).map((one) => one.key),
+    plane.findBoxesAt(list, [15, 90], 6).map((one) => one.key),
     ["small", "big"],
   );
   assert.deepEqual(
-    plane.under(list, [104, 93], 6).map((one) => one.key),
+    plane.findBoxesAt(list, [104, 93], 6).map((one) => one.key),
     ["point"],
   );
-  assert.deepEqual(plane.under(list, [115, 90], 6), []);
+  assert.deepEqual(plane.findBoxesAt(list, [115, 90], 6), []);
 });
 
 test("under a point are the regions that hold it, where they are drawn", () => {
-  const plane = new Plane(PLANET, 360, 180);
+  const plane = new MapPlane(PLANET, 360, 180);
   const square = (west, south, east, north) => [west, south, east, south, east, north, west, north, west, south];
   const holed = [square(0, -20, 40, 20), square(10, -10, 30, 10)];
   const over = [square(350, 40, 360, 50), square(0, 40, 10, 50)];
   const tiny = [square(100, 0, 100.2, 0.2)];
-  const list = boxes(
+  const list = parseBoxes(
     ["0 -20 40 20", "350 40 10 50", "100 0 100.2 0.2"],
     ["holed", "over", "tiny"],
     [],
     [holed, over, tiny],
   );
-  const keys = (lon, lat) => plane.under(list, [lon, 90 - lat], 6).map((one) => one.key);
+  const keys = (lon, lat) => plane.findBoxesAt(list, [lon, 90 - lat], 6).map((one) => one.key);
   assert.deepEqual(
     [keys(5, 0), keys(20, 0), keys(355, 45), keys(5, 45), keys(180, 45)],
     [["holed"], [], ["over"], ["over"], []],
@@ -201,8 +201,8 @@ test("an outline leaves out the edges of the map", () => {
     [0, 10, 20, 10, 20, 30, 0, 30, 0, 10],
     [0, 80, 360, 80, 360, 90, 0, 90, 0, 80],
   ];
-  const [box] = boxes(["0 10 360 90"], ["a"], [], [rings]);
-  for (const line of [false, true]) new Plane(PLANET, 360, 180).trace(new globalThis.Path2D(), box, line);
+  const [box] = parseBoxes(["0 10 360 90"], ["a"], [], [rings]);
+  for (const line of [false, true]) new MapPlane(PLANET, 360, 180).traceRings(new globalThis.Path2D(), box, line);
   delete globalThis.Path2D;
   assert.deepEqual(drawn, [
     ["M0,80", "L20,80", "L20,60", "L0,60", "L0,80", "Z", "M0,10", "L360,10", "L360,0", "L0,0", "L0,10", "Z"],
@@ -211,8 +211,11 @@ test("an outline leaves out the edges of the map", () => {
 });
 
 test("conditions are a box, and a box conditions", () => {
-  const plane = new Plane(PLANET, 360, 180);
-  assert.deepEqual(plane.searched(["10..20", null]), { west: 10, east: 20, south: -90, north: 90 });
-  assert.equal(plane.searched(["10", null]), null);
-  assert.deepEqual(plane.within({ west: -5, east: 20, south: 1, north: 99 }), { c1: "0.00..20.00", c2: "1.00..90.00" });
+  const plane = new MapPlane(PLANET, 360, 180);
+  assert.deepEqual(plane.parseConditions(["10..20", null]), { west: 10, east: 20, south: -90, north: 90 });
+  assert.equal(plane.parseConditions(["10", null]), null);
+  assert.deepEqual(plane.formatConditions({ west: -5, east: 20, south: 1, north: 99 }), {
+    c1: "0.00..20.00",
+    c2: "1.00..90.00",
+  });
 });

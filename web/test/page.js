@@ -26,15 +26,15 @@ export function asked(answers, search = "") {
     questions,
     language: "en",
     t,
-    number: (value) => value.toLocaleString("en"),
+    formatNumber: (value) => value.toLocaleString("en"),
     state: {
-      with: (changes) => {
+      withChanges: (changes) => {
         const next = new URLSearchParams(search);
         for (const [name, value] of Object.entries(changes)) value === null ? next.delete(name) : next.set(name, value);
         return next;
       },
     },
-    async ask(path, { state }) {
+    async fetchJson(path, { state }) {
       questions.push(`${path}?${state}`);
       return answers(path, new URLSearchParams(String(state)));
     },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Searches } from "../src/saved.js";
-import { named } from "../src/share.js";
+import { SavedSearches } from "../src/saved_searches.js";
+import { nameSearch } from "../src/share.js";
 
 /** @param {string} [text] */
 function store(text) {
@@ -16,16 +16,16 @@ function store(text) {
 
 test("searches are kept by their address, the newest first, for each portal by itself", () => {
   const there = store();
-  const mine = new Searches("/a", there);
-  mine.keep({ name: "one", address: "/c?x=1" });
-  mine.keep({ name: "two", address: "/c?x=2" });
-  mine.keep({ name: "again", address: "/c?x=1" });
+  const mine = new SavedSearches("/a", there);
+  mine.save({ name: "one", address: "/c?x=1" });
+  mine.save({ name: "two", address: "/c?x=2" });
+  mine.save({ name: "again", address: "/c?x=1" });
   assert.deepEqual(
     mine.list.map((one) => one.name),
     ["again", "two"],
   );
-  assert.deepEqual(new Searches("/b", there).list, []);
-  mine.drop("/c?x=1");
+  assert.deepEqual(new SavedSearches("/b", there).list, []);
+  mine.remove("/c?x=1");
   assert.deepEqual(
     mine.list.map((one) => one.name),
     ["two"],
@@ -40,7 +40,7 @@ test("what others wrote there leads nowhere else", () => {
     '[{"name": "x", "address": "//e.example"}]',
     '[null, {"name": 3, "address": "/a"}]',
   ])
-    assert.deepEqual(new Searches("/a", store(text)).list, [], text);
+    assert.deepEqual(new SavedSearches("/a", store(text)).list, [], text);
 });
 
 test("a browser that keeps nothing is no error", () => {
@@ -52,13 +52,13 @@ test("a browser that keeps nothing is no error", () => {
       throw new Error("full");
     },
   };
-  assert.equal(new Searches("/a", none).keep({ name: "x", address: "/a" }), false);
+  assert.equal(new SavedSearches("/a", none).save({ name: "x", address: "/a" }), false);
 });
 
 test("a search is named by its table and conditions", () => {
-  assert.equal(named("Stars", [["_sort", "vmag"]]), "Stars");
+  assert.equal(nameSearch("Stars", [["_sort", "vmag"]]), "Stars");
   assert.equal(
-    named("Stars", [
+    nameSearch("Stars", [
       ["vmag", "..6"],
       ["_near", "M 31,1"],
       ["_cols", "star"],

@@ -1,91 +1,92 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fits, ofFile, ofRow, written } from "../src/cards.js";
-import { lowerBound } from "../src/files.js";
-import { largePreview } from "../src/lightbox.js";
-import { next } from "../src/jobs.js";
-import { added, lookedFor, replaced, said, spot } from "../src/queries.js";
-import { size } from "../src/sizes.js";
-import { returning, switched } from "../src/switches.js";
-import { among } from "../src/table.js";
-import { archive, files } from "../src/take.js";
+import { containsWord, listFileLines, listRowLines, formatFitsCards } from "../src/header_lines.js";
+import { describeLowerBound } from "../src/file_chips.js";
+import { getLargePreviewUrl } from "../src/lightbox.js";
+import { computePause } from "../src/job_list.js";
+import { addQuery, matchTable, findReplacementStart, formatFault, locateFault } from "../src/query_text.js";
+import { formatBytes } from "../src/byte_size.js";
+import { buildSignInQuery, applySwitchLink } from "../src/state_links.js";
+import { isAllowedOrigin } from "../src/table_cells.js";
+import { describeArchive, describeFiles } from "../src/export_menu.js";
 import { t } from "./page.js";
 
 test("a row and its file are lines, and these are cards", () => {
   const columns = ["a", "b"].map((name) => ({ name, unit: "m", description: "what" }));
-  const row = ofRow(columns, [{ text: "1.2", title: "1.23456" }, null]);
+  const row = listRowLines(columns, [{ text: "1.2", title: "1.23456" }, null]);
   assert.deepEqual(
     row.map((one) => one.value),
     ["1.23456", ""],
   );
   const cards = [{ keyword: "EXPTIME", value: "2.5", comment: "[s] exposure" }];
-  const lines = ofFile({ name: "1", cards, notes: [{ keyword: "HISTORY", text: "made" }] });
-  assert.deepEqual(written(lines), ["EXPTIME  = 2.5                      / [s] exposure", "HISTORY  made"]);
-  assert.ok(fits(lines[0], "expos"));
-  assert.ok(!fits(lines[1], "expos"));
+  const lines = listFileLines({ name: "1", cards, notes: [{ keyword: "HISTORY", text: "made" }] });
+  assert.deepEqual(formatFitsCards(lines), ["EXPTIME  = 2.5                      / [s] exposure", "HISTORY  made"]);
+  assert.ok(containsWord(lines[0], "expos"));
+  assert.ok(!containsWord(lines[1], "expos"));
 });
 
 test("jobs are looked at ever more slowly while nothing changes", () => {
-  assert.equal(next(1000, true), 1500);
-  assert.equal(next(9000, true), 10_000);
-  assert.equal(next(9000, false), 1000);
+  assert.equal(computePause(1000, true), 1500);
+  assert.equal(computePause(9000, true), 10_000);
+  assert.equal(computePause(9000, false), 1000);
 });
 
 test("a fault is marked where it is, and the part of a name that is wrong is mended", () => {
   const text = "  SELECT t.colum FROM t";
-  assert.deepEqual(spot(text, 7), { from: 9, to: 16 });
-  assert.deepEqual(spot("x", 9), { from: 1, to: 1 });
-  assert.equal(spot(text, undefined), null);
-  assert.equal(replaced(text, 9, 16, "column"), 11);
-  assert.equal(replaced(text, 9, 16, "t.column"), 9);
+  assert.deepEqual(locateFault(text, 7), { from: 9, to: 16 });
+  assert.deepEqual(locateFault("x", 9), { from: 1, to: 1 });
+  assert.equal(locateFault(text, undefined), null);
+  assert.equal(findReplacementStart(text, 9, 16, "column"), 11);
+  assert.equal(findReplacementStart(text, 9, 16, "t.column"), 9);
   const fault = { message: "no column", remedy: "mend it", line: 1, column: 8 };
-  assert.equal(said(fault, t), "line 1, column 8: no column – mend it");
-  assert.equal(said({ message: "late" }, t), "late");
+  assert.equal(formatFault(fault, t), "line 1, column 8: no column – mend it");
+  assert.equal(formatFault({ message: "late" }, t), "late");
 });
 
 test("queries are remembered once each, thirty of them", () => {
-  assert.deepEqual(added(["a", "b"], "b"), ["b", "a"]);
-  assert.equal(added(Array.from({ length: 30 }, String), "x").length, 30);
+  assert.deepEqual(addQuery(["a", "b"], "b"), ["b", "a"]);
+  assert.equal(addQuery(Array.from({ length: 30 }, String), "x").length, 30);
 });
 
 test("tables are found by their names and by their columns", () => {
-  assert.deepEqual(lookedFor("", "t", ["a"]), { shown: true, open: false, columns: [true] });
-  assert.deepEqual(lookedFor("ra", "t", ["ra", "dec"]), { shown: true, open: true, columns: [true, false] });
-  assert.deepEqual(lookedFor("t", "T", ["ra"]), { shown: true, open: false, columns: [true] });
-  assert.equal(lookedFor("x", "t", ["ra"]).shown, false);
+  assert.deepEqual(matchTable("", "t", ["a"]), { isVisible: true, isOpen: false, columns: [true] });
+  assert.deepEqual(matchTable("ra", "t", ["ra", "dec"]), { isVisible: true, isOpen: true, columns: [true, false] });
+  assert.deepEqual(matchTable("t", "T", ["ra"]), { isVisible: true, isOpen: false, columns: [true] });
+  assert.equal(matchTable("x", "t", ["ra"]).isVisible, false);
 });
 
 test("bytes are said with three digits at most", () => {
   assert.deepEqual(
-    [0, 999, 999.6, 12_345_678, 3e15].map((one) => size(one, "en")),
+    [0, 999, 999.6, 12_345_678, 3e15].map((one) => formatBytes(one, "en")),
     ["0 B", "999 B", "1 kB", "12.3 MB", "3,000 TB"],
   );
 });
 
 test("files are counted, with their size as far as it is known", () => {
   const told = (facts) =>
-    files({ column: "", files: 1200, bytes: 5000, sized: 1200, most: 5000, ...facts }, { t, language: "en" });
+    describeFiles({ column: "", files: 1200, bytes: 5000, sized: 1200, most: 5000, ...facts }, { t, language: "en" });
   assert.equal(told({}), "1,200 files, 5 kB");
   assert.equal(told({ sized: 3 }), "1,200 files, 5 kB and more");
   assert.equal(told({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
-  const packed = (missing) => archive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
+  const packed = (missing) => describeArchive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
   assert.equal(packed(0), "An archive has 1,200 files, 5 kB");
   assert.equal(packed(2), "An archive has 1,200 files, 5 kB; 2 are not here for you: it lists them");
 });
 
 test("language and colours change, the rest of the address stays", () => {
-  assert.equal(switched("?vmag=3..6&lang=fr", "?lang=en&vmag=1"), "?vmag=3..6&lang=en");
+  assert.equal(applySwitchLink("?vmag=3..6&lang=fr", "?lang=en&vmag=1"), "?vmag=3..6&lang=en");
 });
 
 test("who logs in comes back to what was on the screen", () => {
-  const back = (state) => new URLSearchParams(returning("?next=%2Fhven%2Fa%3Fvmag%3D1", state)).get("next");
+  const back = (state) => new URLSearchParams(buildSignInQuery("?next=%2Fhven%2Fa%3Fvmag%3D1", state)).get("next");
   assert.equal(back("?vmag=3..6&name=a%26b"), "/hven/a?vmag=3..6&name=a%26b");
   assert.equal(back(""), "/hven/a");
   assert.equal(back(`?${"a".repeat(1000)}`), "/hven/a", "a cookie has no room for more");
 });
 
 test("pictures are shown of the page's own origin and of those that the site names", () => {
-  const shown = (address) => among(new URL(address), "http://vo.example", "https://*.esa.int https://psup.example");
+  const shown = (address) =>
+    isAllowedOrigin(new URL(address), "http://vo.example", "https://*.esa.int https://psup.example");
   assert.ok(shown("http://vo.example/a.png"));
   assert.ok(shown("https://psup.example/a.png"));
   assert.ok(shown("https://archive.esa.int/a.png"));
@@ -94,18 +95,18 @@ test("pictures are shown of the page's own origin and of those that the site nam
 });
 
 test("rows that nobody has counted have a bound, and no number of their own", () => {
-  const workspace = { t, number: (value) => value.toLocaleString("en") };
-  const found = { total: null, exact: false, rows: undefined, least: 100, late: false };
-  assert.equal(lowerBound(found, workspace), "more than 100 rows, they are being counted");
+  const workspace = { t, formatNumber: (value) => value.toLocaleString("en") };
+  const found = { total: null, exact: false, rows: undefined, minimum: 100, isTimedOut: false };
+  assert.equal(describeLowerBound(found, workspace), "more than 100 rows, they are being counted");
   assert.equal(
-    lowerBound({ ...found, rows: null, late: true }, workspace),
+    describeLowerBound({ ...found, rows: null, isTimedOut: true }, workspace),
     "more than 100 observations, counting them takes too long",
   );
 });
 
 test("a thumbnail leads to the large preview of the same file", () => {
   const here = "https://vo.example";
-  const large = (href) => largePreview(href, here);
+  const large = (href) => getLargePreviewUrl(href, here);
   assert.equal(large(`${here}/collections/a/preview/b.fits?size=200`), `${here}/collections/a/preview/b.fits`);
   assert.equal(
     large(`${here}/collections/a/preview/b.fits?SIZE=200&part=1`),

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { shapes } from "../src/features.js";
-import { iso, seconds } from "../src/moments.js";
-import { LANGUAGES, addresses } from "../src/requests.js";
-import { LADDER, widthOf } from "../src/tiles.js";
+import { readShapes } from "../src/tfcat_features.js";
+import { formatTime, parseTime } from "../src/time_format.js";
+import { LANGUAGES, listFileUrls } from "../src/service_requests.js";
+import { BIN_WIDTHS_MICROSECONDS, chooseBinWidth } from "../src/series_tiles.js";
 
 test("times are read as they are written", () => {
   for (const text of [
@@ -12,21 +12,21 @@ test("times are read as they are written", () => {
     "2003-10-28T11:02:03.000001",
     "1600-02-29T00:00:00",
   ])
-    assert.equal(iso(seconds(text)), text);
-  assert.equal(seconds("2003"), Date.UTC(2003, 0, 1) / 1000);
-  assert.equal(seconds("2003-10-28 11:30Z"), Date.UTC(2003, 9, 28, 11, 30) / 1000);
-  for (const text of ["", "x", "2003-13x", "11:00"]) assert.ok(Number.isNaN(seconds(text)), text);
+    assert.equal(formatTime(parseTime(text)), text);
+  assert.equal(parseTime("2003"), Date.UTC(2003, 0, 1) / 1000);
+  assert.equal(parseTime("2003-10-28 11:30Z"), Date.UTC(2003, 9, 28, 11, 30) / 1000);
+  for (const text of ["", "x", "2003-13x", "11:00"]) assert.ok(Number.isNaN(parseTime(text)), text);
 });
 
 test("bins are no narrower than a screen needs, and each step is a whole multiple", () => {
   for (const span of [0.001, 3, 3600, 86_400, 3e7, 6e8]) {
-    const width = widthOf(span, 1000);
+    const width = chooseBinWidth(span, 1000);
     assert.ok((span * 1e6) / width <= 1000);
-    assert.ok(width === LADDER[0] || (span * 1e6) / width > 150, String(span));
+    assert.ok(width === BIN_WIDTHS_MICROSECONDS[0] || (span * 1e6) / width > 150, String(span));
   }
   assert.deepEqual(
-    LADDER,
-    [...LADDER].sort((a, b) => a - b),
+    BIN_WIDTHS_MICROSECONDS,
+    [...BIN_WIDTHS_MICROSECONDS].sort((a, b) => a - b),
   );
 });
 
@@ -40,7 +40,7 @@ test("what is shown can be asked for", () => {
     from: "2003-01-01T00:00:00Z",
     to: "2003-01-02T00:00:00Z",
   };
-  const links = addresses(asked);
+  const links = listFileUrls(asked);
   assert.deepEqual(
     links.map(([name]) => name),
     ["csv", "json", "binary", "das2"],
@@ -54,7 +54,7 @@ test("features are read with their clock and unit", () => {
   const document = (properties) => ({ crs: { properties }, features: [point] });
   const spectral_coords = { type: "frequency", unit: "MHz" };
   const when = Date.UTC(2003, 9, 28, 6) / 1000;
-  const [{ trace }] = shapes(document({ time_coords_id: "mjd", spectral_coords })) ?? [];
+  const [{ trace }] = readShapes(document({ time_coords_id: "mjd", spectral_coords })) ?? [];
   assert.deepEqual(trace, [[when, 20e6]]);
   const clock = { time_origin: "2003-10-28T00:00:00", unit: "h", time_scale: "UTC" };
   point.geometry = {
@@ -78,8 +78,8 @@ test("features are read with their clock and unit", () => {
       ],
     ],
   };
-  const found = shapes(document({ time_coords: clock, spectral_coords })) ?? [];
+  const found = readShapes(document({ time_coords: clock, spectral_coords })) ?? [];
   assert.deepEqual([found.length, found[0].closed, found[0].trace[0]], [2, true, [when, 1e6]]);
-  assert.equal(shapes(document({ time_coords_id: "cdf_tt2000", spectral_coords })), null);
-  assert.equal(shapes(document({ time_coords_id: "unix", spectral_coords: { type: "energy", unit: "eV" } })), null);
+  assert.equal(readShapes(document({ time_coords_id: "cdf_tt2000", spectral_coords })), null);
+  assert.equal(readShapes(document({ time_coords_id: "unix", spectral_coords: { type: "energy", unit: "eV" } })), null);
 });

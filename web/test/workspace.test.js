@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { happen, history } from "./page.js";
-import { followed } from "../src/switches.js";
-import { Refused, Selection, State, Workspace } from "../src/workspace.js";
+import { applyChanges } from "../src/state_links.js";
+import { RequestError, Selection, State, Workspace } from "../src/workspace.js";
 
 const answered =
   (body, status = 200) =>
@@ -27,7 +27,7 @@ test("a change of the state is a step in the history and is told once", () => {
   state.set({ vmag: ["4", "6"], _row: null });
   state.set({ vmag: ["4", "6"] });
   state.set({ _map: "1,2,3" }, { replace: true });
-  assert.deepEqual(state.all("vmag"), ["4", "6"]);
+  assert.deepEqual(state.getAll("vmag"), ["4", "6"]);
   assert.deepEqual(told, [["vmag", "_row"], ["_map"]]);
   assert.deepEqual(history, [
     ["push", "/collections/stars/main?vmag=4&vmag=6"],
@@ -62,14 +62,14 @@ test("files of an observation are marked with its line, and one compares lines",
   selection.mark(["a"], true, ["a", "a2", "a3"]);
   selection.mark(["b"]);
   assert.deepEqual(
-    [[...selection.marked], selection.lines],
+    [[...selection.marked], selection.markedLines],
     [
       ["a", "a2", "a3", "b"],
       ["a", "b"],
     ],
   );
   selection.mark(["a"], false, ["a", "a2", "a3"]);
-  assert.deepEqual([[...selection.marked], selection.lines], [["b"], ["b"]]);
+  assert.deepEqual([[...selection.marked], selection.markedLines], [["b"], ["b"]]);
 });
 
 test("words come in the reader's language, with their values", () => {
@@ -89,10 +89,13 @@ test("questions go to the site's address; a refusal says what helps", async () =
     address = asked;
     return new Response('{"rows": 1}');
   };
-  assert.deepEqual(await page.ask("/rows?a=1", { state: new URLSearchParams("b=2") }), { rows: 1 });
+  assert.deepEqual(await page.fetchJson("/rows?a=1", { state: new URLSearchParams("b=2") }), { rows: 1 });
   assert.equal(address, "/vo/rows?a=1&b=2");
   globalThis.fetch = answered({ message: "no such column", remedy: "look at the list" }, 400);
-  await assert.rejects(page.ask("/rows"), (error) => error instanceof Refused && error.remedy === "look at the list");
+  await assert.rejects(
+    page.fetchJson("/rows"),
+    (error) => error instanceof RequestError && error.remedy === "look at the list",
+  );
 });
 
 test("a second question of a pane overtakes the first, which never ends", async () => {
@@ -105,13 +108,13 @@ test("a second question of a pane overtakes the first, which never ends", async 
       setTimeout(() => done(new Response("{}")), 5);
     });
   let ended = false;
-  page.ask("/rows", { pane: "plot" }).finally(() => (ended = true));
-  await page.ask("/rows", { pane: "plot" });
+  page.fetchJson("/rows", { pane: "plot" }).finally(() => (ended = true));
+  await page.fetchJson("/rows", { pane: "plot" });
   assert.deepEqual([overtaken, ended], [["plot"], false]);
 });
 
 test("links of the page follow its state, with what they change of it", () => {
   const state = new State("?time=2012-01-11&_row=%5B1%5D");
-  assert.equal(followed(state, "_files=each&_row="), "time=2012-01-11&_files=each");
-  assert.equal(followed(state, ""), "time=2012-01-11&_row=%5B1%5D");
+  assert.equal(applyChanges(state, "_files=each&_row="), "time=2012-01-11&_files=each");
+  assert.equal(applyChanges(state, ""), "time=2012-01-11&_row=%5B1%5D");
 });

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SECOND_MICROSECONDS = 1_000_000
 BINS_PER_TILE = 512
-# microseconds; the same as in the page's script (web/src/tiles.js)
+# microseconds; the same as in the page's script (web/src/series_tiles.js)
 BIN_WIDTHS_MICROSECONDS = (
     *(size * ten for ten in (1, 10, 100, 1000, 10_000, 100_000) for size in (1, 2, 5)),
     *(size * SECOND_MICROSECONDS for size in (1, 2, 5, 10, 15, 30)),

@@ -1,0 +1,96 @@
+// The server's description of a cube: parts, axes and the current view.
+import { buildScale } from "./axis_scale.js";
+/** @import {PositionGrid} from "./pixel_positions.js" */
+/** @import {AxisScale} from "./axis_scale.js" */
+/** @import {Translate} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
+
+/**
+ * @typedef {{
+ *   number: number,
+ *   name: string,
+ *   kind: string,
+ *   size: number,
+ *   unit: string,
+ *   values: (number | string | null)[] | null,
+ *   fault?: string,
+ * }} CubeAxis
+ */
+/** @typedef {{index: number, name: string, role: string, unit: string, type: string, axes: CubeAxis[]}} CubePart */
+/**
+ * @typedef {{
+ *   file: string,
+ *   medium: string,
+ *   part: number,
+ *   beside: number[],
+ *   parts: CubePart[],
+ *   image: [number, number],
+ *   through: number | null,
+ *   width: number,
+ *   height: number,
+ *   depth: number,
+ *   places: PositionGrid | null,
+ * }} CubeFacts
+ */
+
+/**
+ * @typedef {{
+ *   index: number,
+ *   name: string,
+ *   role: string,
+ *   unit: string,
+ *   values: (number | null)[],
+ *   deviation?: (number | null)[],
+ * }} PartSpectrum
+ */
+/**
+ * @typedef {{
+ *   x?: number,
+ *   y?: number,
+ *   pixels?: number,
+ *   place?: [number, number] | null,
+ *   parts: PartSpectrum[],
+ * }} CubeSpectra
+ */
+
+/**
+ * Build the parameters of requests: part, slice axis and fixed pixels of the other axes.
+ * @param {Workspace} workspace
+ */
+export function buildCubeQuery({ state }) {
+  const query = new URLSearchParams();
+  for (const name of ["part", "through", "at"]) {
+    for (const value of state.getAll(`_${name}`)) query.append(name, value);
+  }
+  return query;
+}
+
+/** @param {CubeFacts} facts */
+export function findPart({ part, parts }) {
+  return parts.find((candidate) => candidate.index === part) ?? parts[0];
+}
+
+/** @param {CubeFacts} facts */
+function findSliceAxis(facts) {
+  return findPart(facts).axes.find((axis) => axis.number === facts.through);
+}
+
+/**
+ * Return the name of the slice axis: the file's own, unless it only names a sampling.
+ * @param {CubeFacts} facts
+ * @param {AxisScale} axis
+ * @param {Translate} t
+ */
+export function describeSliceAxis(facts, { unit }, t) {
+  const axisName = (findSliceAxis(facts)?.name ?? "").replace(/-.*/, "");
+  if (axisName && !/^(linear|)$/i.test(axisName)) return axisName;
+  if (["m", "mm", "µm", "nm", "Å"].includes(unit)) return t("wavelength");
+  if (/Hz$/.test(unit)) return t("frequency");
+  return /m\/s$/.test(unit) ? t("velocity") : findSliceAxis(facts)?.kind || t("slice");
+}
+
+/** @param {CubeFacts} facts */
+export function buildSliceScale(facts) {
+  const axis = findSliceAxis(facts);
+  return buildScale(axis?.values ?? null, axis?.unit ?? "", facts.depth);
+}

@@ -1,0 +1,103 @@
+// What a grid listens to: the workspace, the pointer and the keyboard. Arrows move between rows and to the headings, Enter opens a row, the space bar marks it.
+import { getEventTarget } from "./dom.js";
+import { enableHoverZoom } from "./hover_zoom.js";
+import { PHONE_MEDIA_QUERY } from "./phone_cards.js";
+/** @import {RowGrid} from "./row_grid.js" */
+/** @import {State} from "./workspace.js" */
+
+const DISPLAY_PARAMETERS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+
+/**
+ * Format the parameters of a search without those of its display.
+ * @param {State} state
+ */
+export function formatSearch(state) {
+  return String(state.withChanges(DISPLAY_PARAMETERS));
+}
+
+/**
+ * Listen to keyboard and pointer.
+ * @param {RowGrid} grid
+ */
+export function listenToUser(grid) {
+  const { body, container } = grid;
+  const { selection } = grid.workspace;
+  const findKey = (/** @type {Event} */ event) =>
+    /** @type {HTMLElement | null} */ (getEventTarget(event).closest("tr[data-key]"))?.dataset.key || null;
+  // horizontal scrolling shows the same rows
+  const handleScroll = () => {
+    if (container.scrollTop !== grid.drawnScrollTop) grid.draw();
+  };
+  matchMedia(PHONE_MEDIA_QUERY).addEventListener("change", () => grid.updateRowHeight());
+  container.addEventListener("scroll", () => requestAnimationFrame(handleScroll), { passive: true });
+  enableHoverZoom(body);
+  body.addEventListener("click", (event) => grid.handleClick(event));
+  body.addEventListener("pointerover", (event) => selection.set("hover", findKey(event)));
+  body.addEventListener("pointerleave", () => selection.set("hover", null));
+  listenToKeys(grid);
+}
+
+/**
+ * Listen to changes of the search, the selection and the number of rows.
+ * @param {RowGrid} grid
+ */
+export function listenToWorkspace(grid) {
+  const { selection, state } = grid.workspace;
+  selection.on("change", (event) => {
+    grid.showSelection(event.name);
+    if (event.name === "chosen") grid.revealChosen();
+  });
+  grid.workspace.on("count", () => grid.handleCount());
+  grid.workspace.on("step", (event) => {
+    if (!grid.rowSpace) return;
+    const rowIndex = grid.pages.findLoadedRow(selection.chosen) ?? grid.activeRow;
+    grid.chooseRow(Math.max(0, Math.min(rowIndex + event.step, grid.rowSpace - 1)));
+  });
+  state.on("change", () => {
+    selection.set("chosen", state.get("_row"));
+    const search = formatSearch(state);
+    if (search === grid.lastSearch) return grid.updateRowHeight();
+    grid.lastSearch = search;
+    grid.pages.isRenewed = false;
+    grid.loadFirstRows().then(() => grid.revealChosen());
+  });
+}
+
+/** @param {RowGrid} grid */
+function listenToKeys(grid) {
+  grid.body.addEventListener("keydown", (event) => handleKey(grid, event));
+  grid.headRow.addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowDown" || !grid.rowSpace) return;
+    event.preventDefault();
+    grid.moveTo(grid.activeRow);
+  });
+}
+
+/**
+ * @param {RowGrid} grid
+ * @param {KeyboardEvent} event
+ */
+function handleKey(grid, event) {
+  const { activeRow } = grid;
+  const rowsInView = grid.scroll.rowsInView - 1;
+  /** @type {Record<string, number>} */
+  const targetRows = {
+    ArrowDown: activeRow + 1,
+    ArrowUp: activeRow - 1,
+    PageDown: activeRow + rowsInView,
+    PageUp: activeRow - rowsInView,
+    Home: 0,
+    End: grid.rowSpace - 1,
+  };
+  const element = getEventTarget(event);
+  if (event.key in targetRows) {
+    event.preventDefault();
+    if (event.key === "ArrowUp" && activeRow === 0) grid.headFocus.focus();
+    else grid.moveTo(targetRows[event.key]);
+  } else if (event.key === "Enter" && element.matches("tr")) {
+    grid.chooseRow(activeRow);
+  } else if (event.key === " " && element.matches("tr[data-key]")) {
+    event.preventDefault();
+    grid.toggleRow(element);
+  }
+}

@@ -1,0 +1,72 @@
+// The overlays of the sky map: points and footprints of rows, counts of cells, the chosen rows, the region of the search.
+import { applyOpacity, getViridisColour } from "./colours.js";
+import { measureDistance } from "./geometry.js";
+import { applyAlpha } from "./map_legend.js";
+import { LAYER_COLOURS } from "./sky_layers.js";
+/** @import {SkyMap} from "./sky_map.js" */
+
+const [POINT_COLOUR, SHAPE_COLOUR, REGION_COLOUR, , CHOSEN_COLOUR] = LAYER_COLOURS;
+
+/**
+ * Create the overlays and add them to the map.
+ * @param {SkyMap} sky
+ */
+export function createOverlays(sky) {
+  const { A, aladin } = sky;
+  const drawCell = (/** @type {any} */ source, /** @type {CanvasRenderingContext2D} */ ctx) => {
+    const share = Math.log1p(source.data.count) / Math.log1p(sky.maxCount);
+    ctx.beginPath();
+    ctx.arc(source.x, source.y, 3 + 6 * share, 0, 2 * Math.PI);
+    ctx.fillStyle = applyAlpha(getViridisColour(0.15 + 0.85 * share), sky.cellOpacity);
+    ctx.fill();
+  };
+  const drawPoint = (/** @type {any} */ source, /** @type {CanvasRenderingContext2D} */ ctx) => {
+    ctx.beginPath();
+    ctx.arc(source.x, source.y, sky.pointSize, 0, 2 * Math.PI);
+    ctx.fillStyle = applyAlpha(source.data.colour, 0.35 * sky.rowOpacity);
+    ctx.fill();
+    ctx.strokeStyle = applyAlpha(source.data.colour, sky.rowOpacity);
+    ctx.lineWidth = 1.2;
+    ctx.stroke();
+  };
+  const pointOptions = {
+    name: "rows",
+    color: applyOpacity(POINT_COLOUR, 1),
+    sourceSize: 10,
+    shape: drawPoint,
+    onClick: null,
+  };
+  // read-only marks: Aladin would keep a removed mark if it were selected
+  const chosenOptions = { name: "chosen", color: CHOSEN_COLOUR, sourceSize: 18, shape: "circle", readOnly: true };
+  const overlays = {
+    points: A.catalog(pointOptions),
+    cells: A.catalog({ name: "counts", shape: drawCell }),
+    chosen: A.catalog(chosenOptions),
+    shapes: A.graphicOverlay({ name: "footprints", color: applyOpacity(SHAPE_COLOUR, 1), lineWidth: 1.5 }),
+    lit: A.graphicOverlay({ name: "lit", color: CHOSEN_COLOUR, lineWidth: 3 }),
+    asks: A.graphicOverlay({ name: "region", color: applyOpacity(REGION_COLOUR, 1), lineWidth: 2 }),
+  };
+  for (const overlay of [overlays.shapes, overlays.asks, overlays.lit]) aladin.addOverlay(overlay);
+  for (const catalogue of [overlays.cells, overlays.points, overlays.chosen]) aladin.addCatalog(catalogue);
+  return overlays;
+}
+
+/**
+ * Format the search condition of a region that was drawn with Aladin; null if the region is none.
+ * @param {any} aladin
+ * @param {string} kind circle or poly
+ * @param {any} region in pixels
+ */
+export function formatDrawnRegion(aladin, kind, region) {
+  if (kind === "circle") {
+    const centre = aladin.pix2world(region.x, region.y);
+    const edge = aladin.pix2world(region.x + region.r, region.y);
+    if (!centre || !edge) return null;
+    const circle = [...centre, measureDistance(centre, edge)].map((number) => number.toFixed(5));
+    return `CIRCLE ${circle.join(" ")}`;
+  }
+  const vertices = /** @type {{x: number, y: number}[]} */ (region.vertices ?? []);
+  const positions = vertices.map(({ x, y }) => aladin.pix2world(x, y)).filter(Boolean);
+  const cornerTexts = positions.map(([lon, lat]) => `${lon.toFixed(5)} ${lat.toFixed(5)}`);
+  return positions.length > 2 ? `POLYGON ${cornerTexts.join(" ")}` : null;
+}
