@@ -1,27 +1,29 @@
-// Bundles scripts and styles of web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and in `needs` what a script imports at once, and draws the sky. Usage: node build.mjs DIRECTORY
+// Bundle the scripts and styles of web/src into a directory, with a hash of the content in each file name. The manifest
+// (manifest.json) maps plain names to files; its key `needs` lists the static imports of each script. Also draws the sky.
+// Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { draw } from "./hips.mjs";
+import { drawSky } from "./hips.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
-const out = path.resolve(process.argv[2]);
-await mkdir(out, { recursive: true });
+const webDirectory = path.dirname(fileURLToPath(import.meta.url));
+const targetDirectory = path.resolve(process.argv[2]);
+await mkdir(targetDirectory, { recursive: true });
 
-const SMALL = 5000; // bytes of a script that is fetched with others sooner than alone
+const MIN_CHUNK_BYTES = 5000; // smaller chunks are merged
 
 /**
- * Bundle.
+ * Run esbuild.
  * @param {import("esbuild").Plugin[]} plugins
  * @param {boolean} write
  */
-const bundled = (plugins, write) =>
+const bundle = (plugins, write) =>
   build({
-    absWorkingDir: here,
+    absWorkingDir: webDirectory,
     entryPoints: ["src/main.js", "src/hven.css"],
-    outdir: out,
+    outdir: targetDirectory,
     bundle: true,
     splitting: true,
     format: "esm",
@@ -32,7 +34,7 @@ const bundled = (plugins, write) =>
     chunkNames: "[name]-[hash]",
     assetNames: "[name]-[hash]",
     loader: { ".svg": "text" },
-    // Aladin Lite is GPL-3: a file of its own, never bundled with other scripts; the map loads it by its address
+    // Aladin Lite is GPL-3: it stays a separate file, which the map loads by its address
     external: ["aladin-lite"],
     metafile: true,
     logLevel: "warning",
@@ -40,83 +42,94 @@ const bundled = (plugins, write) =>
     write,
   });
 
-/** Have all that a page may begin with import the modules of ours that several of them share, so that these become one file, and not many of a few lines each. */
-async function together() {
-  const outputs = Object.values((await bundled([], false)).metafile.outputs);
-  const own = (/** @type {string} */ one) => one.startsWith("src/") && one.endsWith(".js");
-  const shared = outputs
-    .filter(({ entryPoint, bytes }) => !entryPoint && bytes < SMALL)
+/**
+ * Create a plugin that makes all entry points import our small shared modules, so that these become one chunk instead of
+ * many of a few lines.
+ */
+async function createMergePlugin() {
+  const outputs = Object.values((await bundle([], false)).metafile.outputs);
+  const isOwnScript = (/** @type {string} */ file) => file.startsWith("src/") && file.endsWith(".js");
+  const sharedInputs = outputs
+    .filter(({ entryPoint, bytes }) => !entryPoint && bytes < MIN_CHUNK_BYTES)
     .map(({ inputs }) => Object.keys(inputs))
-    .filter((some) => some.every(own));
-  const contents = shared.flat().sort().map((one) => `import ${JSON.stringify(`./${one}`)};\n`).join(""); // prettier-ignore
-  const begin = new Set(outputs.map(({ entryPoint }) => path.resolve(here, entryPoint ?? "")));
+    .filter((inputs) => inputs.every(isOwnScript));
+  const contents = sharedInputs
+    .flat()
+    .sort()
+    .map((file) => `import ${JSON.stringify(`./${file}`)};\n`)
+    .join("");
+  const entryPoints = new Set(outputs.map(({ entryPoint }) => path.resolve(webDirectory, entryPoint ?? "")));
   return {
-    name: "together",
+    name: "merge-small-chunks",
     /** @param {import("esbuild").PluginBuild} build */
     setup({ onLoad, onResolve }) {
       onResolve({ filter: /^hven:shared$/ }, () => ({ path: "shared", namespace: "hven" }));
-      onLoad({ filter: /./, namespace: "hven" }, () => ({ contents, resolveDir: here }));
+      onLoad({ filter: /./, namespace: "hven" }, () => ({ contents, resolveDir: webDirectory }));
       onLoad({ filter: /\.js$/ }, async ({ path: file }) => {
-        if (!begin.has(file)) return undefined;
+        if (!entryPoints.has(file)) return undefined;
         return { contents: `${await readFile(file, "utf-8")}\nimport "hven:shared";\n` };
       });
     },
   };
 }
 
-const made = await bundled([await together()], true);
+const result = await bundle([await createMergePlugin()], true);
 
-const { outputs } = made.metafile;
+const { outputs } = result.metafile;
 
-/** Gather the files that a script cannot begin without. */
-function needed(file, found = new Set()) {
-  for (const { kind, path: other } of outputs[file].imports) {
-    if (kind !== "import-statement" || found.has(other) || !outputs[other]) continue;
-    needed(other, found.add(other));
+/** List the files that a script imports statically. */
+function listStaticImports(file, imports = new Set()) {
+  for (const { kind, path: imported } of outputs[file].imports) {
+    if (kind !== "import-statement" || imports.has(imported) || !outputs[imported]) continue;
+    listStaticImports(imported, imports.add(imported));
   }
-  return found;
+  return imports;
 }
 
 const manifest = { needs: {} };
-for (const [file, facts] of Object.entries(outputs)) {
-  if (facts.entryPoint) {
-    manifest[path.basename(facts.entryPoint)] = path.basename(file);
-    manifest.needs[path.basename(facts.entryPoint)] = [...needed(file)].map((one) => path.basename(one));
+for (const [file, { entryPoint, cssBundle }] of Object.entries(outputs)) {
+  if (entryPoint) {
+    manifest[path.basename(entryPoint)] = path.basename(file);
+    manifest.needs[path.basename(entryPoint)] = [...listStaticImports(file)].map((name) => path.basename(name));
   }
-  if (facts.cssBundle) manifest[`${path.basename(facts.entryPoint, ".js")}.css`] = path.basename(facts.cssBundle);
+  if (cssBundle) manifest[`${path.basename(entryPoint, ".js")}.css`] = path.basename(cssBundle);
 }
 
 /** Write the name, version and licence text of each npm package whose code is in the bundles. */
 async function writeNotices() {
-  const inputs = Object.keys(made.metafile.inputs);
-  const found = inputs.map((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]).filter(Boolean);
+  const inputs = Object.keys(result.metafile.inputs);
+  const names = inputs.map((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]).filter(Boolean);
   const notices = [];
-  for (const name of [...new Set(found)].sort()) {
-    const directory = path.join(here, "node_modules", name);
+  for (const name of [...new Set(names)].sort()) {
+    const directory = path.join(webDirectory, "node_modules", name);
     const { version, license } = JSON.parse(await readFile(path.join(directory, "package.json"), "utf-8"));
-    const text = (await readdir(directory)).find((file) => /^licen[cs]e(\.\w+)?$/i.test(file));
-    if (!text) throw new Error(`${name} ${version} (${license}) has no file with its licence, so it cannot be bundled`);
+    const licenceFile = (await readdir(directory)).find((file) => /^licen[cs]e(\.\w+)?$/i.test(file));
+    if (!licenceFile)
+      throw new Error(`${name} ${version} (${license}) has no file with its licence, so it cannot be bundled`);
     notices.push(
-      `${name} ${version} (${license})\n\n${(await readFile(path.join(directory, text), "utf-8")).trim()}\n`,
+      `${name} ${version} (${license})\n\n${(await readFile(path.join(directory, licenceFile), "utf-8")).trim()}\n`,
     );
   }
-  await writeFile(path.join(out, "LICENSES.txt"), notices.join(`\n${"-".repeat(79)}\n\n`));
+  await writeFile(path.join(targetDirectory, "LICENSES.txt"), notices.join(`\n${"-".repeat(79)}\n\n`));
 }
 
 await writeNotices();
 
-/** Copy Aladin Lite, which is GPL-3, as a file of its own, with its licence and where its source is. */
+/** Copy Aladin Lite, which is GPL-3, as a separate file with its licence and the address of its source. */
 async function copyAladin() {
-  const aladin = path.join(here, "node_modules/aladin-lite");
+  const aladin = path.join(webDirectory, "node_modules/aladin-lite");
   const { version, repository } = JSON.parse(await readFile(path.join(aladin, "package.json"), "utf-8"));
   const code = await readFile(path.join(aladin, "dist/aladin.js"));
   const hash = createHash("sha256").update(code).digest("hex").slice(0, 8).toUpperCase();
   manifest["aladin.js"] = `aladin-${hash}.js`;
-  await writeFile(path.join(out, manifest["aladin.js"]), code);
-  const head = `Aladin Lite ${version}, unchanged; its source is at ${repository.url}, tag ${version}. GPL-3.0-only:\n\n`;
-  await writeFile(path.join(out, "aladin-COPYING.txt"), head + (await readFile(path.join(aladin, "COPYING"), "utf-8")));
+  await writeFile(path.join(targetDirectory, manifest["aladin.js"]), code);
+  const notice = `Aladin Lite ${version}, unchanged; its source is at ${repository.url}, tag ${version}. GPL-3.0-only:\n\n`;
+  await writeFile(
+    path.join(targetDirectory, "aladin-COPYING.txt"),
+    notice + (await readFile(path.join(aladin, "COPYING"), "utf-8")),
+  );
 }
 
 await copyAladin();
-await writeFile(path.join(out, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
-await draw(path.join(out, "sky"));
+await writeFile(path.join(targetDirectory, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
+await drawSky(path.join(targetDirectory, "sky"));

@@ -1,5 +1,6 @@
-// What eslint looks for: what is wrong, and what has grown too big to be read at once. How lines are set is prettier's.
+// What eslint looks for: errors, functions and modules that are too long, and names that say nothing. Prettier sets lines.
 import js from "@eslint/js";
+import { plainNames } from "./names_rule.js";
 
 const NODE = [
   "Buffer",
@@ -29,6 +30,18 @@ export default [
       "max-lines": ["error", 400],
       "max-lines-per-function": ["error", { max: 60, skipBlankLines: true, skipComments: true }],
       complexity: ["error", 20],
+      "no-nested-ternary": "error",
+      "no-sequences": "error",
+      "no-unused-expressions": "error",
+    },
+  },
+  {
+    files: ["src/**/*.js"],
+    plugins: { hven: { rules: { "plain-names": plainNames } } },
+    rules: {
+      "hven/plain-names": "error",
+      // messages are one string each, for the catalogues
+      "max-len": ["error", { code: 120, ignorePattern: '^\\s*"[^"]*",?$' }],
     },
   },
   {

@@ -1,88 +1,107 @@
-// Draws the sky that pages show without any outside network: a HiPS (IVOA HiPS 1.0) of order 0 with a faint Milky Way; called by build.mjs.
+// Draws the sky that maps show without access to other networks: a HiPS (IVOA HiPS 1.0) of order 0 with a faint Milky
+// Way. build.mjs calls it.
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { deflateSync } from "node:zlib";
 
-const SIDE = 512;
-const DARK = [13, 17, 30],
-  BAND = [86, 94, 128],
-  SHADES = 24; // few colours make small files
-const radians = (degrees) => (degrees * Math.PI) / 180;
-const [POLE_RA, POLE_DEC, NODE] = [192.85948, 27.12825, 122.93192].map(radians);
+const TILE_PIXELS = 512;
+const ALLSKY_TILE_PIXELS = 64;
+const ALLSKY_COLUMNS = 27;
+const DARK_COLOUR = [13, 17, 30];
+const BAND_COLOUR = [86, 94, 128];
+const SHADES = 24; // few colours make small files
+const toRadians = (degrees) => (degrees * Math.PI) / 180;
+const [POLE_RA, POLE_DEC, NODE_LON] = [192.85948, 27.12825, 122.93192].map(toRadians);
 const PALETTE = Array.from({ length: SHADES + 1 }, (_, shade) =>
-  DARK.map((dark, at) => Math.round(dark + (shade / SHADES) * (BAND[at] - dark))),
+  DARK_COLOUR.map((dark, channel) => Math.round(dark + (shade / SHADES) * (BAND_COLOUR[channel] - dark))),
 );
 
-/** The centre of a cell of HEALPix: where in which of the twelve base cells, both coordinates from 0 to 1; radians. */
-function place(base, x, y) {
-  const down = Math.floor(base / 4) + 2 - x - y; // rings from the north pole, a base cell's height each
-  const across = base < 4 || base > 7 ? 2 * (base % 4) + 1 : 2 * (base % 4);
-  const wide = down < 1 ? down : down > 3 ? 4 - down : 1;
-  const height = down < 1 ? 1 - wide ** 2 / 3 : down > 3 ? wide ** 2 / 3 - 1 : ((2 - down) * 2) / 3;
-  return [((across + (x - y) / wide) * Math.PI) / 4, Math.asin(height)];
+/** Convert a place in a base cell of HEALPix, with both coordinates from 0 to 1, to longitude and latitude in radians. */
+function healpixToSphere(baseCell, x, y) {
+  const ring = Math.floor(baseCell / 4) + 2 - x - y; // from the north pole, in heights of a base cell
+  const column = baseCell < 4 || baseCell > 7 ? 2 * (baseCell % 4) + 1 : 2 * (baseCell % 4);
+  let capWidth = 1;
+  let sinLat = ((2 - ring) * 2) / 3;
+  if (ring < 1) {
+    capWidth = ring;
+    sinLat = 1 - capWidth ** 2 / 3;
+  } else if (ring > 3) {
+    capWidth = 4 - ring;
+    sinLat = capWidth ** 2 / 3 - 1;
+  }
+  return [((column + (x - y) / capWidth) * Math.PI) / 4, Math.asin(sinLat)];
 }
 
-function brightness([ra, dec]) {
-  const from = ra - POLE_RA;
-  const lat = Math.asin(Math.sin(dec) * Math.sin(POLE_DEC) + Math.cos(dec) * Math.cos(POLE_DEC) * Math.cos(from));
-  const rise = Math.sin(dec) * Math.cos(POLE_DEC) - Math.cos(dec) * Math.sin(POLE_DEC) * Math.cos(from);
-  const lon = NODE - Math.atan2(Math.cos(dec) * Math.sin(from), rise);
-  const away = Math.atan2(Math.sin(lon), Math.cos(lon)); // from the centre of the Galaxy
-  const band = Math.exp(-Math.abs(lat) / radians(9)) * (0.55 + 0.45 * Math.cos(away / 2) ** 2);
-  return Math.min(band + 0.25 * Math.exp(-(lat ** 2 + (away / 1.6) ** 2) / 0.05), 1);
+/** Compute the brightness of the sky at a position in radians, from 0 to 1. */
+function computeBrightness([ra, dec]) {
+  const poleDistance = ra - POLE_RA;
+  const lat = Math.asin(
+    Math.sin(dec) * Math.sin(POLE_DEC) + Math.cos(dec) * Math.cos(POLE_DEC) * Math.cos(poleDistance),
+  );
+  const rise = Math.sin(dec) * Math.cos(POLE_DEC) - Math.cos(dec) * Math.sin(POLE_DEC) * Math.cos(poleDistance);
+  const lon = NODE_LON - Math.atan2(Math.cos(dec) * Math.sin(poleDistance), rise);
+  const centreDistance = Math.atan2(Math.sin(lon), Math.cos(lon)); // from the centre of the Galaxy
+  const band = Math.exp(-Math.abs(lat) / toRadians(9)) * (0.55 + 0.45 * Math.cos(centreDistance / 2) ** 2);
+  return Math.min(band + 0.25 * Math.exp(-(lat ** 2 + (centreDistance / 1.6) ** 2) / 0.05), 1);
 }
 
-/** Draws a tile into a picture of shades, `left` and `top` pixels from its corner. A PNG begins at the top: down the rows, then along them. */
-function tile(order, number, side, picture, width, left = 0, top = 0) {
-  let x = 0,
-    y = 0;
+/** Draw a tile into a picture of shades, `left` and `top` pixels from its corner. */
+function drawTile(order, number, side, picture, width, left = 0, top = 0) {
+  let x = 0;
+  let y = 0;
   for (let bit = 0; bit < order; bit++) {
     x |= ((number >> (2 * bit)) & 1) << bit;
     y |= ((number >> (2 * bit + 1)) & 1) << bit;
   }
-  const all = side << order;
-  for (let row = 0; row < side; row++)
+  const baseCellPixels = side << order;
+  for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
-      const where = place(number >> (2 * order), (x * side + row + 0.5) / all, (y * side + column + 0.5) / all);
-      picture[(top + row) * width + left + column] = Math.round(brightness(where) * SHADES);
+      const cellX = (x * side + row + 0.5) / baseCellPixels;
+      const cellY = (y * side + column + 0.5) / baseCellPixels;
+      const brightness = computeBrightness(healpixToSphere(number >> (2 * order), cellX, cellY));
+      picture[(top + row) * width + left + column] = Math.round(brightness * SHADES);
     }
+  }
 }
 
-const CRC = Array.from({ length: 256 }, (_, byte) => {
-  for (let bit = 0; bit < 8; bit++) byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1;
-  return byte;
+const CRC_TABLE = Array.from({ length: 256 }, (_, byte) => {
+  let remainder = byte;
+  for (let bit = 0; bit < 8; bit++) remainder = remainder & 1 ? (remainder >>> 1) ^ 0xedb88320 : remainder >>> 1;
+  return remainder;
 });
 
-function chunk(kind, body) {
-  const out = Buffer.concat([Buffer.alloc(4), Buffer.from(kind), body, Buffer.alloc(4)]);
-  out.writeUInt32BE(body.length);
+/** Write a chunk of a PNG: length, type, content and checksum. */
+function writeChunk(type, content) {
+  const buffer = Buffer.concat([Buffer.alloc(4), Buffer.from(type), content, Buffer.alloc(4)]);
+  buffer.writeUInt32BE(content.length);
   let sum = -1;
-  for (const byte of out.subarray(4, -4)) sum = (sum >>> 8) ^ CRC[(sum ^ byte) & 255];
-  out.writeInt32BE(~sum, out.length - 4);
-  return out;
+  for (const byte of buffer.subarray(4, -4)) sum = (sum >>> 8) ^ CRC_TABLE[(sum ^ byte) & 255];
+  buffer.writeInt32BE(~sum, buffer.length - 4);
+  return buffer;
 }
 
-function png(picture, width) {
+/** Write a picture of shades as a PNG with a palette. */
+function writePng(picture, width) {
   const height = picture.length / width;
-  const head = Buffer.alloc(13);
-  head.writeUInt32BE(width);
-  head.writeUInt32BE(height, 4);
-  head.set([8, 3], 8); // a byte for each pixel, of a palette
-  const rows = Buffer.alloc(picture.length + height); // each row begins with its filter: none
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 3], 8); // a byte per pixel, an index of the palette
+  const rows = Buffer.alloc(picture.length + height); // each row begins with the number of its filter: none
   for (let row = 0; row < height; row++)
     rows.set(picture.subarray(row * width, (row + 1) * width), row * (width + 1) + 1);
   const chunks = [
-    chunk("IHDR", head),
-    chunk("PLTE", Buffer.from(PALETTE.flat())),
-    chunk("IDAT", deflateSync(rows, { level: 9 })),
-    chunk("IEND", Buffer.alloc(0)),
+    writeChunk("IHDR", header),
+    writeChunk("PLTE", Buffer.from(PALETTE.flat())),
+    writeChunk("IDAT", deflateSync(rows, { level: 9 })),
+    writeChunk("IEND", Buffer.alloc(0)),
   ];
   return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), ...chunks]);
 }
 
-/** The whole sphere as MOC 2.0 in FITS: one range of cells. */
-function moc() {
-  const block = (cards) =>
+/** Write the MOC 2.0 of the whole sphere in FITS: one range of cells. */
+function writeMoc() {
+  const writeBlock = (cards) =>
     Buffer.from(
       [...cards, "END"]
         .map((card) => card.padEnd(80))
@@ -90,49 +109,58 @@ function moc() {
         .padEnd(2880),
       "latin1",
     );
-  const card = (name, value) => `${name.padEnd(8)}= ${typeof value === "number" ? String(value).padStart(20) : value}`;
+  const formatCard = (name, value) =>
+    `${name.padEnd(8)}= ${typeof value === "number" ? String(value).padStart(20) : value}`;
   const cells = Buffer.alloc(2880);
   cells.writeBigUInt64BE(12n << 58n, 8);
   return Buffer.concat([
-    block([card("SIMPLE", "T".padStart(20)), card("BITPIX", 8), card("NAXIS", 0), card("EXTEND", "T".padStart(20))]),
-    block([
-      card("XTENSION", "'BINTABLE'"),
-      card("BITPIX", 8),
-      card("NAXIS", 2),
-      card("NAXIS1", 8),
-      card("NAXIS2", 2),
-      card("PCOUNT", 0),
-      card("GCOUNT", 1),
-      card("TFIELDS", 1),
-      card("TFORM1", "'1K      '"),
-      card("TTYPE1", "'RANGE   '"),
-      card("MOCVERS", "'2.0     '"),
-      card("MOCDIM", "'SPACE   '"),
-      card("ORDERING", "'RANGE   '"),
-      card("COORDSYS", "'C       '"),
-      card("MOCORD_S", 0),
+    writeBlock([
+      formatCard("SIMPLE", "T".padStart(20)),
+      formatCard("BITPIX", 8),
+      formatCard("NAXIS", 0),
+      formatCard("EXTEND", "T".padStart(20)),
+    ]),
+    writeBlock([
+      formatCard("XTENSION", "'BINTABLE'"),
+      formatCard("BITPIX", 8),
+      formatCard("NAXIS", 2),
+      formatCard("NAXIS1", 8),
+      formatCard("NAXIS2", 2),
+      formatCard("PCOUNT", 0),
+      formatCard("GCOUNT", 1),
+      formatCard("TFIELDS", 1),
+      formatCard("TFORM1", "'1K      '"),
+      formatCard("TTYPE1", "'RANGE   '"),
+      formatCard("MOCVERS", "'2.0     '"),
+      formatCard("MOCDIM", "'SPACE   '"),
+      formatCard("ORDERING", "'RANGE   '"),
+      formatCard("COORDSYS", "'C       '"),
+      formatCard("MOCORD_S", 0),
     ]),
     cells,
   ]);
 }
 
-export async function draw(target) {
-  await mkdir(path.join(target, "Norder0/Dir0"), { recursive: true });
-  await mkdir(path.join(target, "Norder3"), { recursive: true });
+/** Draw the sky into a directory. */
+export async function drawSky(directory) {
+  await mkdir(path.join(directory, "Norder0/Dir0"), { recursive: true });
+  await mkdir(path.join(directory, "Norder3"), { recursive: true });
   for (let number = 0; number < 12; number++) {
-    const picture = new Uint8Array(SIDE * SIDE);
-    tile(0, number, SIDE, picture, SIDE);
-    await writeFile(path.join(target, `Norder0/Dir0/Npix${number}.png`), png(picture, SIDE));
+    const picture = new Uint8Array(TILE_PIXELS * TILE_PIXELS);
+    drawTile(0, number, TILE_PIXELS, picture, TILE_PIXELS);
+    await writeFile(path.join(directory, `Norder0/Dir0/Npix${number}.png`), writePng(picture, TILE_PIXELS));
   }
-  const columns = 27,
-    small = 64,
-    width = columns * small; // 768 tiles of order 3
-  const sheet = new Uint8Array(width * small * Math.ceil(768 / columns));
-  for (let number = 0; number < 768; number++)
-    tile(3, number, small, sheet, width, (number % columns) * small, Math.floor(number / columns) * small);
-  await writeFile(path.join(target, "Norder3/Allsky.png"), png(sheet, width));
-  await writeFile(path.join(target, "Moc.fits"), moc());
-  const facts = {
+  const tileCount = 768; // of order 3
+  const width = ALLSKY_COLUMNS * ALLSKY_TILE_PIXELS;
+  const allsky = new Uint8Array(width * ALLSKY_TILE_PIXELS * Math.ceil(tileCount / ALLSKY_COLUMNS));
+  for (let number = 0; number < tileCount; number++) {
+    const left = (number % ALLSKY_COLUMNS) * ALLSKY_TILE_PIXELS;
+    const top = Math.floor(number / ALLSKY_COLUMNS) * ALLSKY_TILE_PIXELS;
+    drawTile(3, number, ALLSKY_TILE_PIXELS, allsky, width, left, top);
+  }
+  await writeFile(path.join(directory, "Norder3/Allsky.png"), writePng(allsky, width));
+  await writeFile(path.join(directory, "Moc.fits"), writeMoc());
+  const properties = {
     creator_did: "ivo://hven/P/sky",
     obs_title: "A drawn sky",
     obs_description: "A faint Milky Way, drawn: shown where no survey can be fetched",
@@ -141,15 +169,15 @@ export async function draw(target) {
     hips_frame: "equatorial",
     hips_order: "0",
     hips_order_min: "0",
-    hips_tile_width: SIDE,
+    hips_tile_width: TILE_PIXELS,
     hips_tile_format: "png",
     hips_release_date: "2026-11-20T00:00Z",
     hips_status: "public master clonableOnce",
     moc_sky_fraction: "1",
   };
   await writeFile(
-    path.join(target, "properties"),
-    Object.entries(facts)
+    path.join(directory, "properties"),
+    Object.entries(properties)
       .map(([name, value]) => `${name.padEnd(20)} = ${value}\n`)
       .join(""),
   );

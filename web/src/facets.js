@@ -33,8 +33,8 @@ const normalizeValue = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, 
 export function toggleValue(conditions, value, isAdded) {
   const quotedValue = quoteValue(value);
   const values = splitValues(conditions).map((entry) => entry.trim());
-  const others = values.filter((entry) => entry && normalizeValue(entry) !== normalizeValue(quotedValue));
-  return [...others, ...(isAdded ? [quotedValue] : [])].join(",") || null;
+  const otherValues = values.filter((entry) => entry && normalizeValue(entry) !== normalizeValue(quotedValue));
+  return [...otherValues, ...(isAdded ? [quotedValue] : [])].join(",") || null;
 }
 
 /**
@@ -224,7 +224,7 @@ class FacetPanel {
       clearTimeout(timer);
       timer = setTimeout(() => {
         if (field.isConnected) searchValues();
-      }, KEY_DELAY_MILLISECONDS); // a redrawn field sends its own request
+      }, KEY_DELAY_MILLISECONDS);
     });
     field.addEventListener("change", (event) => event.stopPropagation());
     return field;

@@ -22,11 +22,11 @@ const MAX_CHIPS = 6;
  */
 export function createFileChips(files, language) {
   const chips = files.slice(0, MAX_CHIPS).map((file) => createFileChip(file, language));
-  const rest =
+  const overflow =
     files.length > MAX_CHIPS
       ? [createElement("span", { className: "soft", textContent: `+${files.length - MAX_CHIPS}` })]
       : [];
-  return [...chips, ...rest];
+  return [...chips, ...overflow];
 }
 
 /**
@@ -59,7 +59,7 @@ export function showLineCount(element, count, workspace) {
 
 /**
  * Describe the lower bound of an unknown number of lines.
- * @param {LineCount} found
+ * @param {LineCount} count
  * @param {Pick<Workspace, "formatNumber" | "t">} workspace
  */
 export function describeLowerBound({ minimum, isTimedOut, rows }, workspace) {

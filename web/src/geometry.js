@@ -48,8 +48,8 @@ export function parseOutline(text) {
 
 /**
  * Return the angle between two positions.
- * @param {Position} one
- * @param {Position} other
+ * @param {Position} first
+ * @param {Position} second
  */
 export function measureDistance([x1, y1], [x2, y2]) {
   const haversineLat = Math.sin(((y2 - y1) * RADIANS_PER_DEGREE) / 2) ** 2;

@@ -20,9 +20,9 @@ export class Globe {
   pole = "";
   km = 0; // radius of the body
   rowOpacity = 1;
-  /** corners of the box that is being drawn
+  /** The corners of the box that is being drawn.
    * @type {number[][] | null} */
-  dragCorners = null; // the corners of a box that is drawn
+  dragCorners = null;
   frameRequest = 0; // id of the next frame, if one is requested
   canvas = createElement("canvas", { className: "body", tabIndex: 0 });
   offscreen = new OffscreenLayer(() => this.scheduleDraw());

@@ -66,8 +66,8 @@ export function toggleSort(order, name, isAdded) {
   const current = order.find((entry) => entry.replace(/^-/, "") === name);
   let changed = name;
   if (current) changed = current.startsWith("-") ? "" : `-${name}`;
-  const others = isAdded ? order.filter((entry) => entry !== current) : [];
-  return [...others, changed].filter(Boolean).join(",") || null;
+  const otherEntries = isAdded ? order.filter((entry) => entry !== current) : [];
+  return [...otherEntries, changed].filter(Boolean).join(",") || null;
 }
 
 /** Create a row with the height of rows that are not drawn. */
@@ -216,7 +216,7 @@ export function createHeadings(columns, workspace, hasFiles) {
 /**
  * Show the constant columns once, above the rows.
  * @param {HTMLElement | null} element
- * @param {Rows} found
+ * @param {Rows} page
  * @param {Translate} t
  */
 export function showConstantColumns(element, { columns, rows }, t) {

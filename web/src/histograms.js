@@ -21,7 +21,7 @@ export function drawBarPath(counts) {
 }
 
 /**
- * @param {Histogram} found
+ * @param {Histogram} histogram
  * @param {Workspace} workspace
  */
 function createHistogram({ counts, label }, workspace) {

@@ -55,7 +55,7 @@ function createLayerLine(
 
 /**
  * Describe how many rows a map shows, or files if the page's lines are observations.
- * @param {{total: number, shown: number, cells: boolean, files?: boolean | undefined}} found
+ * @param {{total: number, shown: number, cells: boolean, files?: boolean | undefined}} counts
  *   `shown` rows are drawn; `cells`: as counts
  * @param {Pick<Workspace, "formatNumber" | "t">} workspace
  */

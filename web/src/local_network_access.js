@@ -26,7 +26,7 @@ export async function queryPermission(host = location.hostname) {
 
 /**
  * Classify why the hub did not answer: permission `refused`, prompt `overlooked` or `closed`, or hub `missing`.
- * @param {{before?: string, after?: string, seconds: number, isTimedOut: boolean}} found
+ * @param {{before?: string, after?: string, seconds: number, isTimedOut: boolean}} facts
  */
 export function classifySilence({ before = "", after = "", seconds, isTimedOut }) {
   if (after === "denied") return "refused";

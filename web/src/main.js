@@ -114,8 +114,9 @@ workspace.mountPanes = (root) => {
   }
   for (const details of findElements(root, "details[data-beside]", HTMLDetailsElement)) {
     details.addEventListener("toggle", () => {
+      // once closed, its space belongs to the rows
       if (!details.open) details.removeAttribute("data-beside");
-    }); // the rows take its space
+    });
     if (wideScreen.matches) details.open = true;
   }
   const panes = findElements(root, "[data-pane]");

@@ -54,7 +54,7 @@ export class MapLegend {
 
   /**
    * Update the legend from the server's data.
-   * @param {Places} found
+   * @param {Places} mapData
    */
   update({ colours = [], colouring = null, counts }) {
     const { t } = this.workspace;

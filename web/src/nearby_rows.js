@@ -77,7 +77,7 @@ export class NearbyRows {
   }
 
   /**
-   * @param {NearbyTable} other
+   * @param {NearbyTable} table
    * @param {boolean} hasTime
    * @param {boolean} hasPlace
    */

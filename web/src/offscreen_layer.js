@@ -1,6 +1,5 @@
 // An off-screen layer with the rows of a map. While the map moves, the finished layer is shifted and scaled; at rest it
-// is painted again
-// in slices of a few milliseconds per frame.
+// is painted again in slices of a few milliseconds per frame.
 import { MapPlane } from "./map_plane.js";
 import { PolarPlane } from "./polar_plane.js";
 /** @import {Box} from "./map_plane.js" */
@@ -103,7 +102,7 @@ export class OffscreenLayer {
 
   /**
    * Paint all shapes, with a pause after each batch.
-   * @param {{canvas: HTMLCanvasElement, plane: MapPlane}} made
+   * @param {{canvas: HTMLCanvasElement, plane: MapPlane}} buffer
    */
   *iteratePainting({ canvas, plane }) {
     const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));

@@ -323,7 +323,7 @@ class PlotPane {
   }
 
   /**
-   * @param {Points} found
+   * @param {Points} points
    * @param {Density} cells
    */
   drawDensity({ axes }, { box, counts }) {
@@ -356,7 +356,7 @@ class PlotPane {
   /**
    * Explain the colours below the plot.
    * @param {string} name
-   * @param {PointColours} shown
+   * @param {PointColours} colours
    */
   explainColours(name, { kinds, low, high }) {
     const { t } = this.workspace;

@@ -163,7 +163,7 @@ export function computeErrorEnds(value, size, isLog, axisStart) {
 /**
  * Describe what a plot of points shows.
  * @param {number} pointCount
- * @param {Points} found
+ * @param {Points} points
  * @param {{t: Translate, number: (value: number) => string}} workspace
  */
 export function describePoints(pointCount, { axes, more: hasMore }, { t, number }) {

@@ -29,7 +29,7 @@ export function writePython(view) {
 
 /**
  * Write a numpy index; `:` selects a whole axis.
- * @param {CubeView} shown
+ * @param {CubeView} view
  * @param {string} slice
  * @param {[string, string]} place indices of x and y
  */
@@ -101,7 +101,7 @@ function writeRegionMean(view, { kind, numbers }) {
 
 /**
  * List the axes to average over, of an array with x, y and slices.
- * @param {CubeView} shown
+ * @param {CubeView} view
  */
 function listMeanAxes({ image, through }) {
   if (through === null) return "(0, 1)";
@@ -110,7 +110,7 @@ function listMeanAxes({ image, through }) {
 }
 
 /**
- * @param {CubeView} shown
+ * @param {CubeView} view
  * @param {ImageRegion} region
  */
 function writeServerMean({ data, query }, { kind, numbers }) {

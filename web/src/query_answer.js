@@ -88,7 +88,7 @@ export class QueryAnswer {
 
   /**
    * @param {Document} page
-   * @param {Response} found
+   * @param {Response} response
    * @param {string} text
    */
   showAnswer(page, { ok, status }, text) {

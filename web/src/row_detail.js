@@ -231,7 +231,7 @@ class RowDetail {
 
 /**
  * Create the list of values with the headings of their sections.
- * @param {Row} found
+ * @param {Row} rowData
  * @param {Value[]} row
  * @param {Translate} t
  */
@@ -244,7 +244,7 @@ function createSections({ columns, sections: sectionList = [] }, row, t) {
 
 /**
  * Create the list of the other files of the observation.
- * @param {Row} found
+ * @param {Row} rowData
  * @param {Workspace} workspace
  */
 function createSiblingFiles({ files = [] }, { language, t }) {

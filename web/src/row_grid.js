@@ -207,7 +207,7 @@ export class RowGrid {
     updateRows(body, [fillerAbove, ...rowElements, fillerBelow]);
     if (focusedRow?.dataset.at !== undefined) {
       const newRow = this.findRow(activeRow);
-      // who was at a link of it goes on from there
+      // keep the focus on the link that had it
       (newRow?.querySelectorAll("a")[linkIndex] ?? newRow)?.focus({ preventScroll: true });
     }
     // Chromium loses the scroll position if the focused row is removed and millions of pixels move between the fillers

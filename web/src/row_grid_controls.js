@@ -1,4 +1,5 @@
-// What a grid listens to: the workspace, the pointer and the keyboard. Arrows move between rows and to the headings, Enter opens a row, the space bar marks it.
+// What a grid listens to: the workspace, the pointer and the keyboard. Arrows move between rows and to the headings,
+// Enter opens a row, the space bar marks it.
 import { getEventTarget } from "./dom.js";
 import { enableHoverZoom } from "./hover_zoom.js";
 import { PHONE_MEDIA_QUERY } from "./phone_cards.js";

@@ -68,9 +68,8 @@ export function buildSpectrumMessage(url, fields) {
 
 /**
  * Choose the messages that load the file of a row, the most suitable first: by the declared format (table, CDF file or
- * image), as the FITS file
- * that the server derives from it, and as the other of FITS table and image for programs that only load one of them.
- * Empty if no program loads such files.
+ * image), as the FITS file that the server derives from it, and as the other of FITS table and image for programs that
+ * only load one of them. The list is empty if no program loads such files.
  * @param {string} url
  * @param {Field[]} fields
  * @param {Link[]} [dataLinks] DataLink links of the row

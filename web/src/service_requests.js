@@ -20,7 +20,7 @@ import { formatTime } from "./time_format.js";
 
 /**
  * Build the HAPI address of the data.
- * @param {SeriesRequest} asked
+ * @param {SeriesRequest} request
  */
 function buildHapiUrl({ hapi, id, names, from, to }, format = "csv") {
   const parameters = { dataset: id, parameters: names.join(","), start: from, stop: to, format };
@@ -29,7 +29,7 @@ function buildHapiUrl({ hapi, id, names, from, to }, format = "csv") {
 
 /**
  * Build the das2 address of the data.
- * @param {SeriesRequest} asked
+ * @param {SeriesRequest} request
  */
 function buildDas2Url({ das2, path, from, to }) {
   return `${das2}/server?${new URLSearchParams({ server: "dataset", dataset: path, start_time: from, end_time: to })}`;

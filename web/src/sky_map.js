@@ -170,7 +170,7 @@ export class SkyMap {
 
   /**
    * Draw the counts of cells.
-   * @param {Places} found
+   * @param {Places} mapData
    */
   drawCells({ lon, lat, counts, total, files }) {
     const { A } = this;
@@ -184,7 +184,7 @@ export class SkyMap {
 
   /**
    * Draw rows as points and footprints.
-   * @param {Places} found
+   * @param {Places} mapData
    */
   drawRows({ lon, lat, keys, names, shapes, total, files }) {
     const { A, legend } = this;
@@ -245,7 +245,7 @@ export class SkyMap {
   }
 
   /**
-   * @param {Outline} outlined
+   * @param {Outline} outline
    * @param {string | null} [colour]
    */
   createShape({ circle, corners }, colour = null) {

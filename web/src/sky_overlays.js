@@ -1,4 +1,4 @@
-// The overlays of the sky map: points and footprints of rows, counts of cells, the chosen rows, the region of the search.
+// The overlays of the sky map: points and footprints of rows, counts of cells, chosen rows, the region of the search.
 import { applyOpacity, getViridisColour } from "./colours.js";
 import { measureDistance } from "./geometry.js";
 import { applyAlpha } from "./map_legend.js";

@@ -30,7 +30,10 @@ export function asked(answers, search = "") {
     state: {
       withChanges: (changes) => {
         const next = new URLSearchParams(search);
-        for (const [name, value] of Object.entries(changes)) value === null ? next.delete(name) : next.set(name, value);
+        for (const [name, value] of Object.entries(changes)) {
+          if (value === null) next.delete(name);
+          else next.set(name, value);
+        }
         return next;
       },
     },
