@@ -1,16 +1,16 @@
-// What the server answers to the panes, and what they share, as types: nothing of it is left in what browsers load.
+// Types of the server's answers and of objects that panes share. They do not exist in the browser.
 
 declare global {
   interface Window {
-    /** What the maps and plots of a page are, for who looks at them in the console, and for tests. */
+    /** The maps and plots of a page, for the console and for tests. */
     hven?: { aladin?: any; body?: any; plot?: any; cube?: any; spectrum?: any; timeline?: any };
   }
 }
 
-/** The words of the page in the reader's language; `{name}` is filled with a value. */
+/** Translate a text into the user's language; `{name}` is replaced by a value. */
 export type Translate = (text: string, values?: Record<string, unknown>) => string;
 
-/** A value of a row: its text, or more than that (`Cell` of the server). */
+/** A value of a row: its text, or a cell with more (`Cell` of the server). */
 export type Cell = { text: string; href?: string; title?: string; picture?: boolean; corners?: number };
 export type Value = string | Cell | null;
 
@@ -18,24 +18,24 @@ export type Column = {
   name: string;
   label: string;
   description: string;
-  /** What is told when one points at it: its name, and the description. */
+  /** The tooltip: name and description. */
   title: string;
   unit: string;
-  /** The unit as people write it. */
+  /** The unit in a readable form. */
   unit_text: string;
-  /** The unit if nobody chooses one. */
+  /** The unit that is used by default. */
   usual_unit: string;
   stored_unit: string;
-  /** The same as people write it. */
+  /** The stored unit in a readable form. */
   stored_text: string;
-  /** Names of the two columns that are told as this one. */
+  /** The names of the two columns that this one combines. */
   of?: string[];
   units?: string[];
   unit_texts?: string[];
   ucd: string;
   kind: string;
   numeric: boolean;
-  /** All rows of the table have the same value. */
+  /** Whether all rows of the table have the same value. */
   alike?: boolean;
 };
 
@@ -43,10 +43,10 @@ export type Fault = { field: string; message: string; remedy: string };
 
 export type ColumnPair = { name: string; label: string; title: string; low: number; high: number };
 
-/** `/rows`: one page of them. */
+/** `/rows`: a page of rows. */
 export type Rows = {
   columns: Column[];
-  /** Columns that are told as one, by their numbers, as the values rise. */
+  /** Columns that are displayed as one: indices of the lower and the upper value. */
   pairs?: ColumnPair[];
   rows: Value[][];
   keys: string[];
@@ -58,34 +58,33 @@ export type Rows = {
   exact: boolean;
   adql: string;
   faults?: Fault[];
-  /** Names of the columns that are shown, in their order. */
+  /** The names of the displayed columns, in order. */
   drawn: string[];
-  /** Of each line the files of its observation; none where each row is a line. */
+  /** The files of each line's observation; absent if each row is a line. */
   files?: RowFile[][];
-  /** How many rows the lines are of. */
+  /** The number of rows behind the lines. */
   of_rows?: number | null;
 };
 
-/** A file of an observation: the key of its row, where it and its picture are, what tells it from the others. */
+/** A file of an observation: key of its row, addresses of file and picture, and what distinguishes it. */
 export type RowFile = { key: string; href: string; text: string; bytes: number | null; picture?: string };
 
-/** `/row`: `row` is null if it is no longer there. */
+/** `/row`: `row` is null if it no longer exists. */
 export type Row = {
   columns: Column[];
   row: Value[] | null;
   locked: { until: string; contact: string } | null;
   links?: Link[];
-  /** What the row is called; its file; how it is cited; the other files of its observation. */
+  /** Title, file, citation, and the other files of the observation. */
   title?: string;
   file?: { href: string; bytes: number | null } | null;
   cite?: { text: string; bibtex: string } | null;
   files?: RowFile[];
-  /** Headings, each with the numbers of its columns. */
+  /** Headings with the indices of their columns. */
   sections?: { title: string; columns: number[] }[];
 };
 
-/** What a row leads to, as DataLink has it. */
-/** A row of a search over several tables: where it is from (its table as the search, and as its page, knows it), its key, page and picture. */
+/** A row of a search over several tables: its table as the search and as its page know it, key, page and picture. */
 export type SearchResultRow = {
   from: string;
   key: string;
@@ -96,9 +95,10 @@ export type SearchResultRow = {
   cells: Value[];
 };
 
-/** Rows of such a search, under the columns that any of the tables has. */
+/** Rows of such a search, with the columns of all tables. */
 export type SearchResult = { columns: Column[]; rows: SearchResultRow[] };
 
+/** A link of a row, as in DataLink. */
 export type Link = {
   text: string;
   href: string;
@@ -109,7 +109,7 @@ export type Link = {
   locked: boolean;
 };
 
-/** `/header`: the header of the file behind a row. */
+/** `/header`: the header of a row's file. */
 export type FileHeader = {
   file: string;
   hdus: {
@@ -119,11 +119,11 @@ export type FileHeader = {
   }[];
 };
 
-/** `/count`: how many rows, and how the server has read the address. */
+/** `/count`: the number of rows, and the server's reading of the address. */
 export type Count = {
   total: number | null;
   exact: boolean;
-  /** Where nothing is found: what would be without each condition. */
+  /** If there are no rows: the searches with fewer conditions. */
   without: RelaxedSearch[];
   faults: Fault[];
   asked: Chip[];
@@ -132,7 +132,7 @@ export type Count = {
   every: string;
 };
 export type ConditionParts = { low: string; high: string; unit: string; around: string };
-/** Conditions that are left out, from where to where their values are then, and how many rows, or observations, there are. */
+/** Conditions that are left out, the range of their values then, and the number of rows or observations. */
 export type RelaxedSearch = {
   left: (Chip & { range: string })[];
   rows: number;
@@ -141,8 +141,10 @@ export type RelaxedSearch = {
 };
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
-/** `/facets`. */
-/** `field`: these are all choices, and stand in the column's field of the form. `counted`: false where they could not be counted in time. */
+/**
+ * `/facets`: values of a column with their counts.
+ * `field`: the choices are complete and stand in the column's form field. `counted`: false if the count took too long.
+ */
 export type Facet = {
   column: string;
   label: string;
@@ -152,15 +154,15 @@ export type Facet = {
   exact: boolean;
   counted: boolean;
 };
-/** `rows`: null where nobody has counted them. */
+/** `rows` is null if they are not counted. */
 export type Choice = { value: string | null; label: string; rows: number | null; chosen: boolean };
 
-/** `/search/suggest`: what is found while one writes. */
+/** `/search/suggest`: a suggestion while the user types. */
 export type Suggestion = {
   kind: "value" | "place" | "collection" | "table" | "column";
   title: string;
   rows?: number | null;
-  /** What these rows are. */
+  /** What `rows` counts. */
   noun?: "rows" | "files";
   table?: string;
   collection_title: string;
@@ -170,7 +172,7 @@ export type Suggestion = {
 /** `/places`: rows on a map, as points, footprints, or counts of cells. */
 export type Places = {
   total: number;
-  /** What is counted are files of observations, which are the lines of the page. */
+  /** Whether files of observations are counted, which are not the lines of the page. */
   files?: boolean;
   lon: number[];
   lat: number[];
@@ -185,11 +187,11 @@ export type Places = {
   body?: string;
   km?: number | null;
   grounds?: { kind: string; url: string; notice: string }[];
-  /** No pictures of bodies came with this installation. */
+  /** Whether this installation has no base maps. */
   uninstalled?: boolean;
   features?: Feature[];
 };
-/** Colours of rows by a column: the place of each row's value among the choices, or numbers between low and high. */
+/** Colours of rows by a column: the index of each row's value among the choices, or a number between low and high. */
 export type Colouring = {
   column: string;
   label: string;
@@ -200,7 +202,7 @@ export type Colouring = {
   high: number | null;
 };
 export type Feature = { name: string; lon: number; lat: number; size: number };
-/** Where a map lies: `box` is its west, south, east and north; `radius` that of a disc, 0 where there is none. */
+/** The extent of a map: `box` has west, south, east and north; `radius` is that of a disc, or 0. */
 export type Frame = {
   box: [number, number, number, number];
   fields: [string, string];
@@ -220,7 +222,7 @@ export type Axis = {
 /** `/histogram`. */
 export type Histogram = Axis & { low: number; high: number; counts: number[]; missing: number };
 
-/** `/points`: values by axis, or a density where there are too many. */
+/** `/points`: values by axis, or a density if there are too many. */
 export type Points = {
   axes: Axis[];
   values: (number | string | null)[][];
@@ -231,26 +233,26 @@ export type Points = {
 };
 export type Density = { box: [number, number, number, number]; counts: number[][] };
 
-/** `/take`: the ways out of a result. */
+/** `/take`: the export options of a result. */
 export type ExportOptions = {
   adql: string;
-  /** Lines to copy; `signed` is one around the address `url` where that must be signed. */
+  /** Code lines; `signed` is a template around the address `url` if that must be signed. */
   lines: { name: string; text: string; url?: string; signed?: string }[];
   formats: { name: string; label: string }[];
   scripts: { name: string }[];
   links: { name: string; label: string }[];
   files: { column: string; files: number; bytes: number | null; sized: number; most: number } | null;
-  /** What an archive of the files will have; null: nobody looked. */
+  /** The content of an archive; null if it is unknown. */
   archive: { files: number; bytes: number; missing: number } | null;
   region: Region | null;
-  /** The address of the rows as a VOTable, and their keys, if they were asked for. */
+  /** The address of the rows as a VOTable and their keys, if they were requested. */
   table: string;
   keys: string[];
 };
-/** A region: of a circle its centre and radius, of a polygon its corners, all in degrees. */
+/** A region in degrees: centre and radius of a circle, or corners of a polygon. */
 export type Region = { circle?: [number, number, number]; polygon?: number[] };
 
-/** A layer of a map: `set` is told whether it is shown and how clearly. */
+/** A layer of a map; `set` changes its visibility and opacity. */
 export type Layer = {
   name: string;
   sign?: string;
