@@ -1,5 +1,6 @@
 // Bundle the scripts and styles of web/src into a directory, with a hash of the content in each file name. The manifest
-// (manifest.json) maps plain names to files; its key `needs` lists the static imports of each script. Also draws the sky.
+// (manifest.json) maps plain names to files; its key `needs` lists the static imports of each script. Also draws the
+// sky.
 // Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
@@ -19,7 +20,7 @@ const MIN_CHUNK_BYTES = 5000; // smaller chunks are merged
  * @param {import("esbuild").Plugin[]} plugins
  * @param {boolean} write
  */
-const bundle = (plugins, write) =>
+const runBundler = (plugins, write) =>
   build({
     absWorkingDir: webDirectory,
     entryPoints: ["src/main.js", "src/hven.css"],
@@ -43,11 +44,12 @@ const bundle = (plugins, write) =>
   });
 
 /**
- * Create a plugin that makes all entry points import our small shared modules, so that these become one chunk instead of
+ * Create a plugin that makes all entry points import our small shared modules, so that these become one chunk instead
+ * of
  * many of a few lines.
  */
 async function createMergePlugin() {
-  const outputs = Object.values((await bundle([], false)).metafile.outputs);
+  const outputs = Object.values((await runBundler([], false)).metafile.outputs);
   const isOwnScript = (/** @type {string} */ file) => file.startsWith("src/") && file.endsWith(".js");
   const sharedInputs = outputs
     .filter(({ entryPoint, bytes }) => !entryPoint && bytes < MIN_CHUNK_BYTES)
@@ -73,7 +75,7 @@ async function createMergePlugin() {
   };
 }
 
-const result = await bundle([await createMergePlugin()], true);
+const result = await runBundler([await createMergePlugin()], true);
 
 const { outputs } = result.metafile;
 
@@ -123,7 +125,8 @@ async function copyAladin() {
   const hash = createHash("sha256").update(code).digest("hex").slice(0, 8).toUpperCase();
   manifest["aladin.js"] = `aladin-${hash}.js`;
   await writeFile(path.join(targetDirectory, manifest["aladin.js"]), code);
-  const notice = `Aladin Lite ${version}, unchanged; its source is at ${repository.url}, tag ${version}. GPL-3.0-only:\n\n`;
+  const source = `its source is at ${repository.url}, tag ${version}`;
+  const notice = `Aladin Lite ${version}, unchanged; ${source}. GPL-3.0-only:\n\n`;
   await writeFile(
     path.join(targetDirectory, "aladin-COPYING.txt"),
     notice + (await readFile(path.join(aladin, "COPYING"), "utf-8")),

@@ -1,4 +1,5 @@
-// What eslint looks for: errors, functions and modules that are too long, and names that say nothing. Prettier sets lines.
+// What eslint looks for: errors, functions and modules that are too long, and names that say nothing. Prettier sets
+// lines.
 import js from "@eslint/js";
 import { plainNames } from "./names_rule.js";
 
@@ -36,7 +37,7 @@ export default [
     },
   },
   {
-    files: ["src/**/*.js"],
+    files: ["src/**/*.js", "test/**", "*.mjs", "*.js"],
     plugins: { hven: { rules: { "plain-names": plainNames } } },
     rules: {
       "hven/plain-names": "error",

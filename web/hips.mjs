@@ -16,7 +16,9 @@ const PALETTE = Array.from({ length: SHADES + 1 }, (_, shade) =>
   DARK_COLOUR.map((dark, channel) => Math.round(dark + (shade / SHADES) * (BAND_COLOUR[channel] - dark))),
 );
 
-/** Convert a place in a base cell of HEALPix, with both coordinates from 0 to 1, to longitude and latitude in radians. */
+/**
+ * Convert a place in a base cell of HEALPix, with both coordinates from 0 to 1, to longitude and latitude in radians.
+ */
 function healpixToSphere(baseCell, x, y) {
   const ring = Math.floor(baseCell / 4) + 2 - x - y; // from the north pole, in heights of a base cell
   const column = baseCell < 4 || baseCell > 7 ? 2 * (baseCell % 4) + 1 : 2 * (baseCell % 4);

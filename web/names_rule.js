@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 
 const WORD_LISTS = new URL("../tests/words/", import.meta.url);
-const FURTHER_VERBS = `accept acknowledge ask attach call chain clamp clear clip colour contain continue destroy emit enable
+const FURTHER_VERBS = `
+  accept acknowledge ask attach call chain clamp clear clip colour contain continue destroy dispatch emit enable
   escape exit extend fetch filter fit focus fold get group handle have hide hover initialize interpolate listen mount
   normalize offer offset omit pad paint pair pan parse pick pinch ping place post prevent project query quote reach
   redraw register repaint resize restart reveal schedule serialize settle share sort stop stroke submit subscribe
@@ -12,7 +13,7 @@ const PREDICATES = ["is", "has", "have", "can", "are", "accepts", "contains", "m
 const CONVERSIONS = ["from", "to", "with"];
 const CALLBACK = "on"; // onChange
 // names that a base class, a library or mathematics prescribes
-const EXEMPT = new Set(["constructor", "toString", "entries", "t", "x", "y"]);
+const EXEMPT = new Set(["constructor", "toString", "entries", "lineTo", "t", "x", "y"]);
 
 /** @param {string} name */
 function readWords(name) {

@@ -11,32 +11,43 @@ import {
   MAX_SEARCHES,
 } from "../src/basket_storage.js";
 
-const lines = (/** @type {string[][]} */ ...list) => ({ of: "a/b", lines: list, searches: [] });
+const createPart = (/** @type {string[][]} */ ...keyLines) => ({ of: "a/b", lines: keyLines, searches: [] });
 
 test("files of an observation go in together, and each key once", () => {
-  const one = addToBasket([], lines(["1", "2"], ["3"]));
-  const again = addToBasket(one, { ...lines(["2"], ["3", "4"]), searches: ["x=1"] });
-  assert.deepEqual(again, [{ of: "a/b", lines: [["1", "2"], ["3", "4"]], searches: ["x=1"] }]); // prettier-ignore
-  assert.equal(countEntries(again), 3);
-  assert.deepEqual(findBasketPart(again, "c/d"), { of: "c/d", lines: [], searches: [] });
-  assert.deepEqual(removeFromBasket(again, lines(["2", "3", "4"])), [{ of: "a/b", lines: [["1"]], searches: ["x=1"] }]);
-  assert.deepEqual(removeFromBasket(again, { ...lines(["1", "2"], ["3", "4"]), searches: ["x=1"] }), []);
+  const first = addToBasket([], createPart(["1", "2"], ["3"]));
+  const second = addToBasket(first, { ...createPart(["2"], ["3", "4"]), searches: ["x=1"] });
+  assert.deepEqual(second, [
+    {
+      of: "a/b",
+      lines: [
+        ["1", "2"],
+        ["3", "4"],
+      ],
+      searches: ["x=1"],
+    },
+  ]);
+  assert.equal(countEntries(second), 3);
+  assert.deepEqual(findBasketPart(second, "c/d"), { of: "c/d", lines: [], searches: [] });
+  assert.deepEqual(removeFromBasket(second, createPart(["2", "3", "4"])), [
+    { of: "a/b", lines: [["1"]], searches: ["x=1"] },
+  ]);
+  assert.deepEqual(removeFromBasket(second, { ...createPart(["1", "2"], ["3", "4"]), searches: ["x=1"] }), []);
 });
 
 test("more than the server takes is not taken", () => {
-  const many = Array.from({ length: MAX_ROWS }, (_, at) => [`${at}`]);
-  const full = addToBasket([], lines(...many));
+  const keyLines = Array.from({ length: MAX_ROWS }, (_, index) => [`${index}`]);
+  const full = addToBasket([], createPart(...keyLines));
   assert.equal(countEntries(full), MAX_ROWS);
-  assert.equal(addToBasket(full, lines(["another"])), null);
-  assert.equal(countEntries(addToBasket(full, lines(["1"]))), MAX_ROWS);
-  const searches = Array.from({ length: MAX_SEARCHES + 1 }, (_, at) => `x=${at}`);
+  assert.equal(addToBasket(full, createPart(["another"])), null);
+  assert.equal(countEntries(addToBasket(full, createPart(["1"]))), MAX_ROWS);
+  const searches = Array.from({ length: MAX_SEARCHES + 1 }, (_, index) => `x=${index}`);
   assert.equal(addToBasket([], { of: "a/b", lines: [], searches }), null);
 });
 
 test("what others wrote into the browser's storage is no basket", () => {
-  const said = { value: "" };
-  globalThis.localStorage = { getItem: () => said.value };
-  for (const odd of [
+  const storage = { value: "" };
+  globalThis.localStorage = { getItem: () => storage.value };
+  for (const invalid of [
     "",
     "{",
     "3",
@@ -45,10 +56,10 @@ test("what others wrote into the browser's storage is no basket", () => {
     '{"parts": [3]}',
     '{"parts": [{"of": "a/b", "lines": [[1]]}]}',
   ]) {
-    said.value = odd;
-    assert.deepEqual(loadBasket().parts, createEmptyBasket().parts, odd);
+    storage.value = invalid;
+    assert.deepEqual(loadBasket().parts, createEmptyBasket().parts, invalid);
   }
   const parts = [{ of: "a/b", lines: [["1"]], searches: [] }];
-  said.value = JSON.stringify({ owner: "", state: "", fresh: true, parts });
+  storage.value = JSON.stringify({ owner: "", state: "", fresh: true, parts });
   assert.deepEqual(loadBasket(), { owner: "", state: "", fresh: true, parts });
 });

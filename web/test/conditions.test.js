@@ -38,10 +38,10 @@ test("a whole condition in the first part stays as it is", () => {
 
 test("places and steps are put together of their parts", () => {
   const parts = { _near: "M 31", _radius: "", _radius_unit: "deg", _every: "1 h", _each: "wavelength", name: "mars" };
-  const value = (name) => parts[name] ?? "";
-  assert.equal(readFieldCondition("_near", true, value), "M 31,1 deg");
-  assert.equal(readFieldCondition("_every", true, value), "1 h,wavelength");
-  assert.equal(readFieldCondition("name", false, value), "mars");
+  const getValue = (name) => parts[name] ?? "";
+  assert.equal(readFieldCondition("_near", true, getValue), "M 31,1 deg");
+  assert.equal(readFieldCondition("_every", true, getValue), "1 h,wavelength");
+  assert.equal(readFieldCondition("name", false, getValue), "mars");
   assert.equal(
     readFieldCondition("_near", true, () => ""),
     "",
@@ -69,27 +69,30 @@ test("a choice is added or taken away, whatever its quotes and its case", () => 
 });
 
 test("values are offered behind what stands in the field, with their counts where these tell something", () => {
-  const choice = (value, rows) => ({ value, label: value, rows, chosen: false });
-  const offered = (...choices) => listValueSuggestions(choices, "a,", (rows) => String(rows));
-  assert.deepEqual(offered(choice("b", 2), choice("", 3)), [{ value: "a,b", label: "b (2)" }]);
-  assert.deepEqual(offered(choice("b,c", 1)), [{ value: 'a,"b,c"', label: "b,c" }]);
+  const createChoice = (value, rows) => ({ value, label: value, rows, chosen: false });
+  const listOffers = (...choices) => listValueSuggestions(choices, "a,", (rows) => String(rows));
+  assert.deepEqual(listOffers(createChoice("b", 2), createChoice("", 3)), [{ value: "a,b", label: "b (2)" }]);
+  assert.deepEqual(listOffers(createChoice("b,c", 1)), [{ value: 'a,"b,c"', label: "b,c" }]);
 });
 
 test("columns that are ticked are asked for, in their order, with their units", () => {
-  const tick = (value, checked) => ({ value, checked });
+  const createTick = (value, checked) => ({ value, checked });
   assert.deepEqual(
-    readColumnForm([tick("b", true), tick("a", true), tick("c", false)], [{ name: "_unit.a", value: "" }]),
+    readColumnForm(
+      [createTick("b", true), createTick("a", true), createTick("c", false)],
+      [{ name: "_unit.a", value: "" }],
+    ),
     {
       _cols: "b,a",
       "_unit.a": null,
     },
   );
-  assert.equal(readColumnForm([tick("a", false)], []), null);
+  assert.equal(readColumnForm([createTick("a", false)], []), null);
 });
 
 test("an address without columns shows the usual ones, one with an empty list none", () => {
-  const state = (search) => new URLSearchParams(search);
-  assert.deepEqual(listShownColumns(state(""), ["a"]), ["a"]);
-  assert.deepEqual(listShownColumns(state("_cols=b,c"), ["a"]), ["b", "c"]);
-  assert.deepEqual(listShownColumns(state("_cols="), ["a"]), []);
+  const createState = (search) => new URLSearchParams(search);
+  assert.deepEqual(listShownColumns(createState(""), ["a"]), ["a"]);
+  assert.deepEqual(listShownColumns(createState("_cols=b,c"), ["a"]), ["b", "c"]);
+  assert.deepEqual(listShownColumns(createState("_cols="), ["a"]), []);
 });

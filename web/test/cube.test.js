@@ -1,4 +1,4 @@
-// What the page of a cube computes: numbers of NPY, colours, axes in units that are read easily, positions between places, lines of Python.
+// The calculations of a cube's page: NPY, colours, axes in readable units, interpolated positions, Python code.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseNpy } from "../src/npy.js";
@@ -14,8 +14,8 @@ test("what numpy.save writes is read", () => {
     Buffer.from(`${head}\n`),
     Buffer.from(new Float32Array([1, 2, 3, 4, NaN, 6]).buffer),
   ]);
-  const found = parseNpy(new Uint8Array(bytes).buffer);
-  assert.deepEqual([found.width, found.height, [...found.values]], [3, 2, [1, 2, 3, 4, NaN, 6]]);
+  const table = parseNpy(new Uint8Array(bytes).buffer);
+  assert.deepEqual([table.width, table.height, [...table.values]], [3, 2, [1, 2, 3, 4, NaN, 6]]);
   assert.throws(() => parseNpy(new ArrayBuffer(40)));
 });
 
@@ -35,7 +35,7 @@ test("axes are told in units that are read easily, with the digits that tell nei
 
 test("numbers and units are short", () => {
   assert.deepEqual(
-    [0, 1234567, -1e-5, null, Infinity, 0.1].map((one) => formatNumber(one)),
+    [0, 1234567, -1e-5, null, Infinity, 0.1].map((value) => formatNumber(value)),
     ["0", "1.235e6", "−1.000e-5", "–", "∞", "0.1"],
   );
   assert.equal(formatUnit("10**-20 Angstrom-1 cm-2 erg s-1"), "10⁻²⁰ Å⁻¹ cm⁻² erg s⁻¹");
@@ -55,18 +55,18 @@ test("positions lie between places, over the seam of longitudes, too", () => {
 
 test("colours: the first row is the lowest, blanks are clear, ends are kept", () => {
   const gray = getColourTable("gray", "linear");
-  const found = colourValues([0, 5, 10, NaN], 2, gray, [0, 10]);
-  assert.deepEqual([...found.slice(0, 8)], [255, 255, 255, 255, 0, 0, 0, 0]);
-  assert.deepEqual([...found.slice(8, 12)], [0, 0, 0, 255]);
-  assert.ok(Math.abs(found[12] - 127) <= 1);
-  const many = Array.from({ length: 1001 }, (_, at) => at);
-  assert.deepEqual(computeLimits(many, 0.9), [50, 950]);
-  assert.deepEqual(computeCountedLimits(many.map((one) => [one, 1]).reverse(), 0.9), [50, 950]);
+  const pixels = colourValues([0, 5, 10, NaN], 2, gray, [0, 10]);
+  assert.deepEqual([...pixels.slice(0, 8)], [255, 255, 255, 255, 0, 0, 0, 0]);
+  assert.deepEqual([...pixels.slice(8, 12)], [0, 0, 0, 255]);
+  assert.ok(Math.abs(pixels[12] - 127) <= 1);
+  const values = Array.from({ length: 1001 }, (_, index) => index);
+  assert.deepEqual(computeLimits(values, 0.9), [50, 950]);
+  assert.deepEqual(computeCountedLimits(values.map((value) => [value, 1]).reverse(), 0.9), [50, 950]);
   assert.deepEqual(computeLimits([NaN, 3, 3], 1), [2.5, 3.5]);
 });
 
-/** @param {Record<string, unknown>} more */
-const lines = (more) =>
+/** @param {Record<string, unknown>} changes */
+const writeCode = (changes) =>
   writePython({
     file: "https://x.example/a.fits",
     data: "https://x.example/cubes/a.fits",
@@ -82,12 +82,15 @@ const lines = (more) =>
     pixel: null,
     region: null,
     query: "part=1",
-    ...more,
+    ...changes,
   });
 
 test("lines of Python index as numpy does", () => {
-  assert.match(lines({ pixel: [6, 5] }), /image = cube\[1, 11, :, :\][^]*spectrum = cube\[1, :, 4, 5\]/);
-  assert.match(lines({ region: { kind: "box", numbers: [3, 10, 4, 9] } }), /cube\[1, :, 3:9, 2:10\], axis=\(1, 2\)/);
-  assert.match(lines({ region: { kind: "circle", numbers: [6.5, 5, 4] } }), /np.mgrid\[1:10, 3:11\]/);
-  assert.match(lines({ medium: "pds4", divisor: 3 }), /cubes\/a.fits\?part=1&slice=12&over=3/);
+  assert.match(writeCode({ pixel: [6, 5] }), /image = cube\[1, 11, :, :\][^]*spectrum = cube\[1, :, 4, 5\]/);
+  assert.match(
+    writeCode({ region: { kind: "box", numbers: [3, 10, 4, 9] } }),
+    /cube\[1, :, 3:9, 2:10\], axis=\(1, 2\)/,
+  );
+  assert.match(writeCode({ region: { kind: "circle", numbers: [6.5, 5, 4] } }), /np.mgrid\[1:10, 3:11\]/);
+  assert.match(writeCode({ medium: "pds4", divisor: 3 }), /cubes\/a.fits\?part=1&slice=12&over=3/);
 });

@@ -4,54 +4,69 @@ import { listComparedColumns } from "../src/row_comparison.js";
 import { orderColumns, addPairs, toggleSort, formatRange } from "../src/grid_rows.js";
 import { RowPages } from "../src/row_pages.js";
 import { ROW_HEIGHT_PIXELS, VirtualScroll, computeFullHeight } from "../src/virtual_scroll.js";
-import { asked } from "./page.js";
+import { createWorkspace } from "./page.js";
 
-const column = (name, more = {}) => ({
+const createColumn = (name, changes = {}) => ({
   name,
   label: name,
   unit: "",
   description: "",
   kind: "text",
   numeric: false,
-  ...more,
+  ...changes,
 });
 
-test("columns stand in the order that the server says; what it does not name, and what has gone, stands nowhere", () => {
-  const columns = [column("name"), column("body"), column("size"), column("shot", { kind: "picture" })];
+test("columns stand in the order that the server says; unnamed and removed columns are left out", () => {
+  const columns = [
+    createColumn("name"),
+    createColumn("body"),
+    createColumn("size"),
+    createColumn("shot", { kind: "picture" }),
+  ];
   assert.deepEqual(orderColumns({ columns, drawn: ["shot", "name", "gone", "size"] }), [3, 0, 2]);
 });
 
 test("two columns that are a pair stand as one, where the first of them would", () => {
-  const columns = [column("a"), column("t_min"), column("b"), column("t_max"), column("c_min"), column("c_max")];
+  const columns = [
+    createColumn("a"),
+    createColumn("t_min"),
+    createColumn("b"),
+    createColumn("t_max"),
+    createColumn("c_min"),
+    createColumn("c_max"),
+  ];
   columns[4].alike = true;
   const pairs = [
     { name: "t", label: "Time", title: "", low: 1, high: 3 },
     { name: "c", label: "C", title: "", low: 4, high: 5 },
   ];
-  const found = addPairs({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
-  const shown = orderColumns({ ...found, drawn: columns.filter((one) => !one.alike).map((one) => one.name) });
+  const page = addPairs({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
+  const numbers = orderColumns({
+    ...page,
+    drawn: columns.filter((column) => !column.alike).map((column) => column.name),
+  });
   assert.deepEqual(
-    shown.map((number) => found.columns[number].label),
+    numbers.map((number) => page.columns[number].label),
     ["a", "Time", "b", "c_max"],
   );
-  assert.deepEqual(found.columns[6].of, ["t_min", "t_max"]);
+  assert.deepEqual(page.columns[6].of, ["t_min", "t_max"]);
   assert.deepEqual(
-    shown.map((number) => found.rows[0][number].text ?? found.rows[0][number]),
+    numbers.map((number) => page.rows[0][number].text ?? page.rows[0][number]),
     ["x", "1 – 2", "y", "4"],
   );
   assert.deepEqual(
-    orderColumns({ ...addPairs({ columns: [column("a")], rows: [["x"]] }), drawn: ["a"] }),
+    orderColumns({ ...addPairs({ columns: [createColumn("a")], rows: [["x"]] }), drawn: ["a"] }),
     [0],
     "no pairs",
   );
 });
 
 test("a span says once what both ends say", () => {
-  const text = (low, high) => formatRange(low, high)?.text ?? formatRange(low, high);
-  assert.equal(text("1", "1"), "1");
-  assert.equal(text("2004-01-01 03:55:33", "2004-01-01 04:00:00"), "2004-01-01 03:55:33 – 04:00:00");
-  assert.equal(text("2004-01-01 23:55:33", "2004-01-02 00:10:00"), "2004-01-01 23:55:33 – 2004-01-02 00:10:00");
-  assert.deepEqual([text(null, "5"), text("5", null), formatRange(null, null)], ["… – 5", "5 – …", null]);
+  const formatSpan = (low, high) => formatRange(low, high)?.text ?? formatRange(low, high);
+  assert.equal(formatSpan("1", "1"), "1");
+  assert.equal(formatSpan("2004-01-01 03:55:33", "2004-01-01 04:00:00"), "2004-01-01 03:55:33 – 04:00:00");
+  assert.equal(formatSpan("2004-01-01 23:55:33", "2004-01-02 00:10:00"), "2004-01-01 23:55:33 – 2004-01-02 00:10:00");
+  assert.deepEqual([formatSpan(null, "5"), formatSpan("5", null), formatRange(null, null)], ["… – 5", "5 – …", null]);
   assert.equal(formatRange({ text: "1", title: "1.0001" }, "2").title, "1.0001 – 2");
 });
 
@@ -77,25 +92,25 @@ test("a few rows stand as they are", () => {
 
 test("of very many rows the last ones are reached at the end of the bar", () => {
   const total = 10_000_000;
-  const at = (top) => new VirtualScroll(total, 700, top);
-  assert.ok(at(0).isScaled);
-  assert.equal(at(0).firstRow, 0);
-  assert.equal(at(8_000_000 - 700).firstRow, total - at(0).rowsInView);
-  const [above, below] = at(8_000_000 - 700).computeFillers(total - 36, total);
+  const createScroll = (top) => new VirtualScroll(total, 700, top);
+  assert.ok(createScroll(0).isScaled);
+  assert.equal(createScroll(0).firstRow, 0);
+  assert.equal(createScroll(8_000_000 - 700).firstRow, total - createScroll(0).rowsInView);
+  const [above, below] = createScroll(8_000_000 - 700).computeFillers(total - 36, total);
   assert.equal(above + below - 8 + 36 * ROW_HEIGHT_PIXELS, 8_000_000);
-  assert.equal(Math.round(at(at(0).getScrollTop(5_000_000)).firstRow / 10), 500_000);
+  assert.equal(Math.round(createScroll(createScroll(0).getScrollTop(5_000_000)).firstRow / 10), 500_000);
 });
 
-function answers(lost = () => false) {
+function createAnswers(isLost = () => false) {
   return (path, state) => {
     const from = Number(state.get("_from"));
-    const keys = Array.from({ length: 100 }, (_, at) => `[${from + at}]`);
-    return { columns: [], rows: keys.map((key) => [key]), keys, from, state: "s1", lost: lost(state) };
+    const keys = Array.from({ length: 100 }, (_, index) => `[${from + index}]`);
+    return { columns: [], rows: keys.map((key) => [key]), keys, from, state: "s1", lost: isLost(state) };
   };
 }
 
 test("pages are asked for once, all of one state of the table", async () => {
-  const workspace = asked(answers());
+  const workspace = createWorkspace(createAnswers());
   const pages = new RowPages("/here", workspace, async () => null);
   await Promise.all([pages.fetchPage(0), pages.fetchPage(0)]);
   await pages.fetchPage(2);
@@ -107,7 +122,7 @@ test("pages are asked for once, all of one state of the table", async () => {
 });
 
 test("forty pages are kept, those that were used last", async () => {
-  const pages = new RowPages("/here", asked(answers()), async () => null);
+  const pages = new RowPages("/here", createWorkspace(createAnswers()), async () => null);
   for (let number = 0; number < 40; number++) await pages.fetchPage(number);
   await pages.fetchPage(0);
   await pages.fetchPage(40);
@@ -117,15 +132,15 @@ test("forty pages are kept, those that were used last", async () => {
 });
 
 test("where a state was swept the grid is told, and an answer to another search is none", async () => {
-  let told = 0;
-  const workspace = asked(answers((state) => state.has("_asof")));
+  let lostCount = 0;
+  const workspace = createWorkspace(createAnswers((state) => state.has("_asof")));
   const pages = new RowPages("/here", workspace, async () => {
-    told++;
+    lostCount++;
     return null;
   });
   await pages.fetchPage(0);
   assert.equal(await pages.fetchPage(1), null);
-  assert.equal(told, 1);
+  assert.equal(lostCount, 1);
   pages.reset();
   const late = pages.fetchPage(0);
   pages.reset();
@@ -133,15 +148,16 @@ test("where a state was swept the grid is told, and an answer to another search 
 });
 
 test("rows are compared by what is read and where it leads; columns without values are left out", () => {
-  const columns = [column("a"), column("b"), column("c")];
-  const there = [
+  const columns = [createColumn("a"), createColumn("b"), createColumn("c")];
+  const rows = [
     { key: "1", columns, row: ["x", { text: "y", href: "1" }, null] },
     { key: "2", columns, row: ["x", { text: "y", href: "2" }, null] },
   ];
-  const names = (differing) => listComparedColumns(there, differing).map((one) => [one.column.name, one.differs]);
-  assert.deepEqual(names(false), [
+  const listNames = (differing) =>
+    listComparedColumns(rows, differing).map((comparison) => [comparison.column.name, comparison.differs]);
+  assert.deepEqual(listNames(false), [
     ["a", false],
     ["b", true],
   ]);
-  assert.deepEqual(names(true), [["b", true]]);
+  assert.deepEqual(listNames(true), [["b", true]]);
 });

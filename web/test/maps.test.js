@@ -6,7 +6,7 @@ import { describeCount } from "../src/layer_list.js";
 import { MapLegend } from "../src/map_legend.js";
 import { parseBoxes, fitView, MapPlane } from "../src/map_plane.js";
 import { PolarPlane } from "../src/polar_plane.js";
-import { asked } from "./page.js";
+import { createWorkspace } from "./page.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
 const DISC = {
@@ -24,16 +24,19 @@ test("the map looks at the place of the address, if it is one", () => {
 });
 
 test("a map says what it counts: rows, or files of observations, which are the lines beside it", () => {
-  const said = (facts) =>
+  const describe = (facts) =>
     describeCount(
       { total: 18, shown: 18, cells: false, ...facts },
-      asked(() => ({})),
+      createWorkspace(() => ({})),
     );
-  assert.equal(said({}), "18 rows in view");
-  assert.equal(said({ files: true }), "18 files in view");
-  assert.equal(said({ files: true, shown: 5 }), "18 files, 5 of them drawn");
-  assert.equal(said({ files: true, cells: true, total: 1800 }), "1,800 files in view, as counts of cells");
-  assert.deepEqual([said({ total: 1, shown: 1 }), said({ total: 1, shown: 1, files: true })], ["1 row", "1 file"]);
+  assert.equal(describe({}), "18 rows in view");
+  assert.equal(describe({ files: true }), "18 files in view");
+  assert.equal(describe({ files: true, shown: 5 }), "18 files, 5 of them drawn");
+  assert.equal(describe({ files: true, cells: true, total: 1800 }), "1,800 files in view, as counts of cells");
+  assert.deepEqual(
+    [describe({ total: 1, shown: 1 }), describe({ total: 1, shown: 1, files: true })],
+    ["1 row", "1 file"],
+  );
 });
 
 test("footprints are circles or polygons", () => {
@@ -87,9 +90,9 @@ test("a disc keeps its shape", () => {
 
 test("boxes across longitude 0 are one span, seen once or at both edges", () => {
   const plane = new MapPlane(PLANET, 360, 180);
-  const span = (west, east) => plane.getLonSpan({ west, east, south: 0, north: 1 });
+  const getSpan = (west, east) => plane.getLonSpan({ west, east, south: 0, north: 1 });
   assert.deepEqual(
-    [span(10, 20), span(350, 10), span(-10, 10), span(0, 360), span(5, 5)],
+    [getSpan(10, 20), getSpan(350, 10), getSpan(-10, 10), getSpan(0, 360), getSpan(5, 5)],
     [
       [10, 20],
       [350, 370],
@@ -111,9 +114,9 @@ test("a map is fitted to its rows the shorter way round", () => {
   assert.deepEqual([look.lon, look.lat], [0, 0]);
   assert.ok(look.zoom > 10);
   assert.equal(fitView([], plane), null);
-  const one = fitView(parseBoxes(["20 30 20 30"], ["a"], []), plane);
-  assert.deepEqual([one.lon, one.lat], [20, 30]);
-  assert.ok(Number.isFinite(one.zoom));
+  const pointView = fitView(parseBoxes(["20 30 20 30"], ["a"], []), plane);
+  assert.deepEqual([pointView.lon, pointView.lat], [20, 30]);
+  assert.ok(Number.isFinite(pointView.zoom));
   assert.equal(fitView(parseBoxes(["0 -90 360 90"], ["a"], []), plane).zoom, 1);
 });
 
@@ -127,7 +130,7 @@ test("from above a pole distances from it are true", () => {
   assert.deepEqual(south.toPixel(0, -60).map(Math.round), [300, 150]); // longitude 0 is up
   const list = parseBoxes(["170 -90 190 -80", "0 70 5 75"], ["cap", "other"], []);
   assert.deepEqual(
-    south.findBoxesAt(list, south.toPixel(180, -85), 3).map((one) => one.key),
+    south.findBoxesAt(list, south.toPixel(180, -85), 3).map((box) => box.key),
     ["cap"],
   );
 });
@@ -135,10 +138,23 @@ test("from above a pole distances from it are true", () => {
 test("values have colours, and can be switched off", () => {
   const workspace = { t: (text) => text, formatNumber: String };
   globalThis.document = { createElement: () => ({ append() {}, addEventListener() {}, style: {}, setAttribute() {} }) };
-  const legend = new MapLegend(workspace, "", () => {}, () => {}); // prettier-ignore
+  const legend = new MapLegend(
+    workspace,
+    "",
+    () => {},
+    () => {},
+  );
   delete globalThis.document;
   assert.equal(legend.getColour(0, "usual"), "usual");
-  legend.colouring = { values: [0, 1, null], choices: [["a", "a", 1], ["b", "b", 1]], low: null, high: null }; // prettier-ignore
+  legend.colouring = {
+    values: [0, 1, null],
+    choices: [
+      ["a", "a", 1],
+      ["b", "b", 1],
+    ],
+    low: null,
+    high: null,
+  };
   assert.notEqual(legend.getColour(0, ""), legend.getColour(1, ""));
   legend.hidden.add(1);
   assert.equal(legend.getColour(1, ""), null);
@@ -151,11 +167,11 @@ test("under a point the smallest box comes first, and points are as big as they 
   const plane = new MapPlane(PLANET, 360, 180);
   const list = parseBoxes(["0 -20 40 20", "10 -5 20 5", "100 0 100 0"], ["big", "small", "point"], []);
   assert.deepEqual(
-    plane.findBoxesAt(list, [15, 90], 6).map((one) => one.key),
+    plane.findBoxesAt(list, [15, 90], 6).map((box) => box.key),
     ["small", "big"],
   );
   assert.deepEqual(
-    plane.findBoxesAt(list, [104, 93], 6).map((one) => one.key),
+    plane.findBoxesAt(list, [104, 93], 6).map((box) => box.key),
     ["point"],
   );
   assert.deepEqual(plane.findBoxesAt(list, [115, 90], 6), []);
@@ -163,22 +179,22 @@ test("under a point the smallest box comes first, and points are as big as they 
 
 test("under a point are the regions that hold it, where they are drawn", () => {
   const plane = new MapPlane(PLANET, 360, 180);
-  const square = (west, south, east, north) => [west, south, east, south, east, north, west, north, west, south];
-  const holed = [square(0, -20, 40, 20), square(10, -10, 30, 10)];
-  const over = [square(350, 40, 360, 50), square(0, 40, 10, 50)];
-  const tiny = [square(100, 0, 100.2, 0.2)];
+  const createSquare = (west, south, east, north) => [west, south, east, south, east, north, west, north, west, south];
+  const holed = [createSquare(0, -20, 40, 20), createSquare(10, -10, 30, 10)];
+  const over = [createSquare(350, 40, 360, 50), createSquare(0, 40, 10, 50)];
+  const tiny = [createSquare(100, 0, 100.2, 0.2)];
   const list = parseBoxes(
     ["0 -20 40 20", "350 40 10 50", "100 0 100.2 0.2"],
     ["holed", "over", "tiny"],
     [],
     [holed, over, tiny],
   );
-  const keys = (lon, lat) => plane.findBoxesAt(list, [lon, 90 - lat], 6).map((one) => one.key);
+  const listKeys = (lon, lat) => plane.findBoxesAt(list, [lon, 90 - lat], 6).map((box) => box.key);
   assert.deepEqual(
-    [keys(5, 0), keys(20, 0), keys(355, 45), keys(5, 45), keys(180, 45)],
+    [listKeys(5, 0), listKeys(20, 0), listKeys(355, 45), listKeys(5, 45), listKeys(180, 45)],
     [["holed"], [], ["over"], ["over"], []],
   );
-  assert.deepEqual(keys(103, 2), ["tiny"]); // as big as it is drawn
+  assert.deepEqual(listKeys(103, 2), ["tiny"]); // as big as it is drawn
 });
 
 test("an outline leaves out the edges of the map", () => {

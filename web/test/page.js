@@ -1,26 +1,26 @@
-// What modules want of a page when they are not in one: an address, its history, events of the window.
+// The parts of a page that modules need outside of a browser: address, history, events of the window.
 
 const listeners = new Map();
 
-export const history = [];
+export const historySteps = [];
 
 globalThis.location = { search: "", pathname: "/collections/stars/main", hash: "", origin: "http://vo.example" };
-globalThis.addEventListener = (name, act) => listeners.set(name, [...(listeners.get(name) ?? []), act]);
+globalThis.addEventListener = (name, listener) => listeners.set(name, [...(listeners.get(name) ?? []), listener]);
 globalThis.history = {
-  pushState: (_, __, address) => history.push(["push", address]),
-  replaceState: (_, __, address) => history.push(["replace", address]),
+  pushState: (_, __, address) => historySteps.push(["push", address]),
+  replaceState: (_, __, address) => historySteps.push(["replace", address]),
 };
 
-/** Tell the window's listeners of an event. */
-export function happen(name) {
-  for (const act of listeners.get(name) ?? []) act(new Event(name));
+/** Dispatch an event of the window. */
+export function dispatchWindowEvent(name) {
+  for (const listener of listeners.get(name) ?? []) listener(new Event(name));
 }
 
-/** The words of a page: English, with values filled in. */
+/** Return an English text with its values. */
 export const t = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-/** A workspace that is asked; `answers` gives what comes of a path and its parameters. */
-export function asked(answers, search = "") {
+/** Create a workspace; `answers` returns the response to a path and its parameters. */
+export function createWorkspace(answers, search = "") {
   const questions = [];
   return {
     questions,

@@ -104,12 +104,12 @@ test("what is drawn of points is said", () => {
     { label: "a", unit: "" },
     { label: "b", unit: "", error: { name: "e_b", values: [] } },
   ];
-  const said = describePoints(
+  const description = describePoints(
     1200,
     { axes, values: [], keys: [], more: true },
     { t, number: (value) => value.toLocaleString("en") },
   );
-  assert.equal(said, "1,200 rows, the first of more, bars: e_b");
+  assert.equal(description, "1,200 rows, the first of more, bars: e_b");
 });
 
 test("a small histogram shows what is there at all", () => {

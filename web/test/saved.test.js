@@ -4,30 +4,30 @@ import { SavedSearches } from "../src/saved_searches.js";
 import { nameSearch } from "../src/share.js";
 
 /** @param {string} [text] */
-function store(text) {
+function createStorage(text) {
   /** @type {Record<string, string>} */
-  const kept = text === undefined ? {} : { "hven searches /a": text };
+  const items = text === undefined ? {} : { "hven searches /a": text };
   return {
-    kept,
-    getItem: (/** @type {string} */ key) => kept[key] ?? null,
-    setItem: (/** @type {string} */ key, /** @type {string} */ value) => void (kept[key] = value),
+    kept: items,
+    getItem: (/** @type {string} */ key) => items[key] ?? null,
+    setItem: (/** @type {string} */ key, /** @type {string} */ value) => void (items[key] = value),
   };
 }
 
 test("searches are kept by their address, the newest first, for each portal by itself", () => {
-  const there = store();
-  const mine = new SavedSearches("/a", there);
-  mine.save({ name: "one", address: "/c?x=1" });
-  mine.save({ name: "two", address: "/c?x=2" });
-  mine.save({ name: "again", address: "/c?x=1" });
+  const storage = createStorage();
+  const searches = new SavedSearches("/a", storage);
+  searches.save({ name: "one", address: "/c?x=1" });
+  searches.save({ name: "two", address: "/c?x=2" });
+  searches.save({ name: "again", address: "/c?x=1" });
   assert.deepEqual(
-    mine.list.map((one) => one.name),
+    searches.list.map((search) => search.name),
     ["again", "two"],
   );
-  assert.deepEqual(new SavedSearches("/b", there).list, []);
-  mine.remove("/c?x=1");
+  assert.deepEqual(new SavedSearches("/b", storage).list, []);
+  searches.remove("/c?x=1");
   assert.deepEqual(
-    mine.list.map((one) => one.name),
+    searches.list.map((search) => search.name),
     ["two"],
   );
 });
@@ -40,11 +40,11 @@ test("what others wrote there leads nowhere else", () => {
     '[{"name": "x", "address": "//e.example"}]',
     '[null, {"name": 3, "address": "/a"}]',
   ])
-    assert.deepEqual(new SavedSearches("/a", store(text)).list, [], text);
+    assert.deepEqual(new SavedSearches("/a", createStorage(text)).list, [], text);
 });
 
 test("a browser that keeps nothing is no error", () => {
-  const none = {
+  const brokenStorage = {
     getItem: () => {
       throw new Error("denied");
     },
@@ -52,7 +52,7 @@ test("a browser that keeps nothing is no error", () => {
       throw new Error("full");
     },
   };
-  assert.equal(new SavedSearches("/a", none).save({ name: "x", address: "/a" }), false);
+  assert.equal(new SavedSearches("/a", brokenStorage).save({ name: "x", address: "/a" }), false);
 });
 
 test("a search is named by its table and conditions", () => {

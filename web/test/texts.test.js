@@ -15,7 +15,7 @@ test("a row and its file are lines, and these are cards", () => {
   const columns = ["a", "b"].map((name) => ({ name, unit: "m", description: "what" }));
   const row = listRowLines(columns, [{ text: "1.2", title: "1.23456" }, null]);
   assert.deepEqual(
-    row.map((one) => one.value),
+    row.map((line) => line.value),
     ["1.23456", ""],
   );
   const cards = [{ keyword: "EXPTIME", value: "2.5", comment: "[s] exposure" }];
@@ -57,20 +57,20 @@ test("tables are found by their names and by their columns", () => {
 
 test("bytes are said with three digits at most", () => {
   assert.deepEqual(
-    [0, 999, 999.6, 12_345_678, 3e15].map((one) => formatBytes(one, "en")),
+    [0, 999, 999.6, 12_345_678, 3e15].map((bytes) => formatBytes(bytes, "en")),
     ["0 B", "999 B", "1 kB", "12.3 MB", "3,000 TB"],
   );
 });
 
 test("files are counted, with their size as far as it is known", () => {
-  const told = (facts) =>
+  const describe = (facts) =>
     describeFiles({ column: "", files: 1200, bytes: 5000, sized: 1200, most: 5000, ...facts }, { t, language: "en" });
-  assert.equal(told({}), "1,200 files, 5 kB");
-  assert.equal(told({ sized: 3 }), "1,200 files, 5 kB and more");
-  assert.equal(told({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
-  const packed = (missing) => describeArchive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
-  assert.equal(packed(0), "An archive has 1,200 files, 5 kB");
-  assert.equal(packed(2), "An archive has 1,200 files, 5 kB; 2 are not here for you: it lists them");
+  assert.equal(describe({}), "1,200 files, 5 kB");
+  assert.equal(describe({ sized: 3 }), "1,200 files, 5 kB and more");
+  assert.equal(describe({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
+  const describeArchiveOf = (missing) => describeArchive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
+  assert.equal(describeArchiveOf(0), "An archive has 1,200 files, 5 kB");
+  assert.equal(describeArchiveOf(2), "An archive has 1,200 files, 5 kB; 2 are not here for you: it lists them");
 });
 
 test("language and colours change, the rest of the address stays", () => {
@@ -78,40 +78,41 @@ test("language and colours change, the rest of the address stays", () => {
 });
 
 test("who logs in comes back to what was on the screen", () => {
-  const back = (state) => new URLSearchParams(buildSignInQuery("?next=%2Fhven%2Fa%3Fvmag%3D1", state)).get("next");
-  assert.equal(back("?vmag=3..6&name=a%26b"), "/hven/a?vmag=3..6&name=a%26b");
-  assert.equal(back(""), "/hven/a");
-  assert.equal(back(`?${"a".repeat(1000)}`), "/hven/a", "a cookie has no room for more");
+  const getReturnAddress = (state) =>
+    new URLSearchParams(buildSignInQuery("?next=%2Fhven%2Fa%3Fvmag%3D1", state)).get("next");
+  assert.equal(getReturnAddress("?vmag=3..6&name=a%26b"), "/hven/a?vmag=3..6&name=a%26b");
+  assert.equal(getReturnAddress(""), "/hven/a");
+  assert.equal(getReturnAddress(`?${"a".repeat(1000)}`), "/hven/a", "a cookie has no room for more");
 });
 
 test("pictures are shown of the page's own origin and of those that the site names", () => {
-  const shown = (address) =>
+  const isAllowed = (address) =>
     isAllowedOrigin(new URL(address), "http://vo.example", "https://*.esa.int https://psup.example");
-  assert.ok(shown("http://vo.example/a.png"));
-  assert.ok(shown("https://psup.example/a.png"));
-  assert.ok(shown("https://archive.esa.int/a.png"));
-  assert.ok(!shown("http://archive.esa.int/a.png"));
-  assert.ok(!shown("https://esa.int.evil.example/a.png"));
+  assert.ok(isAllowed("http://vo.example/a.png"));
+  assert.ok(isAllowed("https://psup.example/a.png"));
+  assert.ok(isAllowed("https://archive.esa.int/a.png"));
+  assert.ok(!isAllowed("http://archive.esa.int/a.png"));
+  assert.ok(!isAllowed("https://esa.int.evil.example/a.png"));
 });
 
 test("rows that nobody has counted have a bound, and no number of their own", () => {
   const workspace = { t, formatNumber: (value) => value.toLocaleString("en") };
-  const found = { total: null, exact: false, rows: undefined, minimum: 100, isTimedOut: false };
-  assert.equal(describeLowerBound(found, workspace), "more than 100 rows, they are being counted");
+  const count = { total: null, exact: false, rows: undefined, minimum: 100, isTimedOut: false };
+  assert.equal(describeLowerBound(count, workspace), "more than 100 rows, they are being counted");
   assert.equal(
-    describeLowerBound({ ...found, rows: null, isTimedOut: true }, workspace),
+    describeLowerBound({ ...count, rows: null, isTimedOut: true }, workspace),
     "more than 100 observations, counting them takes too long",
   );
 });
 
 test("a thumbnail leads to the large preview of the same file", () => {
   const here = "https://vo.example";
-  const large = (href) => getLargePreviewUrl(href, here);
-  assert.equal(large(`${here}/collections/a/preview/b.fits?size=200`), `${here}/collections/a/preview/b.fits`);
+  const getLarge = (href) => getLargePreviewUrl(href, here);
+  assert.equal(getLarge(`${here}/collections/a/preview/b.fits?size=200`), `${here}/collections/a/preview/b.fits`);
   assert.equal(
-    large(`${here}/collections/a/preview/b.fits?SIZE=200&part=1`),
+    getLarge(`${here}/collections/a/preview/b.fits?SIZE=200&part=1`),
     `${here}/collections/a/preview/b.fits?part=1`,
   );
-  assert.equal(large(`${here}/collections/a/files/b.png?size=200`), `${here}/collections/a/files/b.png?size=200`);
-  assert.equal(large("https://far.example/preview/b.png?size=200"), "https://far.example/preview/b.png?size=200");
+  assert.equal(getLarge(`${here}/collections/a/files/b.png?size=200`), `${here}/collections/a/files/b.png?size=200`);
+  assert.equal(getLarge("https://far.example/preview/b.png?size=200"), "https://far.example/preview/b.png?size=200");
 });

@@ -13,11 +13,11 @@ test("marks of numbers are round, as many as there is room for, and three at lea
 });
 
 test("marks of times are whole minutes, days, months, years", () => {
-  const marked = (from, days, most) => formatTimeTicks(listTimeTicks(from, from + days, most));
-  assert.deepEqual(marked(J2000 - 0.5, 1, 5), ["00:00\n2000-01-01", "06:00", "12:00", "18:00", "00:00\n2000-01-02"]);
-  assert.deepEqual(marked(J2000 - 0.5, 4, 5), ["01-01\n2000", "01-02", "01-03", "01-04", "01-05"]);
-  assert.deepEqual(marked(J2000 - 0.5, 120, 5), ["2000-01", "2000-02", "2000-03", "2000-04"]);
-  assert.deepEqual(marked(J2000 - 0.5, 3653, 6), ["2000", "2002", "2004", "2006", "2008", "2010"]);
+  const listTexts = (from, days, maxTicks) => formatTimeTicks(listTimeTicks(from, from + days, maxTicks));
+  assert.deepEqual(listTexts(J2000 - 0.5, 1, 5), ["00:00\n2000-01-01", "06:00", "12:00", "18:00", "00:00\n2000-01-02"]);
+  assert.deepEqual(listTexts(J2000 - 0.5, 4, 5), ["01-01\n2000", "01-02", "01-03", "01-04", "01-05"]);
+  assert.deepEqual(listTexts(J2000 - 0.5, 120, 5), ["2000-01", "2000-02", "2000-03", "2000-04"]);
+  assert.deepEqual(listTexts(J2000 - 0.5, 3653, 6), ["2000", "2002", "2004", "2006", "2008", "2010"]);
 });
 
 test("seconds are told where marks are closer than minutes", () => {

@@ -31,7 +31,7 @@ test("bins are no narrower than a screen needs, and each step is a whole multipl
 });
 
 test("what is shown can be asked for", () => {
-  const asked = {
+  const request = {
     hapi: "https://h.example/hapi",
     das2: "https://h.example/das2",
     path: "a/b",
@@ -40,22 +40,22 @@ test("what is shown can be asked for", () => {
     from: "2003-01-01T00:00:00Z",
     to: "2003-01-02T00:00:00Z",
   };
-  const links = listFileUrls(asked);
+  const links = listFileUrls(request);
   assert.deepEqual(
     links.map(([name]) => name),
     ["csv", "json", "binary", "das2"],
   );
   assert.ok(links.every(([, url]) => URL.canParse(url)));
-  for (const [name, write] of Object.entries(LANGUAGES)) assert.match(write(asked), /h\.example/, name);
+  for (const [name, write] of Object.entries(LANGUAGES)) assert.match(write(request), /h\.example/, name);
 });
 
 test("features are read with their clock and unit", () => {
   const point = { type: "Feature", geometry: { type: "Point", coordinates: [52_940.25, 20] } };
-  const document = (properties) => ({ crs: { properties }, features: [point] });
+  const createDocument = (properties) => ({ crs: { properties }, features: [point] });
   const spectral_coords = { type: "frequency", unit: "MHz" };
-  const when = Date.UTC(2003, 9, 28, 6) / 1000;
-  const [{ trace }] = readShapes(document({ time_coords_id: "mjd", spectral_coords })) ?? [];
-  assert.deepEqual(trace, [[when, 20e6]]);
+  const time = Date.UTC(2003, 9, 28, 6) / 1000;
+  const [{ trace }] = readShapes(createDocument({ time_coords_id: "mjd", spectral_coords })) ?? [];
+  assert.deepEqual(trace, [[time, 20e6]]);
   const clock = { time_origin: "2003-10-28T00:00:00", unit: "h", time_scale: "UTC" };
   point.geometry = {
     type: "MultiPolygon",
@@ -78,8 +78,11 @@ test("features are read with their clock and unit", () => {
       ],
     ],
   };
-  const found = readShapes(document({ time_coords: clock, spectral_coords })) ?? [];
-  assert.deepEqual([found.length, found[0].closed, found[0].trace[0]], [2, true, [when, 1e6]]);
-  assert.equal(readShapes(document({ time_coords_id: "cdf_tt2000", spectral_coords })), null);
-  assert.equal(readShapes(document({ time_coords_id: "unix", spectral_coords: { type: "energy", unit: "eV" } })), null);
+  const shapes = readShapes(createDocument({ time_coords: clock, spectral_coords })) ?? [];
+  assert.deepEqual([shapes.length, shapes[0].closed, shapes[0].trace[0]], [2, true, [time, 1e6]]);
+  assert.equal(readShapes(createDocument({ time_coords_id: "cdf_tt2000", spectral_coords })), null);
+  assert.equal(
+    readShapes(createDocument({ time_coords_id: "unix", spectral_coords: { type: "energy", unit: "eV" } })),
+    null,
+  );
 });

@@ -1,35 +1,35 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { happen, history } from "./page.js";
+import { dispatchWindowEvent, historySteps } from "./page.js";
 import { applyChanges } from "../src/state_links.js";
 import { RequestError, Selection, State, Workspace } from "../src/workspace.js";
 
-const answered =
+const createFetch =
   (body, status = 200) =>
   async () =>
     new Response(JSON.stringify(body), { status });
 
-function workspace() {
+function createPage() {
   const texts = { textContent: JSON.stringify({ "{count} rows": "{count} lignes" }) };
   const documentElement = { dataset: { base: "/vo" }, lang: "fr" };
   return new Workspace({ documentElement, getElementById: () => texts });
 }
 
 beforeEach(() => {
-  history.length = 0;
+  historySteps.length = 0;
   location.search = "?vmag=3&vmag=5&_row=x";
 });
 
 test("a change of the state is a step in the history and is told once", () => {
   const state = new State();
-  const told = [];
-  state.on("change", (event) => told.push(event.changed));
+  const changes = [];
+  state.on("change", (event) => changes.push(event.changed));
   state.set({ vmag: ["4", "6"], _row: null });
   state.set({ vmag: ["4", "6"] });
   state.set({ _map: "1,2,3" }, { replace: true });
   assert.deepEqual(state.getAll("vmag"), ["4", "6"]);
-  assert.deepEqual(told, [["vmag", "_row"], ["_map"]]);
-  assert.deepEqual(history, [
+  assert.deepEqual(changes, [["vmag", "_row"], ["_map"]]);
+  assert.deepEqual(historySteps, [
     ["push", "/collections/stars/main?vmag=4&vmag=6"],
     ["replace", "/collections/stars/main?vmag=4&vmag=6&_map=1%2C2%2C3"],
   ]);
@@ -38,19 +38,19 @@ test("a change of the state is a step in the history and is told once", () => {
 test("back and forward bring the state of the address", () => {
   const state = new State();
   location.search = "?name=mars";
-  happen("popstate");
+  dispatchWindowEvent("popstate");
   assert.equal(String(state), "name=mars");
 });
 
 test("a selection tells what changed, and nothing if nothing did", () => {
   const selection = new Selection();
-  const told = [];
-  selection.on("change", (event) => told.push(event.name));
+  const names = [];
+  selection.on("change", (event) => names.push(event.name));
   selection.set("chosen", "a");
   selection.set("chosen", "a");
   selection.mark(["b", "c"]);
   selection.mark(["c"], false);
-  assert.deepEqual(told, ["chosen", "marked", "marked"]);
+  assert.deepEqual(names, ["chosen", "marked", "marked"]);
   assert.deepEqual(
     ["a", "b", "c", null, ""].map((key) => selection.has(key)),
     [true, true, false, false, false],
@@ -73,25 +73,25 @@ test("files of an observation are marked with its line, and one compares lines",
 });
 
 test("words come in the reader's language, with their values", () => {
-  const { t } = workspace();
+  const { t } = createPage();
   assert.equal(t("{count} rows", { count: 3 }), "3 lignes");
   assert.equal(t("unknown {word}"), "unknown {word}");
 });
 
 test("the search is what is asked, without what is looked at of it", () => {
-  assert.equal(workspace().search, "vmag=3&vmag=5");
+  assert.equal(createPage().search, "vmag=3&vmag=5");
 });
 
 test("questions go to the site's address; a refusal says what helps", async () => {
-  const page = workspace();
+  const page = createPage();
   let address = "";
-  globalThis.fetch = async (asked) => {
-    address = asked;
+  globalThis.fetch = async (url) => {
+    address = url;
     return new Response('{"rows": 1}');
   };
   assert.deepEqual(await page.fetchJson("/rows?a=1", { state: new URLSearchParams("b=2") }), { rows: 1 });
   assert.equal(address, "/vo/rows?a=1&b=2");
-  globalThis.fetch = answered({ message: "no such column", remedy: "look at the list" }, 400);
+  globalThis.fetch = createFetch({ message: "no such column", remedy: "look at the list" }, 400);
   await assert.rejects(
     page.fetchJson("/rows"),
     (error) => error instanceof RequestError && error.remedy === "look at the list",
@@ -99,13 +99,13 @@ test("questions go to the site's address; a refusal says what helps", async () =
 });
 
 test("a second question of a pane overtakes the first, which never ends", async () => {
-  const page = workspace();
+  const page = createPage();
   const overtaken = [];
   page.on("overtaken", (event) => overtaken.push(event.pane));
   globalThis.fetch = (_, { signal }) =>
-    new Promise((done, fail) => {
-      signal.addEventListener("abort", () => fail(signal.reason));
-      setTimeout(() => done(new Response("{}")), 5);
+    new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason));
+      setTimeout(() => resolve(new Response("{}")), 5);
     });
   let ended = false;
   page.fetchJson("/rows", { pane: "plot" }).finally(() => (ended = true));
