@@ -72,7 +72,10 @@ export function detectSpacing(values) {
   return values.every((value) => value > 0) && areAlike(ratios.map(Math.log)) ? "log" : "";
 }
 
-/** @param {number[]} steps */
+/**
+ * Return whether all steps are equal, within a thousandth.
+ * @param {number[]} steps
+ */
 function areAlike(steps) {
   const middle = (steps[steps.length - 1] + steps[0]) / 2;
   return steps.every((step) => Math.abs(step - middle) <= 1e-3 * Math.abs(middle));

@@ -17,6 +17,7 @@ import { findElements, requireElement, createElement, findElement } from "./dom.
 const MESSAGE_MILLISECONDS = 6000; // how long a message is visible
 const SENT_KEY = "hven-basket-sent"; // this tab has sent the basket: without cookies it must not do so twice
 
+/** The link to the basket with its counter. */
 class Basket {
   /** @type {StoredBasket} */
   basket;
@@ -45,7 +46,10 @@ class Basket {
     link.after(this.message);
   }
 
-  /** @param {StoredBasket} basket */
+  /**
+   * Store a basket and show its count.
+   * @param {StoredBasket} basket
+   */
   setBasket(basket) {
     this.basket = basket;
     this.isCurrent = true;
@@ -113,6 +117,7 @@ class Basket {
     await this.post({ SET: serializeParts(parts) });
   }
 
+  /** Listen to marked rows, other pages, and forms of the basket. */
   listen() {
     const { workspace } = this;
     workspace.on("ticked", ({ of: table = this.tableName, line, on: isAdded }) => {
@@ -156,6 +161,7 @@ class Basket {
   }
 
   /**
+   * Add entries to the basket or remove them, and send the change.
    * @param {BasketPart} part
    * @param {boolean} on
    */

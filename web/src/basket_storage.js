@@ -15,6 +15,7 @@ export const MAX_TABLES = 50;
 const STORAGE_KEY = "hven-basket";
 
 /**
+ * Create the basket of a user without entries.
  * @param {string} [owner]
  * @returns {StoredBasket}
  */
@@ -42,7 +43,10 @@ export function getTableName(tableUrl, base) {
   return tableUrl.startsWith(prefix) ? tableUrl.slice(prefix.length) : "";
 }
 
-/** @param {BasketPart[]} parts */
+/**
+ * Count the lines and searches of a basket.
+ * @param {BasketPart[]} parts
+ */
 export function countEntries(parts) {
   return parts.reduce((sum, part) => sum + part.lines.length + part.searches.length, 0);
 }
@@ -85,6 +89,7 @@ export function removeFromBasket(parts, removal) {
 }
 
 /**
+ * Replace the entries of one table; empty parts are left out.
  * @param {BasketPart[]} parts
  * @param {BasketPart} newPart
  */
@@ -107,7 +112,10 @@ export function loadBasket() {
   }
 }
 
-/** @param {StoredBasket} basket */
+/**
+ * Store the basket in the browser.
+ * @param {StoredBasket} basket
+ */
 export function storeBasket(basket) {
   try {
     localStorage.setItem(STORAGE_KEY, JSON.stringify(basket));
@@ -116,12 +124,18 @@ export function storeBasket(basket) {
   }
 }
 
-/** @param {StorageEvent} event */
+/**
+ * Return whether a storage event may have changed the basket.
+ * @param {StorageEvent} event
+ */
 export function isBasketEvent(event) {
   return event.key === STORAGE_KEY || event.key === null;
 }
 
-/** @param {any} one */
+/**
+ * Return whether a stored value is a part of a basket.
+ * @param {any} one
+ */
 function isBasketPart({ of, lines, searches }) {
   const areTexts = (/** @type {any} */ values) =>
     Array.isArray(values) && values.every((value) => typeof value === "string");

@@ -1,5 +1,5 @@
 // The layer list of a body's map.
-/** @import {Layer} from "./answers.js" */
+/** @import {Frame, Layer, Translate} from "./answers.js" */
 /** @import {BodyMap} from "./body_map.js" */
 
 export const ROW_COLOUR = "#8fe6ff"; // visible on grey and on red ground
@@ -36,4 +36,15 @@ export function listBodyLayers(body) {
     { name: t("Names"), sign: "line", colour: "#e1e6f5", set: createLayerSetter(body.globe.labels) },
     { name: t("Grid"), sign: "line", colour: "#6f7aa8", set: createLayerSetter(body.globe.grid) },
   ];
+}
+
+/**
+ * Describe the coordinates.
+ * @param {Frame} frame
+ * @param {Translate} t
+ */
+export function describeCoordinates(frame, t) {
+  if (frame.said === "helioprojective") return t("helioprojective angles, in arcsec, west to the right");
+  if (frame.said === "Carrington") return t("Carrington longitude and latitude, in degrees");
+  return t("longitude, to the east, and latitude, in degrees");
 }

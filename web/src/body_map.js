@@ -1,7 +1,7 @@
 // The map of a planet, a moon or the Sun: rows as outlines, boxes and points on a base map with a grid, flat or from
 // above a pole; many rows are counted in cells. It is linked with the selection, and a drawn box becomes a search
 // condition.
-import { CHOSEN_COLOUR, listBodyLayers, REGION_COLOUR, ROW_COLOUR } from "./body_layers.js";
+import { CHOSEN_COLOUR, describeCoordinates, listBodyLayers, REGION_COLOUR, ROW_COLOUR } from "./body_layers.js";
 import { getViridisColour } from "./colours.js";
 import { createButton, requireElement, createElement, readTableUrl, describeError } from "./dom.js";
 import { Gestures } from "./map_gestures.js";
@@ -10,7 +10,7 @@ import { describeCount, createLayerList, showRowList } from "./layer_list.js";
 import { applyAlpha, MapLegend, computePointSize } from "./map_legend.js";
 import { parseBoxes, MAX_ZOOM } from "./map_plane.js";
 import { paintShape } from "./offscreen_layer.js";
-/** @import {Frame, Places, Translate} from "./answers.js" */
+/** @import {Places} from "./answers.js" */
 /** @import {Box, BoxEdges, MapPlane} from "./map_plane.js" */
 /** @import {ShapeStyle} from "./offscreen_layer.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -21,6 +21,7 @@ const MOVE_DELAY_MILLISECONDS = 350; // after a move of the map
 const MAX_OUTLINED_ROWS = 1000; // the server sends outlines for this many rows
 const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
 
+/** The pane with the map of a body. */
 export class BodyMap {
   /** @type {Box[]} */
   boxes = [];
@@ -81,6 +82,7 @@ export class BodyMap {
     window.hven = { ...window.hven, body: this };
   }
 
+  /** List what gestures do on the map. */
   listGestureHandlers() {
     const { selection } = this.workspace;
     return {
@@ -122,7 +124,10 @@ export class BodyMap {
     );
   }
 
-  /** @returns {Promise<void>} */
+  /**
+   * Fetch the rows of the search and the view, unless they are drawn.
+   * @returns {Promise<void>}
+   */
   async refresh() {
     const { workspace } = this;
     const search = String(workspace.state.withChanges(DISPLAY_PARAMETERS));
@@ -156,6 +161,7 @@ export class BodyMap {
   }
 
   /**
+   * Show the server's data: rows, names, base maps, and the summary.
    * @param {Places} mapData
    * @param {boolean} isWhole
    */
@@ -293,7 +299,10 @@ export class BodyMap {
     this.workspace.state.set({ _map: parts.join(",") }, { replace: true });
   }
 
-  /** @param {string} name */
+  /**
+   * Move the map to a chosen row that is out of view.
+   * @param {string} name
+   */
   handleSelection(name) {
     const { chosen } = this.workspace.selection;
     const box = name === "chosen" && chosen ? this.boxesByKey.get(chosen) : null;
@@ -309,7 +318,10 @@ export class BodyMap {
     this.globe.scheduleDraw();
   }
 
-  /** @param {number[]} pixel */
+  /**
+   * Find the visible boxes at a pixel.
+   * @param {number[]} pixel
+   */
   findBoxes(pixel) {
     const visible = this.legend.hidden.size
       ? this.boxes.filter(({ index }) => this.legend.getColour(index, ROW_COLOUR) !== null)
@@ -317,7 +329,10 @@ export class BodyMap {
     return this.globe.plane.findBoxesAt(visible, pixel, CLICK_RADIUS_PIXELS * (devicePixelRatio || 1));
   }
 
-  /** @param {number[]} pixel */
+  /**
+   * Show the title of the row under the pointer.
+   * @param {number[]} pixel
+   */
   handleHover(pixel) {
     const { selection, t } = this.workspace;
     const [hit] = this.findBoxes(pixel);
@@ -330,7 +345,10 @@ export class BodyMap {
     selection.set("hover", hit?.key ?? null);
   }
 
-  /** @param {number[]} pixel */
+  /**
+   * Choose the row at a pixel, or zoom into a cell.
+   * @param {number[]} pixel
+   */
   handleTap(pixel) {
     this.globe.canvas.focus({ preventScroll: true });
     const boxes = this.findBoxes(pixel);
@@ -364,21 +382,13 @@ export class BodyMap {
     this.searchBox({ west: 0, east: 360, south: Math.min(firstLat, secondLat), north: Math.max(firstLat, secondLat) });
   }
 
-  /** @param {BoxEdges} box */
+  /**
+   * Search in a box.
+   * @param {BoxEdges} box
+   */
   searchBox(box) {
     this.workspace.state.set({ ...this.globe.plane.formatConditions(box), _row: null });
   }
-}
-
-/**
- * Describe the coordinates.
- * @param {Frame} frame
- * @param {Translate} t
- */
-function describeCoordinates(frame, t) {
-  if (frame.said === "helioprojective") return t("helioprojective angles, in arcsec, west to the right");
-  if (frame.said === "Carrington") return t("Carrington longitude and latitude, in degrees");
-  return t("longitude, to the east, and latitude, in degrees");
 }
 
 /**

@@ -32,7 +32,10 @@ export class BaseMap {
     this.onReady = onReady;
   }
 
-  /** @param {string} url */
+  /**
+   * Load the picture of an address.
+   * @param {string} url
+   */
   show(url) {
     if (url === this.url) return;
     this.url = url;
@@ -196,6 +199,7 @@ export function drawScaleBar(ctx, plane, ratio, km, formatNumber) {
 }
 
 /**
+ * Write a text with a dark outline.
  * @param {CanvasRenderingContext2D} ctx
  * @param {string} text
  * @param {number} x
@@ -229,6 +233,7 @@ function formatDegrees(value) {
 }
 
 /**
+ * Draw the grid of the flat map.
  * @param {CanvasRenderingContext2D} ctx
  * @param {MapPlane} plane
  * @param {number} ratio
@@ -276,6 +281,7 @@ function drawLabel(ctx, text, x, y, ratio) {
 }
 
 /**
+ * Draw the grid of a view from above a pole.
  * @param {CanvasRenderingContext2D} ctx
  * @param {MapPlane} plane
  * @param {number} ratio

@@ -8,6 +8,7 @@ import { createButton, createElement } from "./dom.js";
 let openedMenu = null;
 
 /**
+ * Create the button that opens the menu of a column.
  * @param {Column} column
  * @param {Column[]} columns
  * @param {Workspace} workspace
@@ -25,6 +26,7 @@ export function createMenuButton(column, columns, workspace) {
 }
 
 /**
+ * Open the menu of a column below its button.
  * @param {HTMLElement} menuButton
  * @param {Column} column
  * @param {Column[]} columns

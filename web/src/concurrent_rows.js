@@ -25,6 +25,7 @@ import { getColour } from "./plot_drawing.js";
 const HEIGHT_PIXELS = 22;
 const MAX_FEATURE_ROWS = 3000; // features of larger tables are not drawn
 
+/** The list of tables with rows at the visible times. */
 export class ConcurrentRows {
   /** @type {{line: TableLine, canvas: HTMLCanvasElement}[]} */
   drawnLines = [];

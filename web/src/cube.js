@@ -1,14 +1,14 @@
 // A data cube: slices as images with a slider, spectra of pixels and regions, ratios of slices, positions, Python code.
-import { createButton, requireElement, createElement, describeError } from "./dom.js";
-import { describeSliceAxis, findPart, buildCubeQuery, buildSliceScale } from "./cube_facts.js";
+import { requireElement, createElement, describeError } from "./dom.js";
+import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildSliceScale } from "./cube_facts.js";
 import { parseNpy } from "./npy.js";
-import { CubeImage, findBrightestPixel } from "./cube_image.js";
+import { CubeImage } from "./cube_image.js";
 import { interpolatePosition, formatPosition } from "./pixel_positions.js";
 import { writePython } from "./python_code.js";
 import { formatUnit, formatNumber, formatSliceValue } from "./axis_scale.js";
 import { SpectrumPlot } from "./spectrum_plot.js";
 import { addCopyButton } from "./copy_button.js";
-import { CubeControls } from "./cube_controls.js";
+import { createZoomButtons, CubeControls } from "./cube_controls.js";
 import { computeLimits, getColourTable } from "./colour_maps.js";
 import { RequestError } from "./workspace.js";
 /** @import {CubeFacts, CubeSpectra} from "./cube_facts.js" */
@@ -17,6 +17,7 @@ import { RequestError } from "./workspace.js";
 
 const MAX_TILES = 32;
 
+/** The pane of a data cube. */
 export class CubePane {
   /** @type {Map<string, ImageTile>} */
   tileCache = new Map();
@@ -100,13 +101,16 @@ export class CubePane {
     this.axisName = describeSliceAxis(facts, this.axis, this.t);
   }
 
-  /** @param {HTMLElement} plot */
+  /**
+   * Build the elements of the pane.
+   * @param {HTMLElement} plot
+   */
   build(plot) {
     const { controls, t } = this;
     const example = createElement("div", { className: "example" }, createElement("pre", {}, this.codeElement));
     const title = createElement("summary", { textContent: t("Copy as Python") });
     addCopyButton(example, this.workspace);
-    const frame = createElement("div", { className: "frame" }, this.canvas, this.createZoomButtons());
+    const frame = createElement("div", { className: "frame" }, this.canvas, createZoomButtons(this));
     const left = createElement(
       "div",
       { className: "looked-at" },
@@ -127,22 +131,6 @@ export class CubePane {
       script,
     );
     this.container.append(createElement("div", { className: "halves" }, left, right));
-  }
-
-  createZoomButtons() {
-    const { t } = this;
-    const createZoomButton = (
-      /** @type {string} */ symbol,
-      /** @type {string} */ label,
-      /** @type {() => void} */ handleClick,
-    ) => createButton(symbol, handleClick, { title: label, "aria-label": label });
-    return createElement(
-      "div",
-      { className: "zooms" },
-      createZoomButton("+", t("Nearer"), () => this.picture.zoomBy(1.5)),
-      createZoomButton("−", t("Farther"), () => this.picture.zoomBy(1 / 1.5)),
-      createZoomButton("□", t("All of it"), () => this.picture.fitToCanvas()),
-    );
   }
 
   listen() {
@@ -169,7 +157,10 @@ export class CubePane {
     picture.on("view", () => this.scheduleCloserTile());
   }
 
-  /** @param {Record<string, string>} parameters */
+  /**
+   * Fetch the spectra of a pixel or a region.
+   * @param {Record<string, string>} parameters
+   */
   async fetchSpectra(parameters) {
     const state = this.query;
     for (const [name, value] of Object.entries(parameters)) state.set(name, value);
@@ -230,7 +221,10 @@ export class CubePane {
       : [];
   }
 
-  /** @param {number} slice from 0 */
+  /**
+   * Show a slice.
+   * @param {number} slice from 0
+   */
   showSlice(slice) {
     if (slice === this.slice || slice < 0 || slice >= this.facts.depth) return;
     this.slice = slice;
@@ -238,7 +232,10 @@ export class CubePane {
     this.draw();
   }
 
-  /** @param {number | null} divisor from 1 */
+  /**
+   * Divide the displayed slice by another one; null ends this.
+   * @param {number | null} divisor from 1
+   */
   setDivisor(divisor) {
     this.divisor = divisor;
     this.workspace.state.set({ _over: divisor ? String(divisor) : null }, { replace: true });
@@ -265,6 +262,7 @@ export class CubePane {
     else if (chosen) this.picture.choosePixel(...chosen);
   }
 
+  /** Fetch and draw the displayed slice, and preload the next one. */
   async draw() {
     this.controls.update();
     this.spectrum.markSlice(this.slice);
@@ -300,7 +298,10 @@ export class CubePane {
     return this.sliceRequest.signal;
   }
 
-  /** @param {number} slice from 0 */
+  /**
+   * Build the query of a slice.
+   * @param {number} slice from 0
+   */
   buildSliceQuery(slice) {
     const query = this.query;
     query.set("slice", String(slice + 1));
@@ -309,6 +310,7 @@ export class CubePane {
   }
 
   /**
+   * Fetch the pixels of a slice, unless they are cached.
    * @param {string} query
    * @param {AbortSignal} [signal]
    * @param {[number, number]} [corner]
@@ -350,7 +352,6 @@ export class CubePane {
     }, 200);
   }
 
-  /** Draw the cached slice with the current colours. */
   paint() {
     if (!this.tiles.length) return;
     const { colourMap, stretch, isReversed, share } = this.controls;

@@ -9,6 +9,7 @@ import { COLOUR_MAPS, STRETCHES, getColourTable } from "./colour_maps.js";
 const LIMIT_SHARES = [1, 0.999, 0.995, 0.98, 0.95, 0.9];
 const SLICE_MILLISECONDS = 150; // duration of a slice while playing
 
+/** The controls above and below the image of a cube. */
 export class CubeControls {
   colourMap = "viridis";
   stretch = "linear";
@@ -131,6 +132,7 @@ export class CubeControls {
   }
 
   /**
+   * Create the choice of the pixel on an axis that is not displayed.
    * @param {import("./cube_facts.js").CubeAxis} axis
    * @param {(changes: Record<string, string[]>) => void} changeState
    */
@@ -215,6 +217,7 @@ export class CubeControls {
   }
 
   /**
+   * Show the limits and the colour bar.
    * @param {[number, number]} ends
    * @param {string} unit
    */
@@ -248,6 +251,7 @@ export class CubeControls {
     this.ratioElement.replaceChildren(...ratioControls);
   }
 
+  /** Start or stop playing the slices. */
   togglePlaying() {
     const { cube } = this;
     const stopPlaying = () => {
@@ -262,4 +266,24 @@ export class CubeControls {
       if (!cube.container.hasAttribute("aria-busy")) cube.showSlice((cube.slice + 1) % cube.facts.depth);
     }, SLICE_MILLISECONDS);
   }
+}
+
+/**
+ * Create the zoom buttons of the image.
+ * @param {CubePane} cube
+ */
+export function createZoomButtons(cube) {
+  const { t } = cube;
+  const createZoomButton = (
+    /** @type {string} */ symbol,
+    /** @type {string} */ label,
+    /** @type {() => void} */ handleClick,
+  ) => createButton(symbol, handleClick, { title: label, "aria-label": label });
+  return createElement(
+    "div",
+    { className: "zooms" },
+    createZoomButton("+", t("Nearer"), () => cube.picture.zoomBy(1.5)),
+    createZoomButton("−", t("Farther"), () => cube.picture.zoomBy(1 / 1.5)),
+    createZoomButton("□", t("All of it"), () => cube.picture.fitToCanvas()),
+  );
 }

@@ -1,5 +1,6 @@
 // The server's description of a cube: parts, axes and the current view.
 import { buildScale } from "./axis_scale.js";
+/** @import {ImageTile} from "./cube_image.js" */
 /** @import {PositionGrid} from "./pixel_positions.js" */
 /** @import {AxisScale} from "./axis_scale.js" */
 /** @import {Translate} from "./answers.js" */
@@ -65,7 +66,10 @@ export function buildCubeQuery({ state }) {
   return query;
 }
 
-/** @param {CubeFacts} facts */
+/**
+ * Find the displayed part of a cube.
+ * @param {CubeFacts} facts
+ */
 export function findPart({ part, parts }) {
   return parts.find((candidate) => candidate.index === part) ?? parts[0];
 }
@@ -89,8 +93,25 @@ export function describeSliceAxis(facts, { unit }, t) {
   return /m\/s$/.test(unit) ? t("velocity") : findSliceAxis(facts)?.kind || t("slice");
 }
 
-/** @param {CubeFacts} facts */
+/**
+ * Build the scale of the slice axis in a readable unit.
+ * @param {CubeFacts} facts
+ */
 export function buildSliceScale(facts) {
   const axis = findSliceAxis(facts);
   return buildScale(axis?.values ?? null, axis?.unit ?? "", facts.depth);
+}
+
+/**
+ * Find the brightest pixel of tiles, from 1.
+ * @param {ImageTile[]} tiles
+ */
+export function findBrightestPixel(tiles) {
+  const [{ values, width, step } = { values: [], width: 1, step: 1 }] = tiles;
+  let brightestIndex = -1;
+  for (let index = 0; index < values.length; index++) {
+    if (Number.isFinite(values[index]) && !(values[index] <= values[brightestIndex])) brightestIndex = index;
+  }
+  if (brightestIndex < 0) return [1, 1];
+  return [(brightestIndex % width) * step + 1, Math.floor(brightestIndex / width) * step + 1];
 }

@@ -19,6 +19,7 @@ const MAX_ZOOM = 64; // screen pixels per image pixel
 export const DRAWING_TOOLS = ["box", "circle", "polygon", "move"];
 
 /**
+ * The zoomable image of a slice.
  * @extends {EventEmitter<{
  *   over: {x: number, y: number},
  *   out: {},
@@ -78,6 +79,7 @@ export class CubeImage extends EventEmitter {
     this.fitToCanvas();
   }
 
+  /** Fit the whole image into the canvas. */
   fitToCanvas() {
     const [width, height] = this.size;
     const { clientWidth, clientHeight } = this.canvas;
@@ -130,6 +132,7 @@ export class CubeImage extends EventEmitter {
   }
 
   /**
+   * Convert a point of the image to the screen.
    * @param {ImagePoint} point of the image
    * @returns {ImagePoint}
    */
@@ -139,6 +142,7 @@ export class CubeImage extends EventEmitter {
   }
 
   /**
+   * Convert the position of an event to a point of the image.
    * @param {{offsetX: number, offsetY: number}} event
    * @returns {ImagePoint} of the image
    */
@@ -150,6 +154,7 @@ export class CubeImage extends EventEmitter {
     ];
   }
 
+  /** Draw the tiles and the marks. */
   draw() {
     const { canvas, zoom } = this;
     const context = canvas.getContext("2d");
@@ -166,7 +171,10 @@ export class CubeImage extends EventEmitter {
     this.drawMarks(context);
   }
 
-  /** @param {CanvasRenderingContext2D} context */
+  /**
+   * Draw the region, the chosen pixel and the keyboard cursor.
+   * @param {CanvasRenderingContext2D} context
+   */
   drawMarks(context) {
     const mark = getColour("--mark");
     const strokeTwice = (/** @type {() => void} */ tracePath) => {
@@ -226,7 +234,10 @@ export class CubeImage extends EventEmitter {
     }
   }
 
-  /** @returns {ImageRegion | null} */
+  /**
+   * Return the region of the current drag.
+   * @returns {ImageRegion | null}
+   */
   getDraggedRegion() {
     if (!this.drag) return null;
     const [[x1, y1], [x2, y2]] = [this.drag.start, this.drag.current];
@@ -273,7 +284,10 @@ export class CubeImage extends EventEmitter {
     this.reportPosition(position);
   }
 
-  /** @param {ImagePoint} point */
+  /**
+   * Dispatch the pixel under a point.
+   * @param {ImagePoint} point
+   */
   reportPosition([x, y]) {
     const [column, row] = [Math.floor(x), Math.floor(y)];
     if (column >= 0 && row >= 0 && column < this.size[0] && row < this.size[1])
@@ -299,6 +313,7 @@ export class CubeImage extends EventEmitter {
   }
 
   /**
+   * Choose a pixel.
    * @param {number} x
    * @param {number} y
    */
@@ -308,7 +323,10 @@ export class CubeImage extends EventEmitter {
     this.emit("pixel", { x, y });
   }
 
-  /** @param {ImageRegion} region */
+  /**
+   * Choose a region.
+   * @param {ImageRegion} region
+   */
   setRegion(region) {
     [this.region, this.chosenPixel] = [region, null];
     this.draw();
@@ -372,18 +390,4 @@ export class CubeImage extends EventEmitter {
     } else return;
     event.preventDefault();
   }
-}
-
-/**
- * Find the brightest pixel of tiles, from 1.
- * @param {ImageTile[]} tiles
- */
-export function findBrightestPixel(tiles) {
-  const [{ values, width, step } = { values: [], width: 1, step: 1 }] = tiles;
-  let brightestIndex = -1;
-  for (let index = 0; index < values.length; index++) {
-    if (Number.isFinite(values[index]) && !(values[index] <= values[brightestIndex])) brightestIndex = index;
-  }
-  if (brightestIndex < 0) return [1, 1];
-  return [(brightestIndex % width) * step + 1, Math.floor(brightestIndex / width) * step + 1];
 }

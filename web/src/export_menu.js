@@ -8,6 +8,7 @@ import { formatBytes } from "./byte_size.js";
 
 const DISPLAY_PARAMETERS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
+/** The menus of formats, files and code. */
 class ExportMenu {
   markedOnly = false; // export only the marked rows
   allColumns = false; // export all columns
@@ -43,7 +44,10 @@ class ExportMenu {
     return [...this.workspace.selection.marked].map((key) => ["_key", key]);
   }
 
-  /** @param {StateChanges} [changes] */
+  /**
+   * Build the parameters of the exported rows.
+   * @param {StateChanges} [changes]
+   */
   buildParameters(changes = {}) {
     const parameters = this.workspace.state.withChanges({ ...DISPLAY_PARAMETERS, ...changes });
     if (this.allColumns) parameters.set("_all", "1");
@@ -51,6 +55,7 @@ class ExportMenu {
     return parameters;
   }
 
+  /** Draw the choice of rows and columns. */
   drawOptions() {
     const { selection, t } = this.workspace;
     const setMarkedOnly = (/** @type {boolean} */ isOn) => {
@@ -93,6 +98,7 @@ class ExportMenu {
     }
   }
 
+  /** Update the menus if one is open. */
   async refresh(isForced = false) {
     this.isStale ||= isForced;
     this.updateLinks();
@@ -101,6 +107,7 @@ class ExportMenu {
     else if (this.isStale) await this.fetchOptions();
   }
 
+  /** Fetch the export options. */
   async fetchOptions() {
     this.isStale = false;
     this.drawOptions();
@@ -126,7 +133,10 @@ class ExportMenu {
     if (element) element.textContent = text;
   }
 
-  /** @param {ExportOptions} options */
+  /**
+   * Show the export options.
+   * @param {ExportOptions} options
+   */
   show(options) {
     const { container } = this;
     const { t } = this.workspace;
@@ -197,7 +207,10 @@ class ExportMenu {
     return createElement("li", {}, this.markedOnly ? createPostForm(address, this.getMarks, countText) : link());
   }
 
-  /** @param {string} adql */
+  /**
+   * Create the entry that runs the query as a job.
+   * @param {string} adql
+   */
   createJobItem(adql) {
     const { base, t } = this.workspace;
     const fields = Object.entries({ QUERY: adql, RESPONSEFORMAT: "votable" });

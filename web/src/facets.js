@@ -47,6 +47,7 @@ export function areChoicesOnly(conditions, choices) {
   return splitValues(conditions).every((value) => choiceValues.includes(normalizeValue(value.trim())));
 }
 
+/** The facets of a search, in their fields or in a list. */
 class FacetPanel {
   /** The search text of each column.
    * @type {Map<string, string>} */
@@ -69,7 +70,10 @@ class FacetPanel {
     workspace.state.on("change", () => this.refresh());
   }
 
-  /** @param {number} pause pause before the next attempt, if some facets are not counted */
+  /**
+   * Fetch the facets, unless they are drawn.
+   * @param {number} pause pause before the next attempt, if some facets are not counted
+   */
   async refresh(pause = FIRST_PAUSE_MILLISECONDS) {
     const { container, workspace } = this;
     const state = String(workspace.state.withChanges({ ...SEARCH_ONLY, _view: null, _map: null, _plot: null }));
@@ -124,7 +128,10 @@ class FacetPanel {
     return { column: fieldset.dataset.facet ?? "", value: activeElement.dataset.value, caret };
   }
 
-  /** @param {Facet[]} facets */
+  /**
+   * Place each facet in its field or in the list.
+   * @param {Facet[]} facets
+   */
   placeFacets(facets) {
     const { container, root } = this;
     for (const element of findElements(root, ".in-field")) element.remove();
@@ -135,7 +142,10 @@ class FacetPanel {
     for (const facet of facets) this.placeInField(facet);
   }
 
-  /** @param {{column: string, value: string | undefined, caret: number | null}} where */
+  /**
+   * Focus the choice or search field that had the focus.
+   * @param {{column: string, value: string | undefined, caret: number | null}} where
+   */
   restoreFocus({ column, value, caret }) {
     const fieldset = findElement(this.root, `[data-facet="${CSS.escape(column)}"]`);
     const fields = fieldset ? findElements(fieldset, "input", HTMLInputElement) : [];

@@ -17,6 +17,7 @@ import { formatBytes } from "./byte_size.js";
 const MAX_CHIPS = 6;
 
 /**
+ * Create the chips of the first files, and the number of further ones.
  * @param {RowFile[]} files
  * @param {string} language
  */

@@ -14,6 +14,7 @@ export function parseNumbers(text) {
 }
 
 /**
+ * Combine a list of numbers to positions.
  * @param {number[]} values
  * @returns {Position[]}
  */

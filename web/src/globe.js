@@ -13,6 +13,7 @@ const POLAR_LATITUDE_DEGREES = 60; // rows that all lie beyond this latitude are
 /** @type {Frame} */
 export const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
 
+/** The map of a body on a canvas. */
 export class Globe {
   frame = PLANET;
   /** @type {MapView | null} */
@@ -61,6 +62,7 @@ export class Globe {
     });
   }
 
+  /** Draw all layers. */
   draw() {
     const { canvas, rowOpacity } = this;
     const ratio = devicePixelRatio || 1;
@@ -111,7 +113,10 @@ export class Globe {
     this.onMove();
   }
 
-  /** @returns {MapView} */
+  /**
+   * Return the current view.
+   * @returns {MapView}
+   */
   getView() {
     if (this.view) return this.view;
     const { plane } = this;

@@ -2,7 +2,10 @@
 import { containsWord, listFileLines, listRowLines, formatFitsCards } from "./header_lines.js";
 import { createButton, createElement } from "./dom.js";
 /** @import {Column, FileHeader, Translate, Value} from "./answers.js" */
-/** @import {HeaderLine, HeaderSection} from "./header_lines.js" */
+/**
+ * The dialog with the header of a row.
+ * @import {HeaderLine, HeaderSection} from "./header_lines.js"
+ */
 
 class HeaderDialog {
   /** @type {HeaderSection[]} */
@@ -39,6 +42,7 @@ class HeaderDialog {
     this.dialog.append(createElement("h2", { textContent: title }), bar, this.statusElement, this.contentElement);
   }
 
+  /** List the sections with their lines that match the filter. */
   listShownSections() {
     const word = this.filterField.value.trim().toLowerCase();
     const sections = this.sections.map(({ title, lines }) => ({
@@ -68,7 +72,10 @@ class HeaderDialog {
     this.dialog.showModal();
   }
 
-  /** @param {Promise<FileHeader>} headerRequest */
+  /**
+   * Add the header of the file when it arrives.
+   * @param {Promise<FileHeader>} headerRequest
+   */
   async addFileHeader(headerRequest) {
     const { t } = this;
     this.statusElement.textContent = t("Looking for the header of its file ...");

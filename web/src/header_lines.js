@@ -28,7 +28,10 @@ export function listRowLines(columns, row) {
   }));
 }
 
-/** @param {Value} value */
+/**
+ * Read the text and the link of a value; numbers have all digits.
+ * @param {Value} value
+ */
 function readValue(value) {
   if (value === null) return { value: "", href: "" };
   if (typeof value === "string") return { value, href: "" };

@@ -51,6 +51,7 @@ export function mount(container, workspace) {
   const queue = [];
   let requestCount = 0;
 
+  /** Fetch the next histogram of the queue. */
   async function fetchNext() {
     const cell = requestCount < MAX_REQUESTS ? queue.shift() : undefined;
     if (!cell) return;

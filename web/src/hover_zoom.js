@@ -4,7 +4,10 @@ import { createElement, getEventTarget } from "./dom.js";
 const MAX_SIDE_PIXELS = 340;
 const HOVER_DELAY_MILLISECONDS = 200;
 
-/** @param {HTMLElement} container the container of the thumbnails */
+/**
+ * Enlarge the thumbnails of a container while the pointer rests on them.
+ * @param {HTMLElement} container the container of the thumbnails
+ */
 export function enableHoverZoom(container) {
   /** @type {HTMLImageElement | null} */
   let enlarged = null;

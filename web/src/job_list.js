@@ -16,6 +16,7 @@ export function computePause(pause, isUnchanged) {
   return isUnchanged ? Math.min(pause * 1.5, MAX_PAUSE_MILLISECONDS) : FIRST_PAUSE_MILLISECONDS;
 }
 
+/** The refreshed list of jobs. */
 class JobList {
   pause = FIRST_PAUSE_MILLISECONDS;
   timer = 0;
@@ -64,7 +65,10 @@ class JobList {
     this.scheduleRefresh();
   }
 
-  /** @param {HTMLElement} newList */
+  /**
+   * Replace the list and keep open details, focus and results.
+   * @param {HTMLElement} newList
+   */
   showList(newList) {
     const { container } = this;
     this.pause = computePause(this.pause, newList.textContent === this.lastText);
@@ -105,6 +109,7 @@ class JobList {
     element.textContent = text;
   }
 
+  /** Schedule the next refresh while a job runs. */
   scheduleRefresh() {
     clearTimeout(this.timer);
     if (this.container.hasAttribute("data-active")) this.timer = setTimeout(() => this.refresh(), this.pause);

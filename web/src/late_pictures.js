@@ -10,7 +10,10 @@ export function mount(cards) {
   void fetchLatePictures(cards);
 }
 
-/** @param {HTMLElement} cards */
+/**
+ * Fetch the page again until all pictures are there.
+ * @param {HTMLElement} cards
+ */
 async function fetchLatePictures(cards) {
   for (let attempt = 0; attempt < MAX_REQUESTS; attempt++) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));

@@ -6,6 +6,7 @@ import { createButton, createElement, formatRowKey } from "./dom.js";
 export const MAX_LISTED_ROWS = 200; // rows listed under a point
 
 /**
+ * Create the list of layers with their checkboxes and opacity sliders.
  * @param {Translate} t
  * @param {Layer[]} layers
  */

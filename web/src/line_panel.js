@@ -14,6 +14,7 @@ const LOG_RATIO = 500; // ratio of maximum to minimum from which an axis is loga
 const LINE_COLOURS = ["--accent", "--mark", "--soft"];
 
 /**
+ * A panel with lines of parameters that share a unit.
  * @typedef {{name: string, times: number[], low: number[], mean: number[], high: number[], fills: number[]}} SeriesLine
  * `fills` are the times of samples without a value
  */
@@ -70,6 +71,7 @@ export class LinePanel extends TimePanel {
     this.chooseRange();
   }
 
+  /** Choose the range of the value axis. */
   chooseRange() {
     const [from, to] = this.timeline.view;
     let [low, high, minPositive] = [Infinity, -Infinity, Infinity];
@@ -123,6 +125,7 @@ export class LinePanel extends TimePanel {
   }
 
   /**
+   * Draw a line with its range, interrupted at gaps.
    * @param {uPlot} plot
    * @param {SeriesLine} line
    * @param {string} colour
@@ -228,6 +231,7 @@ function extractLine(name, pieces, element) {
 }
 
 /**
+ * Find the index of the value nearest to another one.
  * @param {number[]} values ascending
  * @param {number} value
  */

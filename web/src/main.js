@@ -45,7 +45,10 @@ const wideScreen = matchMedia("(min-width: 1200px)");
 const workspace = new Workspace(document);
 const { t } = workspace;
 
-/** @param {HTMLElement} element */
+/**
+ * Load the module of a pane and mount it.
+ * @param {HTMLElement} element
+ */
 async function mountPane(element) {
   const loadModule = PANE_MODULES[element.dataset.pane ?? ""];
   if (!loadModule || "begun" in element.dataset) return;

@@ -15,6 +15,7 @@
 const CLICK_TOLERANCE_PIXELS = 4;
 const KEY_STEP_PIXELS = 60;
 
+/** Translates pointer, touch, wheel and keys into calls of handlers, with canvas pixels. */
 export class Gestures {
   /** @type {Map<number, number[]>} */
   pointers = new Map();

@@ -23,6 +23,7 @@ export const PALETTE = [
 ];
 const NO_VALUE_COLOUR = "#8b90a0";
 
+/** The choice of the colour column, and its legend. */
 export class MapLegend {
   /** @type {Set<number>} */
   hidden = new Set(); // choices that are switched off; -1 stands for rows without a value
@@ -83,7 +84,10 @@ export class MapLegend {
     return createElement("li", { className: "along" }, formatNumber(low), bar, `${formatNumber(high)} ${unitText}`);
   }
 
-  /** @param {Colouring} colouring */
+  /**
+   * Create a switch for each value.
+   * @param {Colouring} colouring
+   */
   createSwitches({ choices, values }) {
     const { t } = this.workspace;
     const lines = choices.map(([value, label, rows], index) =>

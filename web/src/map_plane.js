@@ -18,6 +18,7 @@
 export const normalizeAngle = (/** @type {number} */ angle) => ((angle % 360) + 360) % 360;
 export const MAX_ZOOM = 2000;
 
+/** A view of the plane at a centre and zoom factor. */
 export class MapPlane {
   pole = "";
 

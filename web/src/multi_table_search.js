@@ -1,7 +1,10 @@
 // A search over many tables: each line is filled when its service has answered, and can be cancelled.
 import { findElements, createButton, requireElement, createElement, findElement, readTableUrl } from "./dom.js";
 import { SearchResultTable } from "./search_results.js";
-/** @import {Workspace} from "./workspace.js" */
+/**
+ * The lines of the searched tables.
+ * @import {Workspace} from "./workspace.js"
+ */
 
 class MultiTableSearch {
   pendingCount = 0;
@@ -30,6 +33,7 @@ class MultiTableSearch {
     };
   }
 
+  /** Show the number of rows so far. */
   showTotal() {
     const { table, workspace } = this;
     const { t } = workspace;
@@ -60,7 +64,10 @@ class MultiTableSearch {
     );
   }
 
-  /** @param {HTMLTableRowElement} line */
+  /**
+   * Search one table and fill its line.
+   * @param {HTMLTableRowElement} line
+   */
   async searchTable(line) {
     const { table, workspace } = this;
     const { t } = workspace;

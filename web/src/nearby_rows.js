@@ -12,7 +12,10 @@ import { createElement, describeError } from "./dom.js";
  *   url: string,
  * }} NearbyTable
  */
-/** @typedef {{begin: string, end: string, place: boolean, lines: NearbyTable[], left_out: number}} NearbyTables */
+/**
+ * The list of tables with rows at the time and place of a row.
+ * @typedef {{begin: string, end: string, place: boolean, lines: NearbyTable[], left_out: number}} NearbyTables
+ */
 
 export class NearbyRows {
   /**
@@ -35,7 +38,10 @@ export class NearbyRows {
     );
   }
 
-  /** @param {string} key of the row */
+  /**
+   * Show the tables with rows near a row; slow tables are counted in a second request.
+   * @param {string} key of the row
+   */
   async showFor(key) {
     this.list.replaceChildren();
     this.message.textContent = "";

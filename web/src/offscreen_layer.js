@@ -12,6 +12,7 @@ const REST_MILLISECONDS = 90; // painting starts after this pause
 const SHAPES_PER_STROKE = 64; // shapes of large maps that share one stroke
 const MARGIN_SHARE = 0.25; // share of the canvas that is painted beyond each edge
 
+/** The painted rows of a map. */
 export class OffscreenLayer {
   /** @type {Box[]} */
   boxes = [];
@@ -28,6 +29,7 @@ export class OffscreenLayer {
   }
 
   /**
+   * Set the boxes and their style.
    * @param {Box[]} boxes null: the box is not shown
    * @param {(box: Box) => ShapeStyle | null} getStyle null: the box is not shown
    */
@@ -63,7 +65,10 @@ export class OffscreenLayer {
     if (this.finished) copyBuffer(ctx, this.finished, plane);
   }
 
-  /** @param {MapPlane} plane */
+  /**
+   * Paint the layer at once.
+   * @param {MapPlane} plane
+   */
   paintNow(plane) {
     const buffer = createBuffer(plane);
     for (const _ of this.iteratePainting(buffer)); // eslint-disable-line no-unused-vars
@@ -71,7 +76,10 @@ export class OffscreenLayer {
     this.isStale = false;
   }
 
-  /** @param {MapPlane} plane */
+  /**
+   * Paint the layer after a pause.
+   * @param {MapPlane} plane
+   */
   schedulePainting(plane) {
     clearTimeout(this.startTimer);
     const ownNumber = ++this.paintNumber;
@@ -79,6 +87,7 @@ export class OffscreenLayer {
   }
 
   /**
+   * Paint the layer in slices of a few milliseconds.
    * @param {MapPlane} plane
    * @param {number} ownNumber
    */
@@ -141,6 +150,7 @@ export class OffscreenLayer {
 }
 
 /**
+ * Return whether a buffer was painted for a view of this size and zoom.
  * @param {MapPlane} buffered
  * @param {MapPlane} mapPlane
  */
@@ -193,6 +203,7 @@ function copyBuffer(ctx, { canvas, plane: bufferPlane }, plane) {
 }
 
 /**
+ * Set the fill, the stroke and the line width of a canvas.
  * @param {CanvasRenderingContext2D} ctx
  * @param {ShapeStyle} pen
  */

@@ -46,6 +46,7 @@ export function formatMapPart([west, south, east, north], [left, top, right, bot
   ];
 }
 
+/** The pane with the overview of a table. */
 class OverviewStrip {
   /** @type {string | null} */
   drawnSearch;
@@ -80,6 +81,7 @@ class OverviewStrip {
     container.addEventListener("dragstart", (event) => event.preventDefault()); // of links
   }
 
+  /** Fetch the overview of the search, unless it is drawn. */
   async refresh() {
     const { workspace } = this;
     const search = workspace.search;
@@ -128,7 +130,10 @@ class OverviewStrip {
     this.focusLink(nearestLink);
   }
 
-  /** @param {Element | undefined} link */
+  /**
+   * Make a bin the stop of the Tab key, and focus it.
+   * @param {Element | undefined} link
+   */
   focusLink(link) {
     if (!link) return;
     for (const otherLink of link.closest("svg")?.querySelectorAll("a[tabindex='0']") ?? [])
@@ -206,7 +211,10 @@ class OverviewStrip {
     this.setCondition(figure, [from, to]);
   }
 
-  /** @param {HTMLElement} figure */
+  /**
+   * Return the view box of a figure.
+   * @param {HTMLElement} figure
+   */
   getViewBox(figure) {
     return (figure.querySelector("svg")?.getAttribute("viewBox") ?? "0 0 1 1").split(" ").map(Number);
   }
@@ -303,6 +311,7 @@ class OverviewStrip {
     if (link) this.applyBins(figure, link, link);
   }
 
+  /** Remove the brush. */
   cancelBrush() {
     this.drag?.brush.remove();
     this.drag = null;
@@ -323,6 +332,7 @@ class OverviewStrip {
   }
 
   /**
+   * Mark the position of a row in a figure.
    * @param {HTMLElement} figure
    * @param {string} name
    * @param {RowPosition} position

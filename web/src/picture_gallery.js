@@ -11,6 +11,7 @@ import { RowPages } from "./row_pages.js";
 const DISPLAY_PARAMETERS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 const MAX_CARDS = 5000;
 
+/** The gallery of a search. */
 class PictureGallery {
   /** The search that the cards belong to.
    * @type {string | null} */
@@ -50,6 +51,7 @@ class PictureGallery {
     return this.workspace.state.get("_look") === GALLERY_LOOK;
   }
 
+  /** Show or hide the gallery, and start it again for a new search. */
   async update() {
     this.container.hidden = !this.isActive;
     if (this.grid instanceof HTMLElement) this.grid.hidden = this.isActive;
@@ -63,6 +65,7 @@ class PictureGallery {
     await this.loadPage();
   }
 
+  /** Load the next page of cards. */
   async loadPage() {
     const { cards, moreButton, pages, message, workspace } = this;
     const number = this.nextPage++;

@@ -77,6 +77,7 @@ export function formatPosition(position, grid) {
 }
 
 /**
+ * Format an angle with sexagesimal parts.
  * @param {number} value
  * @param {number} digits
  * @param {string} sign

@@ -28,6 +28,7 @@ const MAX_DISTANCE_SQUARED_PIXELS = 100; // squared distance within which the po
 const MAX_REDRAWN_POINTS = 20_000; // larger plots are not redrawn for the selection
 const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _view: null, _map: null };
 
+/** The pane of a plot. */
 class PlotPane {
   /** @type {uPlot | null} */
   plot = null;
@@ -78,7 +79,10 @@ class PlotPane {
     return urlSettings.x ? urlSettings : { ...urlSettings, ...this.defaultAxes };
   }
 
-  /** @param {Partial<PlotSettings>} changes */
+  /**
+   * Change settings of the plot in the address.
+   * @param {Partial<PlotSettings>} changes
+   */
   change(changes) {
     this.workspace.state.set({ _plot: formatSettings({ ...this.settings, ...changes }) }, { replace: true });
   }
@@ -119,6 +123,7 @@ class PlotPane {
     );
   }
 
+  /** Fetch and draw the plot of the address, unless it is drawn. */
   async refresh() {
     if (!this.container.isConnected) return;
     const { workspace } = this;
@@ -191,7 +196,10 @@ class PlotPane {
     return createButton(this.workspace.t("Try again"), () => this.refresh());
   }
 
-  /** @param {string} text */
+  /**
+   * Remove the plot and show a message.
+   * @param {string} text
+   */
   clearPlot(text) {
     this.plot?.destroy();
     this.plot = null;
@@ -305,7 +313,10 @@ class PlotPane {
     });
   }
 
-  /** @param {uPlot} plot */
+  /**
+   * Point at the row nearest to the pointer.
+   * @param {uPlot} plot
+   */
   hoverNearest(plot) {
     const { selection } = this.workspace;
     const { left, top = 0 } = plot.cursor;

@@ -117,6 +117,7 @@ export function colourPoints(values, { time }, language) {
 }
 
 /**
+ * Assign a colour to each distinct text.
  * @param {string[]} values
  * @returns {PointColours}
  */

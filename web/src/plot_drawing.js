@@ -10,19 +10,28 @@ import { computeErrorEnds } from "./plot_data.js";
  * style of points
  */
 
-/** @param {string} name */
+/**
+ * Return a colour of the page's theme by its custom property.
+ * @param {string} name
+ */
 export function getColour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** @param {string} background */
+/**
+ * Create a strip with the gradient of a scale.
+ * @param {string} background
+ */
 export function createScaleStrip(background) {
   const element = createElement("span", { className: "scale" });
   element.style.background = background;
   return element;
 }
 
-/** @param {string} colour */
+/**
+ * Create a patch of a colour for a legend.
+ * @param {string} colour
+ */
 export function createSwatch(colour) {
   const element = createElement("span", { className: "swatch" });
   element.style.background = colour;

@@ -43,7 +43,10 @@ function writeIndex({ sizes, image, through, heldPixels }, slice, [x, y]) {
   return `[${parts.reverse().join(", ")}]`;
 }
 
-/** @param {CubeView} view */
+/**
+ * Write code that reads the file with astropy.
+ * @param {CubeView} view
+ */
 function writeAstropy(view) {
   const { slice, divisor, pixel, region } = view;
   const fullImage = /** @type {[string, string]} */ ([":", ":"]);
@@ -70,6 +73,7 @@ function writeAstropy(view) {
 }
 
 /**
+ * Write code that averages over a box or a circle.
  * @param {CubeView} view
  * @param {ImageRegion} region
  */
@@ -110,6 +114,7 @@ function listMeanAxes({ image, through }) {
 }
 
 /**
+ * Write code that requests the mean of a region from the server.
  * @param {CubeView} view
  * @param {ImageRegion} region
  */
@@ -120,7 +125,10 @@ function writeServerMean({ data, query }, { kind, numbers }) {
   return [`told = json.load(urllib.request.urlopen(${url}))`, 'spectrum = np.array(told["parts"][0]["values"], float)'];
 }
 
-/** @param {CubeView} view */
+/**
+ * Write code that requests slices and spectra from the server.
+ * @param {CubeView} view
+ */
 function writeNumpy(view) {
   const { data, query, slice, divisor, pixel, region } = view;
   const parameters = new URLSearchParams(query);

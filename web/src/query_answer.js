@@ -6,6 +6,7 @@ import { isAllowedPicture, showThumbnail } from "./table_cells.js";
 const WAIT_MILLISECONDS = 150; // slower queries show their progress
 const JOB_OFFER_SECONDS = 3; // slower queries offer to run as a job
 
+/** The place of answers on the query page. */
 export class QueryAnswer {
   requestNumber = 0;
   controller = new AbortController();
@@ -87,6 +88,7 @@ export class QueryAnswer {
   }
 
   /**
+   * Show the main part of the answer's page.
    * @param {Document} page
    * @param {Response} response
    * @param {string} text

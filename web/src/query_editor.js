@@ -19,6 +19,7 @@ import { addQuery, matchTable, findReplacementStart, formatFault, locateFault } 
 const STORAGE_KEY = "hven.history";
 const RESEND_MILLISECONDS = 3000; // a second press within this time is a double click
 
+/** The editor with history, table list and answer. */
 class QueryEditor {
   /**
    * @param {HTMLElement} root
@@ -56,7 +57,10 @@ class QueryEditor {
     return this.view.state.doc.toString();
   }
 
-  /** @param {EditorWords} words */
+  /**
+   * List the extensions of the editor.
+   * @param {EditorWords} words
+   */
   listExtensions({ functions, tables, words }) {
     const keywords = words.join(" ").toLowerCase();
     const dialect = SQLDialect.define({ keywords, doubleQuotedStrings: false, charSetCasts: false });
@@ -201,13 +205,19 @@ class QueryEditor {
     }
   }
 
-  /** @param {string} text */
+  /**
+   * Submit a query as a job.
+   * @param {string} text
+   */
   runAsJob(text) {
     this.textarea.value = text;
     this.form.requestSubmit(requireElement(this.form, "[data-job]"));
   }
 
-  /** @param {string} text */
+  /**
+   * Run a query and show its answer.
+   * @param {string} text
+   */
   async runQuery(text) {
     const { state } = this.workspace;
     const isSameQuery = state.get("QUERY") === text;
@@ -218,7 +228,10 @@ class QueryEditor {
     await this.queryAnswer.fetchAnswer(text);
   }
 
-  /** @param {string} text */
+  /**
+   * Show how the server would run a query.
+   * @param {string} text
+   */
   async explainQuery(text) {
     const { planElement } = this;
     const { t } = this.workspace;

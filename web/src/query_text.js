@@ -46,6 +46,7 @@ export function findReplacementStart(text, from, to, word) {
 }
 
 /**
+ * Format a fault with its line and column.
  * @param {QueryFault} fault
  * @param {Translate} t
  */

@@ -4,6 +4,7 @@ import { findElements } from "./dom.js";
 /** @type {Record<string, number>} */
 const KEY_STEPS = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
 
+/** Makes the controls of a container one stop of the Tab key. */
 export class RovingTabindex {
   currentIndex = 0; // the element that the Tab key reaches
 
@@ -30,6 +31,7 @@ export class RovingTabindex {
     return this.elements.findIndex((element) => element === document.activeElement);
   }
 
+  /** Make the focused or current control the stop of the Tab key. */
   update() {
     const { focusedIndex, elements } = this;
     this.currentIndex = Math.max(0, Math.min(focusedIndex < 0 ? this.currentIndex : focusedIndex, elements.length - 1));

@@ -8,6 +8,7 @@ import { formatBytes } from "./byte_size.js";
 const FEEDBACK_MILLISECONDS = 1500; // how long the button says "Copied"
 
 /**
+ * Create the action buttons of a row, and its citation.
  * @param {Row} row
  * @param {string} key
  * @param {string} tableUrl the address of its table

@@ -30,6 +30,7 @@ function toText(value) {
   return typeof value === "string" ? value : `${value.text}\u0000${value.href ?? ""}`;
 }
 
+/** The button that compares marked rows, and their table. */
 class RowComparison {
   onlyDifferences = false;
   drawnRows = "";
@@ -60,6 +61,7 @@ class RowComparison {
     this.compareButton.textContent = this.workspace.t("Compare {count} rows", { count: Math.min(count, MAX_ROWS) });
   }
 
+  /** Fetch and compare the rows of the address. */
   async showRows() {
     const { state } = this.workspace;
     const keys = state.getAll("_compare").slice(0, MAX_ROWS);

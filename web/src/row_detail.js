@@ -9,7 +9,10 @@ import { NearbyRows } from "./nearby_rows.js";
 import { createPicture, createPictureRow, getCaption, isPicture } from "./row_pictures.js";
 import { fillCell, isAllowedPicture } from "./table_cells.js";
 /** @import {Cell, Column, Link, Row, Translate, Value} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+/**
+ * The pane with one row.
+ * @import {Workspace} from "./workspace.js"
+ */
 
 class RowDetail {
   pictureIndex = 0; // index of the displayed picture
@@ -56,7 +59,10 @@ class RowDetail {
     selection.chosen = state.get("_row");
   }
 
-  /** @param {number} offset */
+  /**
+   * Move to another row.
+   * @param {number} offset
+   */
   moveBy(offset) {
     this.workspace.emit("step", { step: offset });
   }
@@ -86,6 +92,7 @@ class RowDetail {
     }
   }
 
+  /** Fetch and show the chosen row. */
   async showChosen() {
     const { chosen } = this.workspace.selection;
     // maps of several tables use other keys, which the result list resolves
@@ -203,7 +210,10 @@ class RowDetail {
     openLightbox({ href, text: this.titleElement.textContent ?? "" }, this.workspace.t);
   }
 
-  /** @param {number} offset */
+  /**
+   * Show another preview.
+   * @param {number} offset
+   */
   turnPicture(offset) {
     if (this.pictureLinks.length < 2) return;
     this.pictureIndex = (this.pictureIndex + offset + this.pictureLinks.length) % this.pictureLinks.length;

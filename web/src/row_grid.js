@@ -1,6 +1,6 @@
 // The rows of a search. Only rows in view are drawn, and a limited number of pages is cached. The address has order,
 // marks and choice.
-import { findElements, requireAncestor, createElement, findElement, readTableUrl, getEventTarget } from "./dom.js";
+import { findElements, requireAncestor, createElement, findElement, readTableUrl } from "./dom.js";
 import { showLineCount } from "./file_chips.js";
 import { formatSearch, listenToUser, listenToWorkspace } from "./row_grid_controls.js";
 import {
@@ -23,6 +23,7 @@ import { ROW_HEIGHT_PIXELS, VirtualScroll, computeFullHeight } from "./virtual_s
 
 const MAX_WINDOW_SHARE = 0.7; // of the window
 
+/** The table with the rows of a search. */
 export class RowGrid {
   /** @type {Column[]} */
   columns = [];
@@ -95,7 +96,10 @@ export class RowGrid {
     }
   }
 
-  /** @param {Rows} page the first page */
+  /**
+   * Show the first page: columns, count and rows.
+   * @param {Rows} page the first page
+   */
   async showFirstRows(page) {
     const { columns, rows, keys } = page;
     const { state, t } = this.workspace;
@@ -184,6 +188,7 @@ export class RowGrid {
   }
 
   /**
+   * Update the row elements of a range, and keep the focus.
    * @param {number} start
    * @param {number} end
    */
@@ -214,7 +219,10 @@ export class RowGrid {
     if (Math.abs(container.scrollTop - scrollTop) > 1) container.scrollTop = scrollTop;
   }
 
-  /** @param {number} rowIndex */
+  /**
+   * Return the element of a row, or a placeholder.
+   * @param {number} rowIndex
+   */
   getRow(rowIndex) {
     const { columns, columnOrder } = this;
     const isActive = rowIndex === this.activeRow;
@@ -285,6 +293,7 @@ export class RowGrid {
     container.style.height = height < innerHeight * MAX_WINDOW_SHARE ? `${height}px` : "";
   }
 
+  /** Show the number of rows. */
   showCount() {
     const { t } = this.workspace;
     const counter = findElement(this.results, "[data-count]");
@@ -314,7 +323,10 @@ export class RowGrid {
     this.draw();
   }
 
-  /** @param {number} rowIndex */
+  /**
+   * Choose a row by its index.
+   * @param {number} rowIndex
+   */
   async chooseRow(rowIndex) {
     const page = await this.pages.fetchPage(Math.floor(rowIndex / PAGE_ROWS)).catch(() => null);
     const key = page?.keys?.[rowIndex % PAGE_ROWS];
@@ -322,7 +334,10 @@ export class RowGrid {
     if (key) this.workspace.chooseRow(key);
   }
 
-  /** @param {number} rowIndex */
+  /**
+   * Move the keyboard focus to a row and scroll it into view.
+   * @param {number} rowIndex
+   */
   moveTo(rowIndex, takesFocus = true) {
     this.activeRow = Math.max(0, Math.min(rowIndex, this.rowSpace - 1));
     const { activeRow } = this;
@@ -338,26 +353,16 @@ export class RowGrid {
     this.draw().then(() => takesFocus && this.findRow(activeRow)?.focus({ preventScroll: true }));
   }
 
-  /** @param {MouseEvent} event */
-  handleClick(event) {
-    const element = getEventTarget(event);
-    const rowElement = /** @type {HTMLElement | null} */ (element.closest("tr[data-key]"));
-    const link = element.closest("a");
-    if (!rowElement || (link && (event.ctrlKey || event.metaKey || !link.matches(".thumbnail")))) return;
-    if (link) event.preventDefault(); // a thumbnail opens its row
-    const isMarking =
-      element.closest(".tick, input") || (element instanceof HTMLTableCellElement && element.cellIndex === 0);
-    if (isMarking) this.toggleRow(rowElement);
-    else this.chooseRow(Number(rowElement.dataset.at));
-  }
-
   /** @param {HTMLElement} rowElement */
   toggleRow(rowElement) {
     const files = (this.drawnRows.get(rowElement)?.files ?? []).map((file) => file.key); // all files of the observation
     this.workspace.toggleMark(rowElement.dataset.key ?? "", files);
   }
 
-  /** @param {string} changedName */
+  /**
+   * Show the selection in the rows.
+   * @param {string} changedName
+   */
   showSelection(changedName) {
     const { selection } = this.workspace;
     for (const rowElement of findElements(this.body, "tr[data-key]")) {

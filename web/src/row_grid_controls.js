@@ -32,10 +32,27 @@ export function listenToUser(grid) {
   matchMedia(PHONE_MEDIA_QUERY).addEventListener("change", () => grid.updateRowHeight());
   container.addEventListener("scroll", () => requestAnimationFrame(handleScroll), { passive: true });
   enableHoverZoom(body);
-  body.addEventListener("click", (event) => grid.handleClick(event));
+  body.addEventListener("click", (event) => handleClick(grid, event));
   body.addEventListener("pointerover", (event) => selection.set("hover", findKey(event)));
   body.addEventListener("pointerleave", () => selection.set("hover", null));
   listenToKeys(grid);
+}
+
+/**
+ * Choose or mark the row of a click; links keep their effect.
+ * @param {RowGrid} grid
+ * @param {MouseEvent} event
+ */
+function handleClick(grid, event) {
+  const element = getEventTarget(event);
+  const rowElement = /** @type {HTMLElement | null} */ (element.closest("tr[data-key]"));
+  const link = element.closest("a");
+  if (!rowElement || (link && (event.ctrlKey || event.metaKey || !link.matches(".thumbnail")))) return;
+  if (link) event.preventDefault(); // a thumbnail opens its row
+  const isMarking =
+    element.closest(".tick, input") || (element instanceof HTMLTableCellElement && element.cellIndex === 0);
+  if (isMarking) grid.toggleRow(rowElement);
+  else grid.chooseRow(Number(rowElement.dataset.at));
 }
 
 /**

@@ -8,6 +8,7 @@ export const PAGE_ROWS = 100;
 const MAX_PAGES = 40;
 const DISPLAY_PARAMETERS = { _row: null, _look: null, _compare: null };
 
+/** The cached pages of one search. */
 export class RowPages {
   /** Pages by number, or promises of them, the most recently used last.
    * @type {Map<number, Rows | Promise<Rows | null>>} */
@@ -70,6 +71,7 @@ export class RowPages {
   }
 
   /**
+   * Request a page and add it to the cache.
    * @param {number} number
    * @returns {Promise<Rows | null>}
    */

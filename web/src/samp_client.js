@@ -29,7 +29,10 @@ export function writeValue(value) {
   return `<value><string>${escapeXml(String(value))}</string></value>`;
 }
 
-/** @param {string} text */
+/**
+ * Escape a text for XML.
+ * @param {string} text
+ */
 function escapeXml(text) {
   // XML 1.0 does not allow these characters
   const validText = text.replace(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu, "");
@@ -67,6 +70,7 @@ export function readValue(element) {
   return struct;
 }
 
+/** An error that the hub reports. */
 export class HubError extends Error {}
 
 /**
@@ -101,6 +105,7 @@ export class SampClient extends EventEmitter {
   }
 
   /**
+   * Call a method of the hub.
    * @param {string} method
    * @param {SampValue[]} parameters
    * @param {RequestInit} [options]
@@ -132,6 +137,7 @@ export class SampClient extends EventEmitter {
   }
 
   /**
+   * Register at the hub and listen to messages.
    * @param {string} name
    * @param {Record<string, string>} metadata
    */
@@ -182,6 +188,7 @@ export class SampClient extends EventEmitter {
     return receiver ? this.#callAsClient("notify", receiver, message) : this.#callAsClient("notifyAll", message);
   }
 
+  /** Pull messages until the registration ends. */
   async #listen() {
     const ownKey = this.#key;
     while (this.#key === ownKey) {
@@ -200,6 +207,7 @@ export class SampClient extends EventEmitter {
   }
 
   /**
+   * Handle a call of the hub.
    * @param {string} method
    * @param {any[]} parameters
    */
@@ -226,6 +234,7 @@ export class SampClient extends EventEmitter {
     this.emit("gone", {});
   }
 
+  /** Leave the hub. */
   async unregister() {
     const key = this.#key;
     this.#clearRegistration();

@@ -10,6 +10,7 @@ import { SampSender } from "./samp_sender.js";
 
 const client = new SampClient(); // one per page
 
+/** The menu with what can be sent, and its connection to the hub. */
 class SampMenu extends SampSender {
   isFollowing = false; // the current change comes from a program
   lastMessage = "";
@@ -65,6 +66,7 @@ class SampMenu extends SampSender {
     this.status.textContent = text;
   }
 
+  /** Draw the menu, unless it is unchanged. */
   draw() {
     const { element, status } = this;
     const { selection, state, t } = this.workspace;
@@ -154,6 +156,7 @@ class SampMenu extends SampSender {
     return this.workspace.t("The hub refused: {why}", { why: error.message });
   }
 
+  /** Connect to the hub. */
   async connect() {
     const { t } = this.workspace;
     const retry = () => this.element.isConnected && !client.connected && this.connect();
@@ -177,7 +180,10 @@ class SampMenu extends SampSender {
     findElement(this.element, "select")?.focus();
   }
 
-  /** @param {string} reason */
+  /**
+   * Explain why there is no hub, and offer the address for copying.
+   * @param {string} reason
+   */
   async showMissingHub(reason) {
     const { t } = this.workspace;
     this.showMessage(explainSilence(reason, t));

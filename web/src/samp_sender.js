@@ -39,7 +39,10 @@ export class SampSender {
     return this.container.dataset.name || document.querySelector("h1")?.textContent || document.title;
   }
 
-  /** @param {string} mtype */
+  /**
+   * List the target programs that accept a message.
+   * @param {string} mtype
+   */
   listTakers(mtype) {
     return this.client.clients.filter(
       (program) => (!this.targetProgram || program.id === this.targetProgram) && acceptsMessage(program, mtype),
@@ -75,11 +78,15 @@ export class SampSender {
     });
   }
 
-  /** @returns {Promise<{table: string, keys: string[]}>} */
+  /**
+   * Fetch the address of the table and its row keys.
+   * @returns {Promise<{table: string, keys: string[]}>}
+   */
   async fetchTableAddress() {
     return this.answerUrl === undefined ? this.fetchExportOptions() : { table: this.answerUrl, keys: [] };
   }
 
+  /** Send the table of the search. */
   async sendTable() {
     const { t } = this.workspace;
     const { table: url, keys } = await this.fetchTableAddress();
@@ -108,7 +115,10 @@ export class SampSender {
     await this.send({ mtype: "table.load.votable", params: { url, "table-id": url, name } });
   }
 
-  /** @returns {Promise<{fields: Field[], dataLinks: Link[]}>} */
+  /**
+   * Fetch the chosen row with its links.
+   * @returns {Promise<{fields: Field[], dataLinks: Link[]}>}
+   */
   async fetchRow() {
     const state = new URLSearchParams({ _row: this.workspace.selection.chosen ?? "" });
     /** @type {Row} */
@@ -147,6 +157,7 @@ export class SampSender {
     return messages.find(({ mtype }) => this.listTakers(mtype).length) ?? messages[0];
   }
 
+  /** Send the position of the chosen row. */
   async sendPosition() {
     const message = buildPositionMessage((await this.fetchRow()).fields);
     if (!message) throw new Error(this.workspace.t("nothing"));
@@ -167,7 +178,10 @@ export class SampSender {
     if (!this.reachedPrograms.size) throw lastError;
   }
 
-  /** @param {string} subject */
+  /**
+   * Send a MOC: of the search region, or of the rows' coverage.
+   * @param {string} subject
+   */
   async sendMoc(subject) {
     const parameters = this.buildParameters({ _of: subject, _sort: null, _cols: null });
     const url = `${new URL(`${this.tableUrl}/moc`, location.href)}?${parameters}`;

@@ -51,6 +51,7 @@ export async function showPictures(timeline) {
 }
 
 /**
+ * Return the distance of a sample from a moment, in seconds.
  * @param {any[]} row
  * @param {number} moment
  */

@@ -6,6 +6,7 @@ import { createButton, createElement } from "./dom.js";
 
 const MAX_SEARCHES = 100;
 
+/** The searches of one site or portal in the browser's storage. */
 export class SavedSearches {
   /**
    * @param {string} base address of the site or the portal: each has its own searches

@@ -5,6 +5,7 @@ import { requireElement, createElement } from "./dom.js";
 
 const KEY_DELAY_MILLISECONDS = 120;
 
+/** The search field with its suggestions. */
 class SearchField {
   /** @type {HTMLAnchorElement[]} */
   links = [];
@@ -38,6 +39,7 @@ class SearchField {
     });
   }
 
+  /** Fetch suggestions for the words. */
   async searchWords() {
     const words = this.field.value.trim();
     if (words === this.lastWords) return;

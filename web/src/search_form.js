@@ -11,6 +11,7 @@ import { findElements, requireElement, createElement, findElement, readTableUrl,
 const KEY_DELAY_MILLISECONDS = 500;
 const DISPLAY_PARAMETERS = ["_cols", "_names", "_view", "lang"]; // not part of a search
 
+/** The search form of a table. */
 class SearchForm {
   timer = 0;
   /** @type {string | null} */
@@ -78,6 +79,7 @@ class SearchForm {
   }
 
   /**
+   * Return a field of the form by its name.
    * @param {string} name
    * @returns {Field | null}
    */
@@ -85,7 +87,10 @@ class SearchForm {
     return /** @type {Field | null} */ (this.form.elements.namedItem(name));
   }
 
-  /** @param {Field} field */
+  /**
+   * Write the condition of a field into the address.
+   * @param {Field} field
+   */
   applyField(field) {
     clearTimeout(this.timer);
     this.lastSearch = null;
@@ -101,6 +106,7 @@ class SearchForm {
   }
 
   /**
+   * Set the value of a field, unless the user is in it.
    * @param {Field | null} field
    * @param {string} text
    */
@@ -163,7 +169,10 @@ class SearchForm {
     );
   }
 
-  /** @param {Fault[]} faultList */
+  /**
+   * Show the faults at their fields.
+   * @param {Fault[]} faultList
+   */
   showFaults(faultList) {
     const { form } = this;
     // facets have faults of their own
@@ -196,6 +205,7 @@ class SearchForm {
     if (section) section.open = true;
   }
 
+  /** Fetch the number of rows and the faults of the search. */
   async refreshCount() {
     const { workspace } = this;
     const search = workspace.search;

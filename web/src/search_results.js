@@ -3,7 +3,10 @@
 import { findElements, requireElement, createElement, getEventTarget } from "./dom.js";
 import { fillCell } from "./table_cells.js";
 /** @import {SearchResult, SearchResultRow} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+/**
+ * The table with rows of several tables.
+ * @import {Workspace} from "./workspace.js"
+ */
 
 export class SearchResultTable {
   /**
@@ -106,6 +109,7 @@ export class SearchResultTable {
   }
 
   /**
+   * Show a row in the panel of its table.
    * @param {string} tableUrl
    * @param {string} rowKey
    */
@@ -118,7 +122,10 @@ export class SearchResultTable {
     selection.set("chosen", rowKey);
   }
 
-  /** @param {HTMLTableRowElement} line */
+  /**
+   * Open the row of a line.
+   * @param {HTMLTableRowElement} line
+   */
   openLine(line) {
     const { selection } = this.workspace;
     const { at: tableUrl, row } = line.dataset;
@@ -131,7 +138,10 @@ export class SearchResultTable {
     this.showPanel(tableUrl, row);
   }
 
-  /** @param {number} by */
+  /**
+   * Open another line.
+   * @param {number} by
+   */
   moveBy(by) {
     const lines = this.listLines();
     const currentIndex = lines.findIndex((line) => line.getAttribute("aria-selected") === "true");

@@ -133,6 +133,7 @@ export class SeriesTiles extends EventEmitter {
   }
 
   /**
+   * Find tiles with other bin widths for a span.
    * @param {string} name
    * @param {number} width
    * @param {number} from
@@ -166,6 +167,7 @@ export class SeriesTiles extends EventEmitter {
   }
 
   /**
+   * Fetch a tile, unless it is requested or waits for a retry.
    * @param {string} query
    * @param {string} parameter
    * @param {number} width

@@ -17,6 +17,7 @@ export function nameSearch(title, state) {
   return [title, ...(parts.length ? [parts.join(", ")] : [])].join(": ").slice(0, 120);
 }
 
+/** The pane that shares a search. */
 class SharePane {
   /**
    * @param {HTMLElement} container
@@ -71,6 +72,7 @@ class SharePane {
     );
   }
 
+  /** Update link, citation and name. */
   update() {
     const address = `${location.origin}${location.pathname}${location.search}`;
     for (const { code, parts } of this.codes) code.textContent = parts.join(address);

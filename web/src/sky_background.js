@@ -17,6 +17,7 @@ function createDrawnSky(A, address) {
 }
 
 /**
+ * Create Aladin's map with the drawn sky.
  * @param {any} A
  * @param {HTMLElement} element
  * @param {string} sky
@@ -55,6 +56,7 @@ function createFault(name) {
   return createElement("p", { className: `fault ${name}`, role: "status" });
 }
 
+/** The survey below all layers. */
 export class SurveyBackground {
   requestNumber = 0;
   faultElement = createFault("lacking");
@@ -112,6 +114,7 @@ export class SurveyBackground {
   }
 
   /**
+   * Report that a survey is missing, and show the drawn sky.
    * @param {string} name
    * @param {number} ownNumber
    */
@@ -155,6 +158,7 @@ export class CoverageLayer {
   }
 
   /**
+   * Show or hide the coverage.
    * @param {boolean} isVisible
    * @param {number} opacity
    */

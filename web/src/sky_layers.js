@@ -8,6 +8,7 @@ export const CELL_OPACITY = 0.85;
 const [POINT_COLOUR, SHAPE_COLOUR, REGION_COLOUR, COVERAGE_COLOUR, CHOSEN_COLOUR] = LAYER_COLOURS;
 
 /**
+ * List the layers of the map.
  * @param {SkyMap} sky
  * @returns {Layer[]}
  */

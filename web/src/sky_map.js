@@ -15,7 +15,8 @@ import { describeCount, createLayerList, showRowList } from "./layer_list.js";
 import { MapLegend, computePointSize } from "./map_legend.js";
 import { createSkyMap, CoverageLayer, labelControls, SurveyBackground } from "./sky_background.js";
 import { CELL_OPACITY, LAYER_COLOURS, listSkyLayers } from "./sky_layers.js";
-import { createOverlays, formatDrawnRegion } from "./sky_overlays.js";
+import { createOverlays } from "./sky_overlays.js";
+import { createSkyToolbar } from "./sky_toolbar.js";
 /** @import {Places, Region} from "./answers.js" */
 /** @import {Outline, Position} from "./geometry.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -29,7 +30,10 @@ const MAX_FITTED_ROWS = 500; // more rows are not fitted
 const UNRELATED_PARAMETERS = ["_map", "_row", "_plot", "_sort", "_cols", "_view"];
 const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
 
-/** @typedef {{key: string, text: string} & Outline} Footprint a drawn footprint */
+/**
+ * The pane with the sky map.
+ * @typedef {{key: string, text: string} & Outline} Footprint a drawn footprint
+ */
 
 export class SkyMap {
   /** The positions of rows by their keys.
@@ -93,7 +97,7 @@ export class SkyMap {
       `${this.tableUrl}/moc?_of=coverage&_as=json`,
       workspace,
     );
-    this.mapElement.before(this.createToolbar());
+    this.mapElement.before(createSkyToolbar(this));
     this.mapElement.after(this.rowList, this.legend.element);
     this.summary.after(this.survey.faultElement, this.coverage.faultElement);
     this.mapElement.before(createLayerList(workspace.t, listSkyLayers(this)));
@@ -102,6 +106,7 @@ export class SkyMap {
     this.drawRegion();
   }
 
+  /** Listen to the map, the selection and the address. */
   listen() {
     const { selection, state } = this.workspace;
     this.aladin.on("positionChanged", () => this.handleMove());
@@ -133,7 +138,10 @@ export class SkyMap {
     return { lon, lat, wide: width, radius: Math.min(Math.hypot(width, height) / 2, 180) };
   }
 
-  /** @returns {Promise<void>} */
+  /**
+   * Fetch and draw the rows of the search and the view, unless they are drawn.
+   * @returns {Promise<void>}
+   */
   async refresh() {
     const { summary } = this;
     const { lon, lat, radius } = this.view;
@@ -245,6 +253,7 @@ export class SkyMap {
   }
 
   /**
+   * Create the shape of an outline.
    * @param {Outline} outline
    * @param {string | null} [colour]
    */
@@ -277,6 +286,7 @@ export class SkyMap {
     this.aladin.selectObjects(null);
   }
 
+  /** Mark the chosen, hovered and marked rows. */
   drawSelection() {
     const { A } = this;
     const { chosen, lit } = this.overlays;
@@ -293,6 +303,7 @@ export class SkyMap {
     }
   }
 
+  /** Handle a move of the map after a pause. */
   handleMove() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
@@ -337,27 +348,10 @@ export class SkyMap {
     if (keysHere.length === 1) this.workspace.chooseRow(keysHere[0]);
   }
 
-  createToolbar() {
-    const { t } = this.workspace;
-    const startDrawing = (/** @type {string} */ kind) => () =>
-      this.aladin.select(kind, (/** @type {any} */ region) => {
-        const condition = formatDrawnRegion(this.aladin, kind, region);
-        if (condition) this.searchRegion({ _in: condition, _near: null });
-      });
-    const searchView = () => {
-      const { lon, lat, radius } = this.view;
-      this.searchRegion({ _near: [lon, lat, radius].map((number) => number.toFixed(5)).join(","), _in: null });
-    };
-    return createElement(
-      "p",
-      { className: "bar" },
-      createButton(t("Draw a circle"), startDrawing("circle")),
-      createButton(t("Draw a polygon"), startDrawing("poly")),
-      createButton(t("Search in what is seen"), searchView),
-    );
-  }
-
-  /** @param {Record<string, string | null>} region */
+  /**
+   * Search in a region.
+   * @param {Record<string, string | null>} region
+   */
   searchRegion(region) {
     this.workspace.state.set({ ...region, _row: null });
   }

@@ -1,6 +1,5 @@
 // The overlays of the sky map: points and footprints of rows, counts of cells, chosen rows, the region of the search.
 import { applyOpacity, getViridisColour } from "./colours.js";
-import { measureDistance } from "./geometry.js";
 import { applyAlpha } from "./map_legend.js";
 import { LAYER_COLOURS } from "./sky_layers.js";
 /** @import {SkyMap} from "./sky_map.js" */
@@ -49,24 +48,4 @@ export function createOverlays(sky) {
   for (const overlay of [overlays.shapes, overlays.asks, overlays.lit]) aladin.addOverlay(overlay);
   for (const catalogue of [overlays.cells, overlays.points, overlays.chosen]) aladin.addCatalog(catalogue);
   return overlays;
-}
-
-/**
- * Format the search condition of a region that was drawn with Aladin; null if the region is none.
- * @param {any} aladin
- * @param {string} kind circle or poly
- * @param {any} region in pixels
- */
-export function formatDrawnRegion(aladin, kind, region) {
-  if (kind === "circle") {
-    const centre = aladin.pix2world(region.x, region.y);
-    const edge = aladin.pix2world(region.x + region.r, region.y);
-    if (!centre || !edge) return null;
-    const circle = [...centre, measureDistance(centre, edge)].map((number) => number.toFixed(5));
-    return `CIRCLE ${circle.join(" ")}`;
-  }
-  const vertices = /** @type {{x: number, y: number}[]} */ (region.vertices ?? []);
-  const positions = vertices.map(({ x, y }) => aladin.pix2world(x, y)).filter(Boolean);
-  const cornerTexts = positions.map(([lon, lat]) => `${lon.toFixed(5)} ${lat.toFixed(5)}`);
-  return positions.length > 2 ? `POLYGON ${cornerTexts.join(" ")}` : null;
 }

@@ -15,6 +15,7 @@ const BLANK_PIXEL = 0x70808080; // pixel of samples without a value
 const MAX_SAMPLED_VALUES = 50_000; // values from which limits are estimated
 const LIMIT_SHARES = [1, 0.999, 0.995, 0.98, 0.95, 0.9];
 
+/** A panel with the spectrogram of a parameter. */
 export class SpectrogramPanel extends TimePanel {
   /** @type {Map<string, {style: string, canvas: HTMLCanvasElement}>} */
   canvases = new Map();
@@ -377,7 +378,10 @@ function mapBins(tile, binsPerSample, width) {
   return binByColumn;
 }
 
-/** @param {number[]} values */
+/**
+ * Return whether values are ascending.
+ * @param {number[]} values
+ */
 function isRising(values) {
   return values.every((value, index) => !index || value > values[index - 1]);
 }

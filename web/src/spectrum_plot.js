@@ -24,6 +24,7 @@ const [HEIGHT_PIXELS, PHONE_HEIGHT_PIXELS] = [420, 300]; // beside the image, or
 const GAP_FACTOR = 10; // gaps that widen the spectrum by this factor are closed
 const MAX_MARKED_VALUES = 60; // few values have marks
 
+/** The plot of a spectrum. */
 export class SpectrumPlot {
   /** @type {uPlot | null} */
   plot = null;
@@ -85,6 +86,7 @@ export class SpectrumPlot {
   }
 
   /**
+   * Show a spectrum.
    * @param {SpectrumLine} line
    * @param {AxisScale} axis
    * @param {string} name of the axis
@@ -231,7 +233,10 @@ export class SpectrumPlot {
     addEventListener("pointerup", () => (isHeld = false));
   }
 
-  /** @param {uPlot} plot */
+  /**
+   * Show the value at the pointer.
+   * @param {uPlot} plot
+   */
   showReadout(plot) {
     const position = plot.cursor.idx;
     const { line, axis } = this;
@@ -243,13 +248,19 @@ export class SpectrumPlot {
     this.readout.textContent = `${formatSliceValue(axis, slice)}: ${value}`;
   }
 
-  /** @param {number} slice from 1 */
+  /**
+   * Format the value of a slice.
+   * @param {number} slice from 1
+   */
   formatSlice(slice) {
     const value = this.axis?.values[slice - 1];
     return typeof value === "number" ? formatNumber(value) : (value ?? "");
   }
 
-  /** @param {number} slice */
+  /**
+   * Mark the displayed slice.
+   * @param {number} slice
+   */
   markSlice(slice) {
     this.slice = slice;
     this.plot?.redraw(false);

@@ -42,6 +42,7 @@ export function readShapes(tfcat) {
 }
 
 /**
+ * Read the shapes of a GeoJSON geometry.
  * @param {any} geometry
  * @param {(coordinates: [number, number][]) => TimeFrequencyTrace} readTrace
  * @returns {Shape[]}

@@ -52,6 +52,7 @@ function chooseTicks(candidates, maxTicks) {
 }
 
 /**
+ * List the multiples of a step; null if they are too many.
  * @param {number} low
  * @param {number} high
  * @param {number} step
@@ -96,6 +97,7 @@ export function listTimeTicks(low, high, maxTicks) {
 }
 
 /**
+ * List the starts of months in a range; null if they are too many.
  * @param {number} begin
  * @param {number} end
  * @param {number} step
@@ -109,13 +111,19 @@ function listMonths(begin, end, step) {
   return times.filter((time) => time >= begin && time <= end);
 }
 
-/** @param {number} time */
+/**
+ * Convert a time to the number of its month.
+ * @param {number} time
+ */
 function toMonthNumber(time) {
   const date = new Date(time);
   return date.getUTCFullYear() * 12 + date.getUTCMonth();
 }
 
-/** @param {number} month */
+/**
+ * Convert the number of a month to its start.
+ * @param {number} month
+ */
 function monthToTime(month) {
   const date = new Date(0);
   date.setUTCFullYear(Math.floor(month / 12), ((month % 12) + 12) % 12, 1);

@@ -206,6 +206,7 @@ export class TimePanel {
   }
 
   /**
+   * Draw within the plot's area.
    * @param {uPlot} u
    * @param {() => void} draw
    */
@@ -289,7 +290,10 @@ export class TimePanel {
   }
 }
 
-/** @param {uPlot} plot */
+/**
+ * Return whether a plot shows so short a span that ticks have fractions of seconds.
+ * @param {uPlot} plot
+ */
 function isShortSpan(plot) {
   return Number(plot.scales.x.max) - Number(plot.scales.x.min) < SHORT_SPAN_SECONDS;
 }
@@ -312,7 +316,10 @@ function listPanelTicks(low, high, plot) {
   return listNumberTicks(low - startSecond, high - startSecond, maxTicks).map((offset) => startSecond + offset);
 }
 
-/** @param {number} time */
+/**
+ * Format a time of day with microseconds.
+ * @param {number} time
+ */
 function formatFineTime(time) {
   const second = Math.floor(time);
   const fraction = (time - second).toFixed(6).slice(1).replace(/0+$/, "").replace(/\.$/, "");

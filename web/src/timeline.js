@@ -43,6 +43,7 @@ const FIRST_DRAW_WAIT_MILLISECONDS = 80; // how long the first drawing waits for
 const FIRST_PICTURE_MARK = "first picture"; // performance mark of the first complete drawing
 const MIN_SPAN_SECONDS = 1e-4;
 
+/** The pane of a time series. */
 export class Timeline {
   /** @type {TimePanel[]} */
   panels = [];
@@ -132,6 +133,7 @@ export class Timeline {
     return addMargin([begin / MICROSECONDS_PER_SECOND, end / MICROSECONDS_PER_SECOND]);
   }
 
+  /** Build the elements of the pane. */
   build() {
     const { t } = this;
     this.choicesElement = createElement("div", { className: "choices", role: "group", "aria-label": t("Shown") });
@@ -245,13 +247,17 @@ export class Timeline {
     this.scheduleSettle();
   }
 
-  /** @param {number} share share of the visible span */
+  /**
+   * Move by a share of the visible span.
+   * @param {number} share share of the visible span
+   */
   move(share) {
     const shift = (this.view[1] - this.view[0]) * share;
     this.show(this.view[0] + shift, this.view[1] + shift);
   }
 
   /**
+   * Zoom around a time.
    * @param {number} factor
    * @param {number} [fixedTime]
    */
@@ -259,6 +265,7 @@ export class Timeline {
     this.show(fixedTime - (fixedTime - this.view[0]) * factor, fixedTime + (this.view[1] - fixedTime) * factor);
   }
 
+  /** Show the span of the fields. */
   applyFields() {
     const [from, to] = [this.fromField, this.toField].map((field) => parseTime(field.value));
     if (from < to) this.show(from, to);
@@ -292,6 +299,7 @@ export class Timeline {
     showPictures(this);
   }
 
+  /** Draw all panels in the next frame. */
   draw() {
     if (this.frameRequest) return;
     this.container.setAttribute("aria-busy", "true"); // until everything requested is drawn
@@ -331,7 +339,10 @@ export class Timeline {
     }, SETTLE_MILLISECONDS);
   }
 
-  /** @param {boolean} busy */
+  /**
+   * Mark the pane as busy, or as complete.
+   * @param {boolean} busy
+   */
   setBusy(busy) {
     if (busy || this.frameRequest) return this.container.setAttribute("aria-busy", "true");
     this.container.removeAttribute("aria-busy");

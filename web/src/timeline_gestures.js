@@ -63,12 +63,18 @@ export class TimelineGestures {
     overlay.addEventListener("pointerleave", () => timeline.showReadouts(panel, null));
   }
 
-  /** @param {MouseEvent} event */
+  /**
+   * Return the position of an event within the panel.
+   * @param {MouseEvent} event
+   */
   getX(event) {
     return event.clientX - this.overlay.getBoundingClientRect().left;
   }
 
-  /** @param {number} x */
+  /**
+   * Convert a position to a time.
+   * @param {number} x
+   */
   toTime(x, [from, to] = this.timeline.view) {
     return from + (x / this.overlay.clientWidth) * (to - from);
   }

@@ -6,6 +6,7 @@ const MAX_CONTENT_PIXELS = 8_000_000;
 const EXTRA_ROWS = 12; // rows drawn above and below the view
 const FOOT_PIXELS = 8; // below the last row
 
+/** The geometry of a scrolled list at a scroll position. */
 export class VirtualScroll {
   /**
    * @param {number} rowCount number of rows

@@ -72,7 +72,10 @@ export class State extends EventEmitter {
     return this.#parameters.get(name);
   }
 
-  /** @param {string} name */
+  /**
+   * Return all values of a parameter.
+   * @param {string} name
+   */
   getAll(name) {
     return this.#parameters.getAll(name);
   }
@@ -86,6 +89,7 @@ export class State extends EventEmitter {
     return [...this.#parameters];
   }
 
+  /** function toString() { [native code] } */
   toString() {
     return this.#parameters.toString();
   }
@@ -135,6 +139,7 @@ export class Selection extends EventEmitter {
   files = new Set();
 
   /**
+   * Set the hovered or the chosen row.
    * @param {"hover" | "chosen"} name
    * @param {string | null} key
    */
@@ -145,6 +150,7 @@ export class Selection extends EventEmitter {
   }
 
   /**
+   * Mark lines and the files behind them, or remove the marks.
    * @param {string[]} keys
    * @param {boolean} [isMarked]
    * @param {string[]} [files] rows behind these lines, which follow them
@@ -186,6 +192,7 @@ export class RequestError extends Error {
 }
 
 /**
+ * What all panes of a page share.
  * @extends {EventEmitter<{
  *   rows: {},
  *   count: {},
