@@ -71,7 +71,9 @@ def rate(browser: Any, address: str, number: int) -> float:
     page.goto(address)
     page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center'})")
     page.wait_for_function(f"() => window.hven?.body?.boxes.length === {number}", timeout=120_000)
-    page.wait_for_function("() => ((one) => one.finished && !one.isStale)(window.hven.body.globe.offscreen)", timeout=120_000)
+    page.wait_for_function(
+        "() => ((one) => one.finished && !one.isStale)(window.hven.body.globe.offscreen)", timeout=120_000
+    )
     found = float(page.evaluate(MOVE))
     page.close()
     return found

@@ -153,7 +153,8 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
     before = page.inner_text("[data-count] b")
     page.click(".map button:text-is('Draw a box')")
     corners = [
-        page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", at) for at in ([90, 45], [180, 0])
+        page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", at)
+        for at in ([90, 45], [180, 0])
     ]
     page.mouse.move(corners[0]["x"], corners[0]["y"])
     page.mouse.down()
@@ -214,7 +215,9 @@ def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: BrowserT
     assert page.url.endswith("data_quality")
     numbers = [int(one.replace(",", "")) for one in page.locator(".map-legend li small").all_inner_texts()]
     assert sum(numbers) == 500
-    shown = "() => window.hven.body.boxes.filter((one) => window.hven.body.legend.getColour(one.index, '') !== null).length"
+    shown = (
+        "() => window.hven.body.boxes.filter((one) => window.hven.body.legend.getColour(one.index, '') !== null).length"
+    )
     assert page.evaluate(shown) == 500
     page.locator(".map-legend li input").first.uncheck()
     assert page.evaluate(shown) == 500 - numbers[0]

@@ -71,7 +71,9 @@ def test_a_hundred_thousand_outlines_move_with_the_map(tmp_path: Path) -> None:
         page.goto(f"{server.url}/collections/omega/epn_core?_map=1")
         page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center'})")
         page.wait_for_function(f"() => window.hven?.body?.boxes.length === {NUMBER}", timeout=120_000)
-        page.wait_for_function("() => ((one) => one.finished && !one.isStale)(window.hven.body.globe.offscreen)", timeout=120_000)
+        page.wait_for_function(
+            "() => ((one) => one.finished && !one.isStale)(window.hven.body.globe.offscreen)", timeout=120_000
+        )
         found = page.evaluate(MOVE)
         browser.close()
     print(found)
