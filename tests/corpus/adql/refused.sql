@@ -393,3 +393,7 @@ SELECT a FROM t WHERE (a, b) IN (SELECT c FROM u)
 --# ANY
 SELECT a FROM t WHERE a = ANY (SELECT b FROM u)
 --! line 1, column 27: ADQL has no function ANY; see the functions of this service in /tap/capabilities
+
+--# WITH alone
+WITH
+--! line 1, column 5: expected a name after WITH, found the end of the text; complete the text
