@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
-from hven.descriptor.value_schema import KeyModel
+from hven.descriptor.value_schema import DescriptorSection
 from hven.model.settings import Settings, collect_setting_docs
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
@@ -30,7 +30,7 @@ REFERENCE = ROOT / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
 KEY_RECORDS = {
     model.record.name: model.record
-    for model in KeyModel.__subclasses__()
+    for model in DescriptorSection.__subclasses__()
     if model.__module__.endswith("_keys") and model.record.name != "assigned"
 }
 SECTIONS_BY_NAME = {section.name: section for section in KEY_SECTIONS}

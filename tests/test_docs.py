@@ -31,10 +31,9 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
-from made import EXAMPLES, database, prepared
-from needs import need_program
+from process_runner import Server, run_hven, serve_site, wait_until, write_shell_program
 from reference_pages import keep_part
-from running import Server, for_shells, hven, serving, until
+from requirements import require_program
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
@@ -125,7 +124,7 @@ def test_the_examples_of_a_verb_show_each_of_its_options(verb: str) -> None:
 
 
 def test_the_help_of_a_verb_shows_its_examples() -> None:
-    assert "Examples:\n    hven ingest stars\n" in hven("ingest", "-h").stdout
+    assert "Examples:\n    hven ingest stars\n" in run_hven("ingest", "-h").stdout
 
 
 def test_no_verb_is_made_up() -> None:

@@ -230,7 +230,7 @@ def test_every_function_before_over_has_an_example():
 def test_every_example_is_true(name):
     call, _, said = WINDOW_EXAMPLES[name].partition(" is ")
     assert call.startswith(f"{name}(")
-    rows = run(f"SELECT name, {call} AS v FROM s.things ORDER BY name", [(THINGS, THINGS_DATA)]).to_pylist()
+    rows = run_query(f"SELECT name, {call} AS v FROM s.things ORDER BY name", [(THINGS, THINGS_DATA)]).to_pylist()
     wanted = ast.literal_eval(said)
     assert [row["v"] for row in rows] == [
         pytest.approx(item, rel=1e-9) if isinstance(item, float) else item for item in wanted

@@ -9,14 +9,14 @@ from typing import get_args
 import pytest
 
 from hven.descriptor._check_examples import CHECK_EXAMPLES, CheckExample
-from hven.descriptor._keys import RuleKeys
+from hven.descriptor._keys import RuleSection
 from hven.ingest import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 from reference_pages import REFERENCE, keep_part, write_cell
 
 
 def test_every_check_has_an_example() -> None:
-    assert {example.check for example in CHECK_EXAMPLES} == set(get_args(RuleKeys.record.key_types["check"]))
+    assert {example.check for example in CHECK_EXAMPLES} == set(get_args(RuleSection.record.key_types["check"]))
 
 
 @pytest.mark.parametrize("example", CHECK_EXAMPLES, ids=lambda example: example.check)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
-from hven.descriptor._keys import CollectionKeys, ObscoreKeys, TableKeys
+from hven.descriptor._keys import CollectionSection, ObscoreSection, TableSection
 from hven.descriptor._loading import read_descriptor
 from hven.descriptor.value_schema import FaultCollector, KeyRecord
 from hven.descriptor.written_yaml import WrittenMap, WrittenScalar, decode_page, parse_page
@@ -63,14 +63,14 @@ def read_used_keys(section: KeySection, monkeypatch: pytest.MonkeyPatch) -> dict
     assert page is not None
     written = parse_page(page, faults.faults)
     assert isinstance(written, WrittenMap)
-    records = {"collection": CollectionKeys.record, "table": TableKeys.record}
+    records = {"collection": CollectionSection.record, "table": TableSection.record}
     with monkeypatch.context() as patch:
         patch.setattr(KeyRecord, "read_map", note)
         for record in KEY_RECORDS.values():  # what they keep is bound to the method as it was
             patch.delitem(vars(record), "value_readers", raising=False)
         for key, value in written.items():
             used[section.parent].add(str(key))
-            record = ObscoreKeys.record if key == "obscore" else None  # it becomes a table before it is read
+            record = ObscoreSection.record if key == "obscore" else None  # it becomes a table before it is read
             if record is not None:
                 record.read_map(value, key, faults)
             else:

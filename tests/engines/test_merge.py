@@ -387,15 +387,15 @@ def test_a_full_disk_leaves_the_base(tmp_path):
         import resource, signal, sys
         sys.path[:0] = {[str(Path(__file__).parent)]!r}
         from pathlib import Path
-        from rows import STARS, sky, stage
+        from engine_tables import STARS, build_sky, stage_table
         from hven.engines import duckdb
         from hven.model.errors import StorageError
         engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
-        base = stage(engine, STARS, sky(20_000))
+        base = stage_table(engine, STARS, build_sky(20_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         staging = engine.stage_merge(STARS, "m", base)
-        staging.write(sky(10).to_batches()[0])
+        staging.write(build_sky(10).to_batches()[0])
         try:
             staging.finish()
         except StorageError as error:
@@ -423,11 +423,11 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
         import sys
         sys.path[:0] = {[str(Path(__file__).parent)]!r}
         from pathlib import Path
-        from rows import STARS, sky
+        from engine_tables import STARS, build_sky
         from hven.engines import Snapshot, duckdb
         engine = duckdb.open(Path({str(directory)!r}), memory=256 * 1024**2, threads=1)
         base = Snapshot(id="base", table="sky.stars", path={base.path!r}, rows=20_000)
-        rows = sky(4000, seed=8)
+        rows = build_sky(4000, seed=8)
         print("ready", flush=True)
         for turn in range(1000):
             staging = engine.stage_merge(STARS, f"m{{turn}}", base)

@@ -105,14 +105,14 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         import resource, signal, sys
         sys.path[:0] = {[str(Path(__file__).parent)]!r}
         from pathlib import Path
-        from rows import STARS, sky, stage
+        from engine_tables import STARS, build_sky, stage_table
         from hven.engines import duckdb
         from hven.model.errors import StorageError
         engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         try:
-            stage(engine, STARS, sky(20_000))
+            stage_table(engine, STARS, build_sky(20_000))
         except StorageError as error:
             print(error)
         print([str(path) for path in Path({str(tmp_path)!r}).rglob("*") if path.is_file()])
@@ -132,13 +132,13 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
         import os, signal, sys
         sys.path[:0] = {[str(Path(__file__).parent)]!r}
         from pathlib import Path
-        from rows import STARS, sky
+        from engine_tables import STARS, build_sky
         from hven.engines import duckdb
         from hven.engines import _file_staging
         _file_staging.MAX_WAITING_BYTES = 100_000
         engine = duckdb.open(Path({str(own.directory)!r}), memory=256 * 1024**2, threads=1)
         writing = engine.stage_snapshot(STARS, "killed")
-        for batch in sky(20_000).to_batches(max_chunksize=1000):
+        for batch in build_sky(20_000).to_batches(max_chunksize=1000):
             writing.write(batch)
         print("ready", flush=True)
         sys.stdin.readline()

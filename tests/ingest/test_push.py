@@ -121,7 +121,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
         place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
         assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
         assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
-        with pytest.raises(NotFoundError, match="rows of other sources"):
+        with pytest.raises(NotFoundError, match="only the source of a row can change it"):
             send(site, "PUT", {"note": "x"}, key=("1",))
         with pytest.raises(RowsRefusedError):
             send(site, "POST", {"id": 2, "time": "2026-11-23"})

@@ -303,4 +303,33 @@ FAULTS = [
     _define_fault("radio.orphan", lambda w: w.radio.rows[0].update(obs_publisher_did="ivo://example.org/survey?none")),
     _define_fault("radio.interval-order", lambda w: w.radio.rows[0].update(s_fov_max=0.1)),
     _define_fault("radio.fill", lambda w: w.radio.rows[0].update(uv_distribution_fill=1.5)),
+    # --- what the others do not plant
+    _define_fault("cap.no-output vosi.capabilities-shape", _combine(replace_text("capabilities", '<outputFormat ivo-id="ivo://ivoa.net/std/TAPRegExt#output-votable-td"><mime>application/x-votable+xml</mime><alias>votable</alias></outputFormat>', ""), replace_text("capabilities", "<outputFormat><mime>text/csv</mime><alias>csv</alias></outputFormat>", ""))),
+    _define_fault("epn.radius footprint.frame", change_epn_row(spatial_frame_type="spherical", c1min=-1.0)),
+    _define_fault("error.status query.language uws.error", replace_text("error", 'value="ERROR"', 'value="OK"')),
+    _define_fault("meta.ucd-case", _add_columns(EPN_CORE, Column("demo_size", "double", unit="deg", ucd="PHYS.angSize"))),
+    _define_fault("meta.unit-blank meta.unit-form tables.unit", _add_columns(EPN_CORE, Column("demo_size", "double", unit="  ", ucd="phys.angSize"))),
+    _define_fault("meta.utype", _add_columns(EPN_CORE, Column("demo_size", "double", unit="deg", ucd="phys.angSize", utype="char spatial"))),
+    _define_fault("query.failed", misbehave("no-top-3")),
+    _define_fault("query.field", replace_text("votable", '<FIELD name="table_name" datatype="char" arraysize="*"', '<FIELD name="table_name" datatype="char" arraysize="many"')),
+    _define_fault("tables.field-type", replace_text("votable", 'datatype="double"', 'datatype="real"'), "numbers in a datatype that VOTable does not have"),
+    _define_fault("query.overflow-wrong query.status-value", replace_text("votable", "</RESOURCE></VOTABLE>", '<INFO name="QUERY_STATUS" value="OVERFLOW"/></RESOURCE></VOTABLE>')),
+    _define_fault("query.status-value", replace_text("votable", 'value="OK"', 'value="FINE"')),
+    _define_fault("schema.absent tables.unreadable tables.foreign-key", edit_schema("DROP TABLE TAP_SCHEMA.key_columns")),
+    _define_fault("schema.no-columns tables.only-in-tables radio.missing-column", edit_schema("DELETE FROM TAP_SCHEMA.columns WHERE table_name = 'ivoa.obscore_radio'")),
+    _define_fault("schema.table-name schema.no-columns schema.orphan tables.only-in-schema tables.only-in-tables epn.name epn.missing-column examples.table", edit_schema("UPDATE TAP_SCHEMA.tables SET table_name = 'demo.epn-core' WHERE table_name = 'demo.epn_core'")),
+    _define_fault("tables.unreadable", edit_schema("DROP TABLE ivoa.obscore_radio")),
+    _define_fault("tables.utype", replace_text("tables", "<utype>obscore:Char.SpatialAxis.Coverage.Location.Coord.Position2D.Value2.C1</utype>", "<utype>other:x</utype>")),
+    _define_fault("uws.document-type", misbehave("html-jobs")),
+    _define_fault("uws.redirect", misbehave("no-phase-redirect")),
+    _define_fault("uws.same", misbehave("short-jobs")),
+    _define_fault("vosi.content-type", misbehave("plain-vosi")),
+    _define_fault("vosi.tables-missing", _combine(misbehave("no-tables"), replace_text("capabilities", "VOSI#tables-1.1", "VOSI#other"))),
+]  # fmt: skip
+
+# numbers that a service declares and sends as texts
+TEXT_FAULTS = [
+    *(_define_fault("obscore.type", change_column(OBSCORE, name, datatype="char", arraysize="*"), f"{name} as text") for name in ("s_ra", "pol_xel", "t_exptime")),
+    _define_fault("epn.type", change_column(EPN_CORE, "c1min", datatype="char", arraysize="*"), "c1min as text"),
+    _define_fault("epn.type meta.time-type", change_column(EPN_CORE, "time_min", datatype="char", arraysize="*"), "time_min as text"),
 ]  # fmt: skip

@@ -172,8 +172,8 @@ class TapServer:
 
     def run_query(self, adql: str, maxrec: int | None) -> tuple[list[Column], list[tuple[Any, ...]], bool]:
         """Run a query; return columns, rows, and whether MAXREC cut the rows."""
-        if "no-top-3" in self.does and "TOP 3 " in adql:
-            raise Bad("TOP 3 is not understood")
+        if "no-top-3" in self.misbehaviours and "TOP 3 " in adql:
+            raise QueryFault("TOP 3 is not understood")
         if "no-not" in self.misbehaviours and "NOT (" in adql:
             raise QueryFault("NOT is not understood")
         for word in (one.partition(" ")[2] for one in self.misbehaviours if one.startswith("untyped ")):
@@ -284,7 +284,7 @@ class TapServer:
         if "QUERY" not in given:
             return self.build_error("there is no QUERY")
         if "DUMMY" in given and "strict" in self.misbehaviours:
-            return self.build_error("DUMMY is no parameter")
+            return self.build_error("DUMMY is not a parameter")
         wanted = given.get("RESPONSEFORMAT", given.get("FORMAT", ""))
         if wanted not in FORMATS and "any-format" not in self.misbehaviours:
             return self.build_error(f"there is no format {wanted}")
@@ -400,7 +400,7 @@ class TapServer:
         if path == "capabilities":
             return 200, XML, self.edit_document(path, self.write_capabilities())
         if path == "tables":
-            kind = {"Content-Type": "text/plain"} if "plain-vosi" in self.does else XML
+            kind = {"Content-Type": "text/plain"} if "plain-vosi" in self.misbehaviours else XML
             return 200, kind, self.edit_document(path, self.write_tableset())
         if path == "availability":
             said = f'<a:availability xmlns:a="http://www.ivoa.net/xml/VOSIAvailability/v1.0"><a:available>true</a:available><a:upSince>{NOW}</a:upSince></a:availability>'
@@ -462,7 +462,9 @@ class TapServer:
             if given.get("PHASE") == "ABORT":
                 job["phase"] = "COMPLETED" if "no-abort" in self.misbehaviours else "ABORTED"
             else:
-                status, headers, body = self.answer_sync(job["given"] | ({"MAXREC": "1"} if "short-jobs" in self.does else {}))
+                status, headers, body = self.answer_sync(
+                    job["given"] | ({"MAXREC": "1"} if "short-jobs" in self.misbehaviours else {})
+                )
                 job["result"] = (200, headers, body)
                 job["phase"] = (
                     "ABORTED"
@@ -471,11 +473,11 @@ class TapServer:
                     if status == 200 or "never-wrong" in self.misbehaviours
                     else "ERROR"
                 )
-            if "slow-jobs" in self.does and given.get("PHASE") == "RUN":
+            if "slow-jobs" in self.misbehaviours and given.get("PHASE") == "RUN":
                 job["phase"] = "EXECUTING"
-            return (200 if "no-phase-redirect" in self.does else 303), home, ""
+            return (200 if "no-phase-redirect" in self.misbehaviours else 303), home, ""
         if not rest:
-            kind = {"Content-Type": "text/html"} if "html-jobs" in self.does else XML
+            kind = {"Content-Type": "text/html"} if "html-jobs" in self.misbehaviours else XML
             return 200, kind, self.edit_document("job", self._write_job(ident, job))
         atoms = {
             "phase": job["phase"],

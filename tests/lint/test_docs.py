@@ -7,7 +7,7 @@ import re
 
 import pytest
 from finding_examples import read_examples
-from world import World
+from tap_server import TapServer
 
 from hven.lint import CHECK_GROUPS, SEVERITIES
 from shared import ROOT

@@ -6,9 +6,9 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from faults import FAULTS, TEXT_FAULTS, Fault
 from finding_examples import choose_faults, keep_example, read_examples
-from world import World
+from service_faults import FAULTS, TEXT_FAULTS, ServiceFault
+from tap_server import TapServer
 
 from hven.lint import CHECK_GROUPS
 from hven.lint.groups import jobs
@@ -19,10 +19,10 @@ SHOWING = choose_faults([(fault.codes, fault) for fault in FAULTS])
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_and_nothing_else(
-    world: World, judged, fault: Fault, request: pytest.FixtureRequest
+    tap_server: TapServer, judge_server, fault: ServiceFault, request: pytest.FixtureRequest
 ) -> None:
-    fault.plant(world)
-    report = judged(world)
+    fault.plant(tap_server)
+    report = judge_server(tap_server)
     assert {one.code for one in report.findings} == fault.codes, [
         f"{one.code} {one.table}.{one.column} {one.message}" for one in report.findings
     ]
@@ -36,9 +36,11 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 
 @pytest.mark.parametrize("fault", TEXT_FAULTS, ids=lambda fault: fault.name)
-def test_numbers_that_come_as_texts_are_told_and_end_nothing(world: World, judged, fault: Fault) -> None:
-    fault.plant(world)
-    assert {one.code for one in judged(world).findings} == fault.codes
+def test_numbers_that_come_as_texts_are_told_and_end_nothing(
+    tap_server: TapServer, judge_server, fault: ServiceFault
+) -> None:
+    fault.plant(tap_server)
+    assert {one.code for one in judge_server(tap_server).findings} == fault.codes
 
 
 ROWS = [fault for fault in FAULTS if fault.codes & {code for code in CHECKS if code.startswith(("epn.", "obscore."))}]
@@ -87,11 +89,13 @@ def test_forty_faults_at_least_with_codes_of_their_own() -> None:
     assert len({code for fault in FAULTS for code in fault.codes}) >= 40
 
 
-def test_a_job_that_does_not_end(world: World, judged, monkeypatch, request: pytest.FixtureRequest) -> None:
+def test_a_job_that_does_not_end(
+    tap_server: TapServer, judge_server, monkeypatch, request: pytest.FixtureRequest
+) -> None:
     seconds = itertools.count(step=20.0)
     monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _seconds: None))
-    world.does.add("slow-jobs")
-    findings = judged(world, "uws").findings
+    tap_server.misbehaviours.add("slow-jobs")
+    findings = judge_server(tap_server, "uws").findings
     assert {one.code for one in findings} >= {"uws.slow"}
     keep_example(next(one for one in findings if one.code == "uws.slow"), update=request.config.getoption("--update"))
 

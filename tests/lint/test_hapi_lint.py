@@ -24,7 +24,7 @@ def find_faults(world: HapiServer) -> dict[str, LintFinding]:
     return {one.code: one for one in reversed(report.findings)}
 
 
-def judged(world: HapiWorld) -> set[str]:
+def judged(world: HapiServer) -> set[str]:
     return set(find_faults(world))
 
 

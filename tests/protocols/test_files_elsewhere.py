@@ -133,7 +133,7 @@ def test_what_many_want_is_read_once(opened):
 
 
 def test_a_range_asks_for_the_state_of_its_file_once(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         site, _ = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more="[files]\nfresh = 0\n")
         context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         path = "2020/a b.fits"
@@ -459,13 +459,13 @@ FAULTS = {
     '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "has no password",
     '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "somewhere else than it seems",
     '{root: "file:///etc", files: passwd}': "nobody here speaks file://",
-    '{root: "zip://a.zip::https://x", files: a}': "is no address",
+    '{root: "zip://a.zip::https://x", files: a}': "is not an address",
     '{root: "/etc", files: passwd}': "is outside the site",
     '{root: "s3://bucket/x", files: a, proxied: false}': "readers cannot open s3://",
-    '{root: "ftp://x/y", at: ../z, files: a}': "is no path within the collection",
+    '{root: "ftp://x/y", at: ../z, files: a}': "is not a path within the collection",
     '{root: "ftp://x/y", files: ../a}': "does not stand below",
     '{files: a, from: main, path: "{name}"}': "one of files and from",
-    "{from: main}": "it is not said what the files are called",
+    "{from: main}": "nothing says what the files are called",
     '{from: main, path: "{year:04d}"}': "a number's form cannot be said here",
     "{files: a.txt, proxied: true}": "it goes with 'root'",
 }

@@ -356,7 +356,7 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
         "latest/hats.properties",
     ):
         refused(catalogue.ask(path), 404)
-    refused(catalogue.ask("20200101T000000-aa/hats.properties"), 410, "not kept", "anew")
+    refused(catalogue.ask("20200101T000000-aa/hats.properties"), 410, "not kept", "again")
     refused(catalogue.ask(f"{state}~0123456789abcdef/hats.properties"), 410, "not what")
     client = catalogue.client
     refused(client.get("/hats/stars.man/collection.properties"), 404, "stars.main")
@@ -460,7 +460,7 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         assert len({one.state for one in seen.values()}) == 3
         # who is logged in no more is told so, and does not get a mixture
         anna = seen["anna"]
-        refused(client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "not what", "anew")
+        refused(client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "not what", "again")
         # a snapshot alone is what this reader sees of it
         answer = client.get(f"/hats/stars.part/{whole.state}/hats.properties")
         assert answer.status == 307
@@ -507,7 +507,7 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClo
             if states and now.state != states[-1][0]:  # who opened it before is told, and gets no mixture
                 before, partition = states[-1]
                 for path in (partition, f"{before}/partition_info.csv"):
-                    refused(client.get(f"/hats/night.main/{path}"), 410, "not what", "anew")
+                    refused(client.get(f"/hats/night.main/{path}"), 410, "not what", "again")
             states.append((now.state, now.path(now.pixels()[0])))
         names = [state for state, _ in states]
         assert names[0] == names[1]

@@ -390,10 +390,10 @@ def test_a_large_basket_is_kept_by_what_is_in_it(tmp_path: Path, monkeypatch: py
     assert shelf.open_shared(shelf.store_shared(few)) == few
     assert len(list((tmp_path / "shared").iterdir())) == 1
     monkeypatch.setattr(basket_store, "MAX_SHARED_BYTES", 100)
-    with pytest.raises(StorageError, match="no room"):
+    with pytest.raises(StorageError, match="no more baskets"):
         shelf.store_shared(Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
     os.utime(tmp_path / "shared" / token, (0, 0))  # nobody read it for years
-    with pytest.raises(StorageError, match="no room"):
+    with pytest.raises(StorageError, match="no more baskets"):
         BasketStore(tmp_path).store_shared(
             Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),))
         )

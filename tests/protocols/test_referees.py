@@ -126,7 +126,7 @@ def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Cli
     for secret in ("x", "abc.def", headers["cookie"].partition("=")[2]):
         answer = client.ask("GET", f"/referee/{secret}")
         assert answer.status == 404
-        assert "its time is over" in answer.text
+        assert "it has expired" in answer.text
 
 
 def test_anonymised(

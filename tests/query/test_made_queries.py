@@ -85,9 +85,9 @@ def test_every_function_is_written_and_answered(site: Site, name: str) -> None:
     assert entry is not None
     for seed in range(300):
         writer = QueryWriter(seed, TABLES)
-        source = writer.item(1)
-        signature = writer.one(entry.signatures)
-        text = f"SELECT {writer.called(entry, signature, '', 1)}{' OVER (ORDER BY 1)' if window else ''} AS v FROM {source}"
+        source = writer.write_from_item(1)
+        signature = writer.choose(entry.signatures)
+        text = f"SELECT {writer.write_arguments(entry, signature, '', 1)}{' OVER (ORDER BY 1)' if window else ''} AS v FROM {source}"
         answer = run_query(site, text)
         if isinstance(answer, pa.Table):
             return

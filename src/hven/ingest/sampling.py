@@ -50,8 +50,9 @@ ENGINE_MEMORY_BYTES = 256 << 20
 def find_sample_faults(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Yield an error for what most of the first rows of a table's files would be rejected for, and warnings.
 
-    A source that cannot be read gives no fault here, because the check that opens it reports this. A catalogue that is
-    served in place is not opened later, so its faults are reported here as errors.
+    A service that cannot be read gives a warning, once for each address: it may answer again before the next ingest. A
+    catalogue that is served in place is not opened later, so its faults are reported here as errors. Other sources
+    that cannot be read give no fault here, because the check that opens them reports this.
 
     Parameters
     ----------
@@ -64,7 +65,11 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
     """
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         engine: StorageEngine | None = None
+        failed_addresses: set[str] = set()
         for spec in resource.tables:
+            service = _find_service(spec)
+            if service is not None and service.options["url"] in failed_addresses:
+                continue
             deviations: list[Deviation] = []
             unread_rows = _UnreadRows()
             context = SourceContext(
@@ -75,6 +80,7 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                 allowed_roots=settings.allowed_directories,
                 on_notice=partial(_record_deviation, deviations),
                 on_reject=unread_rows.add_row,
+                is_inspection=True,
             )
             try:
                 source_entries = list(open_sources(spec, resource, context))
@@ -100,6 +106,9 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                 if isinstance(error, SourceError) and is_served_in_place:
                     message = f"{error.place}: {error.message}" if error.place.file else error.message
                     yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                elif isinstance(error, HvenError) and service is not None:
+                    failed_addresses.add(service.options["url"])
+                    yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
             finally:
                 yield from (_build_deviation_warning(deviation, spec) for deviation in deviations)
 
@@ -215,7 +224,7 @@ def _report_sample(spec: TableSpec, report: TableReport, *, has_all_sources: boo
         yield Fault(
             message=f"{name} would be empty: the source has no rows",
             place=spec.place,
-            remedy="look at the files; max_rejects: 1 publishes an empty table",
+            remedy="check the files; max_rejects: 1 publishes an empty table",
             severity="warning",
         )
     flagged_rules = spec.flags.bits if spec.flags else {}  # their rows are published with a flag, and counted

@@ -56,7 +56,8 @@ class Options(FileOptions):
     fields: dict[
         str,
         Annotated[
-            FixedFieldOptions, BeforeValidator(_wrap_bytes, json_schema_input_type=FixedFieldOptions | str | int)
+            FixedWidthColumnOptions,
+            BeforeValidator(_wrap_bytes, json_schema_input_type=FixedWidthColumnOptions | str | int),
         ],
     ] = Field(
         default_factory=dict,
@@ -161,7 +162,7 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
     if len(edges) < 4:
         raise SourceError(
             f"no column of {file.name} is blank in all lines",
-            remedy="say where its columns are: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
+            remedy="give the places of its columns: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
         )
     ranges = [(first, last) for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
     if len(source.files) > 1:  # another file may have no header
@@ -339,7 +340,7 @@ class FixedTextSource(TextFileSource):
                 f"{PurePath(path).name} says that {name} has {stated_count:,} records, but {self._record_count:,} "
                 f"were read"
             )
-            remedy = "get the file anew if it is cut off; else read all of its parts (`files:` may be a pattern)"
+            remedy = "get the file again if it is cut off; else read all of its parts (`files:` may be a pattern)"
             deviation = Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
             self.context.report_deviation(deviation)
 

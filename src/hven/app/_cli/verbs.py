@@ -106,36 +106,56 @@ def build_command(verb: str | None = None) -> typer.Typer:
     app.callback()(read_options)
     if verb == VERSION_OPTION:
         return app
-    package_prefix = f"{__package__}."
-    places = {name: f"{package_prefix}{file}:{name}" for name, file in VERB_MODULES.items()} | {
-        name: f"{package_prefix}{VERB_GROUPS[name][0]}:{name}" for name in VERB_GROUPS
-    }
+    places = _list_own_places()
     examples = dict(VERB_EXAMPLES)
     if not verb or verb not in places:
-        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
-
-        engine_places = engine_verbs.list_verbs()
-        examples |= engine_verbs.list_examples()
-        places = {
-            verb_name: verb_place
-            for name, place in places.items()
-            for verb_name, verb_place in ({name: place} if name else engine_places).items()
-        }
-    for name, place in {verb: places[verb]}.items() if verb in places else places.items():
+        places = _insert_engine_places(places)
+        examples |= _import_engine_verbs().list_examples()
+    if verb in places:
+        places = {verb: places[verb]}
+    for name, place in places.items():
         is_loaded = verb in {None, name}
         epilog = format_examples(examples.get(name, ())) if is_loaded else None
         if name in VERB_GROUPS:
             group = resolve_name(place) if is_loaded else typer.Typer()
             app.add_typer(group, name=name, help=VERB_GROUPS[name][1], epilog=epilog)
         elif is_loaded:
-            app.command(name)(_load_verb(place))
+            app.command(name, epilog=epilog)(_load_verb(place))
         else:
-            app.command(name, epilog=epilog)(
-                resolve_name(place)
-                if place.startswith(package_prefix)
-                else engine_verbs.build_command(engine_verbs.load_function(place))
-            )
+            app.command(name, help=_read_help(place))(lambda: None)
     return app
+
+
+def _list_own_places() -> dict[str, str]:
+    """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
+    modules = VERB_MODULES | {name: module for name, (module, _) in VERB_GROUPS.items()}
+    return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
+
+
+def _insert_engine_places(places: dict[str, str]) -> dict[str, str]:
+    """Replace the mark "" by the engines' verbs."""
+    complete_places: dict[str, str] = {}
+    for name, place in places.items():
+        if name:
+            complete_places[name] = place
+        else:
+            complete_places |= _import_engine_verbs().list_verbs()
+    return complete_places
+
+
+def _load_verb(place: str) -> Callable[..., None]:
+    """Load the function of a verb; one of an engine becomes a command."""
+    if place.startswith(f"{__package__}."):
+        return resolve_name(place)  # type: ignore[no-any-return]
+    engine_verbs = _import_engine_verbs()
+    return engine_verbs.build_command(engine_verbs.load_function(place))  # type: ignore[no-any-return]
+
+
+def _import_engine_verbs() -> ModuleType:
+    """Import the module that finds the engines' verbs, which takes time."""
+    from hven.app._cli import engine_verbs  # noqa: PLC0415  (the verbs of Hven itself do not need it)
+
+    return engine_verbs
 
 
 def _read_help(function_place: str) -> str | None:

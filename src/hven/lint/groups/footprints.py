@@ -167,26 +167,12 @@ def _check_region(
 def _check_centre(
     record: Record, shapes: list[LintShape], collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
-    corners = [corner for shape in shapes for corner in shape.corners]
-    if not is_epn:
-        # a service that declares a column otherwise sends texts
-        position = [value for value in (record.get("s_ra"), record.get("s_dec")) if isinstance(value, int | float)]
-        if len(position) != 2 or len(shapes) != 1 or not 0 <= position[0] <= 360 or not -90 <= position[1] <= 90:
-            return
-        lon, lat = position
-        centre = regions.compute_centre(shapes[0])
-        radius = max(regions.compute_separation(centre, value) for value in corners) + (
-            shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0
-        )
-        distance = regions.compute_separation(centre, (lon, lat))
-        if distance > 1.5 * radius + 0.02:
-            collector.add_finding(
-                "footprint.centre",
-                f"{distance:.4g} degrees from its middle, its radius is {radius:.4g}",
-                value=f"{lon} {lat}",
-                **finding_facts,
-            )
+    """Check that s_ra and s_dec of ObsCore are near the footprint, if it is a single shape."""
+    # a service that declares a column otherwise sends texts
+    position = [value for value in (record.get("s_ra"), record.get("s_dec")) if isinstance(value, int | float)]
+    if len(position) != 2 or len(shapes) != 1 or not 0 <= position[0] <= 360 or not -90 <= position[1] <= 90:
         return
+    lon, lat = position
     shape = shapes[0]
     centre = regions.compute_centre(shape)
     radius = max(regions.compute_separation(centre, corner) for corner in shape.corners)
@@ -205,6 +191,7 @@ def _check_bounds(
     bounds = [record.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
     if frame not in {"celestial", "body"} or any(shape.kind in {"circle", "box"} for shape in shapes):
         return
+    corners = [corner for shape in shapes for corner in shape.corners]
     if not all(isinstance(value, int | float) for value in bounds) or any(abs(lat) > 85 for _, lat in corners):
         return
     west, east, south, north = (float(bound) for bound in bounds if bound is not None)
