@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is tol
     "negative": (only("COUNT", votable("n:l", (-1,))), "a count without a number"),
     "countless": (only("COUNT", votable("n:l")), "a count without a number"),
     "listed": (only("COUNT", votable("n:a", ("1 2",))), "a count without a number"),
-    "rowless": (only("TOP", votable("granule_uid:c", ("x",))), "without the columns that were asked for: target_name"),
+    "rowless": (only("TOP", votable("granule_uid:c", ("x",))), "lacks the requested columns: target_name"),
     "mistyped": (only("TOP", right("TOP").replace(b"<TD>1</TD>", b"<TD>one</TD>")), "one"),
 }  # fmt: skip
 ODD = {  # strange, and yet an answer
