@@ -90,9 +90,9 @@ class QueryParser(FromParser):
         """Parse ``WITH [RECURSIVE] name AS (SELECT ..), ..``."""
         tables: list[CommonTable] = []
         self.token_index += 1
-        word = str(self.values[self.token_index]).upper()
-        next_tag = self.tags[self.token_index + 1]
-        is_recursive = word == "RECURSIVE" and next_tag in {NAME, QUOTED}  # a table may be called recursive
+        is_recursive = False
+        if str(self.values[self.token_index]).upper() == "RECURSIVE":  # a table may be called recursive
+            is_recursive = self.tags[self.token_index + 1] in {NAME, QUOTED}
         if is_recursive:
             self.token_index += 1
         while True:
