@@ -54,8 +54,7 @@ def test_a_file_without_rows_is_told(tmp_path):
     ):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     assert (
-        "a.main would be empty: the source has no rows; check the files"
-        in run_hven("--site", tmp_path, "check").stdout
+        "a.main would be empty: the source has no rows; check the files" in run_hven("--site", tmp_path, "check").stdout
     )
 
 
